@@ -1,0 +1,195 @@
+"""Connections: engines, read and write transactions, migrations; database errors become ours here.
+
+SQLite and PostgreSQL behave the same from here on. On SQLite writes have a connection of their own that starts
+BEGIN IMMEDIATE, so that a transaction never has to be upgraded half-way and refused.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import alembic.command
+import alembic.config
+import alembic.runtime.migration
+import alembic.script
+import alembic.util
+from sqlalchemy import Connection, Engine, create_engine, event, exc
+from sqlalchemy.engine import URL, make_url
+
+from app import errors
+
+MIGRATIONS = Path(__file__).resolve().parent.parent / "migrations"
+SQLITE_BUSY_SECONDS = 10.0
+
+
+class Database:
+    """One database; safe to use from many threads. Open it after a fork, never before."""
+
+    def __init__(self, url: str, *, statement_timeout: float = 3.0) -> None:
+        self.url = _parse(url)
+        if self.url.get_backend_name() == "sqlite":
+            _private_file(self.url)
+            self._reader = _sqlite(self.url, "BEGIN")
+            self._writer = _sqlite(self.url, "BEGIN IMMEDIATE")
+        else:
+            self._reader = self._writer = _postgresql(self.url, statement_timeout)
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """A connection in a transaction that is rolled back at the end.
+
+        Raises TemporaryError when the database is away.
+        """
+        with _mapped(), self._reader.connect() as connection:
+            yield connection
+
+    @contextmanager
+    def write(self) -> Iterator[Connection]:
+        """A transaction, committed at the end and rolled back on an exception.
+
+        Raises TemporaryError when the database is away, and UnknownOutcomeError when the answer to COMMIT was lost.
+        """
+        with _mapped(), self._writer.connect() as connection:
+            transaction = connection.begin()
+            try:
+                yield connection
+            except BaseException:
+                _roll_back(transaction)
+                raise
+            try:
+                transaction.commit()
+            except exc.DBAPIError as error:
+                raise errors.UnknownOutcomeError(
+                    "the database did not answer a COMMIT; what it did is read back before anything else"
+                ) from error
+
+    def check_schema(self) -> None:
+        """Raises PermanentError for a database that was not migrated, or that a newer version wrote."""
+        with self.read() as connection:
+            current = alembic.runtime.migration.MigrationContext.configure(connection).get_current_revision()
+        head = _scripts().get_current_head()
+        if current == head:
+            return
+        if current is None or current in {script.revision for script in _scripts().walk_revisions()}:
+            raise errors.PermanentError(
+                f"the database is at revision {current or 'none'}, this version needs {head}: run `reverser migrate`",
+                reason="DatabaseNotMigrated",
+            )
+        raise errors.PermanentError(
+            f"the database is at revision {current}, which this version ({head}) does not know: it was written by a "
+            "newer version of Reverser; upgrade this process, or restore a backup of before that upgrade",
+            reason="DatabaseTooNew",
+        )
+
+    def close(self) -> None:
+        """Close all connections."""
+        self._reader.dispose()
+        self._writer.dispose()
+
+
+def upgrade(url: str, revision: str = "head") -> None:
+    """Migrate a database (`reverser migrate`). Raises PermanentError when a newer version wrote it."""
+    parsed = _parse(url)
+    if parsed.get_backend_name() == "sqlite":
+        _private_file(parsed)
+    try:
+        with _mapped():
+            alembic.command.upgrade(alembic_config(url), revision)
+    except alembic.util.CommandError as error:
+        raise errors.PermanentError(
+            f"cannot migrate: {error}; was the database written by a newer version of Reverser?",
+            reason="DatabaseTooNew",
+        ) from error
+
+
+def alembic_config(url: str) -> alembic.config.Config:
+    """The configuration of our migrations for a database."""
+    config = alembic.config.Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    config.attributes["url"] = _parse(url)
+    return config
+
+
+def _scripts() -> alembic.script.ScriptDirectory:
+    return alembic.script.ScriptDirectory(str(MIGRATIONS))
+
+
+def _parse(url: str) -> URL:
+    try:
+        parsed = make_url(url)
+        backend = parsed.get_backend_name()
+    except (exc.ArgumentError, ValueError) as error:
+        raise errors.SettingsError("REVERSER_DATABASE_URL is no database URL, such as sqlite:///file.db") from error
+    if backend == "postgresql":
+        return parsed.set(drivername="postgresql+psycopg")
+    if backend == "sqlite":
+        return parsed
+    raise errors.SettingsError(f"REVERSER_DATABASE_URL: {backend} is not supported, use sqlite or postgresql")
+
+
+def _private_file(url: URL) -> None:
+    """The file holds the objects of a cluster: nobody else on the machine may read it."""
+    if url.database in {None, "", ":memory:"}:
+        raise errors.SettingsError("REVERSER_DATABASE_URL: SQLite needs a file, such as sqlite:///reverser.db")
+    path = Path(str(url.database))
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+        if stat.S_IMODE(path.stat().st_mode) & 0o077:
+            path.chmod(0o600)
+    except OSError as error:
+        raise errors.SettingsError(f"cannot open the database file {path}: {error.strerror}") from error
+
+
+def _sqlite(url: URL, begin: str) -> Engine:
+    # isolation_level None keeps the driver from starting transactions by itself; the listener below does.
+    arguments = {"timeout": SQLITE_BUSY_SECONDS, "isolation_level": None, "check_same_thread": False}
+    engine = create_engine(url, connect_args=arguments, pool_size=8, max_overflow=24)
+
+    @event.listens_for(engine, "connect")
+    def _on_connect(connection: Any, _record: Any) -> None:
+        for pragma in (
+            "journal_mode=WAL",
+            "synchronous=FULL",
+            "foreign_keys=ON",
+            f"busy_timeout={SQLITE_BUSY_SECONDS * 1000:.0f}",
+        ):
+            connection.execute(f"PRAGMA {pragma}").close()
+
+    @event.listens_for(engine, "begin")
+    def _on_begin(connection: Connection) -> None:
+        connection.exec_driver_sql(begin)
+
+    return engine
+
+
+def _postgresql(url: URL, statement_timeout: float) -> Engine:
+    milliseconds = int(statement_timeout * 1000)
+    options = (
+        f"-c statement_timeout={milliseconds} -c lock_timeout={milliseconds} "
+        f"-c idle_in_transaction_session_timeout={milliseconds} -c timezone=UTC"
+    )
+    arguments = {"options": options, "connect_timeout": 5, "application_name": "reverser"}
+    return create_engine(url, connect_args=arguments, pool_pre_ping=True, pool_size=8, max_overflow=24)
+
+
+def _roll_back(transaction: Any) -> None:
+    try:
+        transaction.rollback()
+    except exc.DBAPIError:
+        # The connection is gone, and with it the transaction; the first error is the one to tell.
+        transaction.connection.invalidate()
+
+
+@contextmanager
+def _mapped() -> Iterator[None]:
+    try:
+        yield
+    except (exc.OperationalError, exc.InterfaceError, exc.TimeoutError) as error:
+        detail = str(getattr(error, "orig", None) or error).splitlines()[0][:200]
+        raise errors.TemporaryError(f"the database is not available: {detail}", reason="DatabaseAway") from error

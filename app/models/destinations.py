@@ -1,0 +1,351 @@
+"""Repositories, destinations and places as last seen, with the queries that watch daemons and workers need.
+
+A place is repository + branch + folder of a destination with a generation; the inventory, the pending rows and
+"unchanged" all belong to one place. Watch daemons write what the resources say, workers write how drains went.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import (
+    BigInteger,
+    Connection,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    Text,
+    UniqueConstraint,
+    exists,
+    or_,
+    select,
+    update,
+)
+from sqlalchemy.orm import Mapped, mapped_column
+
+from app.events import Ref
+from app.models import base, ledger
+
+
+class GitRepoConfigRow(base.Base):
+    """A GitRepoConfig as last seen."""
+
+    __tablename__ = "git_repo_config"
+
+    id: Mapped[base.AutoId]
+    uid: Mapped[str] = mapped_column(Text, unique=True)
+    namespace: Mapped[str] = mapped_column(Text)
+    name: Mapped[str] = mapped_column(Text)
+    url: Mapped[base.Name]
+    url_key: Mapped[base.Name]
+    transport: Mapped[str] = mapped_column(Text)
+    secret_name: Mapped[str | None] = mapped_column(Text)
+    push_interval: Mapped[float | None] = mapped_column(Float)
+    max_commits: Mapped[int | None] = mapped_column(Integer)
+    ready: Mapped[bool]
+    reason: Mapped[str] = mapped_column(Text)
+    message: Mapped[base.Name]
+    deleted_at: Mapped[datetime | None] = mapped_column(base.Utc)
+
+
+class GitDestinationRow(base.Base):
+    """A GitDestination as last seen, and how its drains went."""
+
+    __tablename__ = "git_destination"
+    __table_args__ = (Index(None, "namespace", "name"),)
+
+    id: Mapped[base.AutoId]
+    uid: Mapped[str] = mapped_column(Text, unique=True)
+    cluster: Mapped[str] = mapped_column(Text)
+    namespace: Mapped[str] = mapped_column(Text)
+    name: Mapped[str] = mapped_column(Text)
+    place_id: Mapped[int | None] = mapped_column(base.RowId)
+    ready: Mapped[bool]
+    reason: Mapped[str] = mapped_column(Text)
+    message: Mapped[base.Name]
+    deleted_at: Mapped[datetime | None] = mapped_column(base.Utc)
+    # Below here workers write.
+    not_before: Mapped[datetime | None] = mapped_column(base.Utc)
+    failed_drains: Mapped[int] = mapped_column(Integer, default=0)
+    last_error: Mapped[str | None] = mapped_column(base.Escaped)
+    last_error_reason: Mapped[str | None] = mapped_column(Text)
+    last_error_at: Mapped[datetime | None] = mapped_column(base.Utc)
+    last_sha: Mapped[str | None] = mapped_column(Text)
+    last_pushed_at: Mapped[datetime | None] = mapped_column(base.Utc)
+    branch_exists: Mapped[bool | None]
+
+
+class PlaceRow(base.Base):
+    """One generation of a destination's place: repository + branch + folder."""
+
+    __tablename__ = "place"
+    __table_args__ = (UniqueConstraint("destination_id", "generation"),)
+
+    id: Mapped[base.AutoId]
+    destination_id: Mapped[int] = mapped_column(base.RowId, ForeignKey("git_destination.id"), index=True)
+    generation: Mapped[int] = mapped_column(BigInteger)
+    repo_config_id: Mapped[int] = mapped_column(base.RowId, ForeignKey("git_repo_config.id"))
+    branch_id: Mapped[int] = mapped_column(base.RowId, ForeignKey("repository_branch.id"))
+    url_key: Mapped[base.Name]
+    branch: Mapped[base.Name]
+    base_folder: Mapped[base.Name]
+    since: Mapped[base.Moment]
+    retired_at: Mapped[datetime | None] = mapped_column(base.Utc)
+
+
+@dataclass(frozen=True, slots=True)
+class Destination:
+    """Everything that a drain and an Event need to know of one destination at its current place."""
+
+    id: int
+    uid: str
+    ref: Ref
+    cluster: str
+    place_id: int
+    place_generation: int
+    branch_id: int
+    branch: str
+    base_folder: str
+    url: str
+    url_key: str
+    transport: str
+    repo_config: Ref
+    secret_name: str | None
+    push_interval: float | None
+    max_commits: int | None
+    failed_drains: int
+    last_pushed_at: datetime | None
+    deleted: bool
+
+
+@dataclass(frozen=True, slots=True)
+class RepoConfigSeen:
+    """What a watch daemon saw of a GitRepoConfig; `url` fields are empty while it is not ready."""
+
+    uid: str
+    ref: Ref
+    url: str
+    url_key: str
+    transport: str
+    secret_name: str | None
+    push_interval: float | None
+    max_commits: int | None
+    ready: bool
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class PlaceSeen:
+    """Where a destination points now."""
+
+    repo_config_id: int
+    branch_id: int
+    url_key: str
+    branch: str
+    base_folder: str
+
+
+_D, _P, _C = GitDestinationRow, PlaceRow, GitRepoConfigRow
+
+
+def save_repo_config(connection: Connection, seen: RepoConfigSeen) -> int:
+    """Insert or update a repository config by uid; its id."""
+    values = {
+        "namespace": seen.ref.namespace, "name": seen.ref.name, "url": seen.url, "url_key": seen.url_key,
+        "transport": seen.transport, "secret_name": seen.secret_name, "push_interval": seen.push_interval,
+        "max_commits": seen.max_commits, "ready": seen.ready, "reason": seen.reason, "message": seen.message,
+        "deleted_at": None,
+    }  # fmt: skip
+    return _save(connection, _C, seen.uid, values)
+
+
+def save_destination(
+    connection: Connection, *, uid: str, ref: Ref, cluster: str, ready: bool, reason: str, message: str
+) -> int:
+    """Insert or update a destination by uid, and give a new one its ledger head; its id. The place is separate."""
+    values = {
+        "namespace": ref.namespace, "name": ref.name, "cluster": cluster, "ready": ready, "reason": reason,
+        "message": message, "deleted_at": None,
+    }  # fmt: skip
+    destination_id = _save(connection, _D, uid, values)
+    ledger.open_head(connection, destination_id)
+    return destination_id
+
+
+def _save(connection: Connection, table: type[_C | _D], uid: str, values: dict[str, object]) -> int:
+    found = connection.execute(update(table).where(table.uid == uid).values(**values).returning(table.id)).scalar()
+    if found is None:
+        found = connection.execute(base.insert(table).values(uid=uid, **values).returning(table.id)).scalar_one()
+    return int(found)
+
+
+def save_place(connection: Connection, destination_id: int, seen: PlaceSeen) -> tuple[int, int, bool]:
+    """(place id, generation, raised): a change of repository, branch or folder starts a new generation.
+
+    A raised generation retires the former place and supersedes its pending rows at once (DESIGN section 6).
+    """
+    current = connection.execute(
+        select(_P).with_only_columns(_P.id, _P.generation, _P.url_key, _P.branch, _P.base_folder, _P.repo_config_id)
+        .where(_P.destination_id == destination_id).order_by(_P.generation.desc()).limit(1)
+    ).one_or_none()  # fmt: skip
+    same = current is not None and (current.url_key, current.branch, current.base_folder) == (
+        seen.url_key, seen.branch, seen.base_folder,
+    )  # fmt: skip
+    if current is not None and same:
+        if current.repo_config_id != seen.repo_config_id:
+            config = {"repo_config_id": seen.repo_config_id}
+            connection.execute(update(_P).where(_P.id == current.id).values(**config))
+        _point(connection, destination_id, current.id)
+        return current.id, current.generation, False
+    generation = 1 if current is None else current.generation + 1
+    connection.execute(
+        update(_P).where(_P.destination_id == destination_id, _P.retired_at.is_(None)).values(retired_at=base.now())
+    )
+    place_id = connection.execute(
+        base.insert(_P)
+        .values(
+            destination_id=destination_id, generation=generation, repo_config_id=seen.repo_config_id,
+            branch_id=seen.branch_id, url_key=seen.url_key, branch=seen.branch, base_folder=seen.base_folder,
+            since=base.now(),
+        )
+        .returning(_P.id)
+    ).scalar_one()  # fmt: skip
+    _point(connection, destination_id, place_id)
+    ledger.supersede_pending(connection, destination_id, reason="the destination points to another place now")
+    return place_id, generation, True
+
+
+def _point(connection: Connection, destination_id: int, place_id: int) -> None:
+    connection.execute(
+        update(_D)
+        .where(_D.id == destination_id, or_(_D.place_id.is_(None), _D.place_id != place_id))
+        .values(place_id=place_id)
+    )
+
+
+def retire_destinations(connection: Connection, *, cluster: str, keep: set[str]) -> list[int]:
+    """Mark destinations of a cluster whose uid is not in `keep` as deleted; the ids that were marked now."""
+    return _retire(connection, _D, keep, _D.cluster == cluster)
+
+
+def retire_repo_configs(connection: Connection, *, keep: set[str]) -> list[int]:
+    """Mark repository configs whose uid is not in `keep` as deleted."""
+    return _retire(connection, _C, keep)
+
+
+def _retire(connection: Connection, table: type[_C | _D], keep: set[str], *where: object) -> list[int]:
+    live = select(table.id, table.uid).where(table.deleted_at.is_(None), *where)  # type: ignore[arg-type]
+    gone = [row.id for row in connection.execute(live) if row.uid not in keep]
+    if gone:
+        connection.execute(update(table).where(table.id.in_(gone)).values(deleted_at=base.now()))
+    return gone
+
+
+def _query() -> base.Select:
+    return (
+        select(
+            _D.id, _D.uid, _D.namespace, _D.name, _D.cluster, _D.failed_drains, _D.last_pushed_at, _D.deleted_at,
+            _P.id.label("place_id"), _P.generation, _P.branch_id, _P.branch, _P.base_folder,
+            _C.url, _C.url_key, _C.transport, _C.namespace.label("repo_namespace"), _C.name.label("repo_name"),
+            _C.secret_name, _C.push_interval, _C.max_commits,
+        )
+        .join(_P, _P.id == _D.place_id)
+        .join(_C, _C.id == _P.repo_config_id)
+    )  # fmt: skip
+
+
+def _destination(row: base.AnyRow) -> Destination:
+    return Destination(
+        id=row.id, uid=row.uid, ref=Ref(row.namespace, row.name), cluster=row.cluster, place_id=row.place_id,
+        place_generation=row.generation, branch_id=row.branch_id, branch=row.branch, base_folder=row.base_folder,
+        url=row.url, url_key=row.url_key, transport=row.transport, repo_config=Ref(row.repo_namespace, row.repo_name),
+        secret_name=row.secret_name, push_interval=row.push_interval, max_commits=row.max_commits,
+        failed_drains=row.failed_drains, last_pushed_at=row.last_pushed_at, deleted=row.deleted_at is not None,
+    )  # fmt: skip
+
+
+def by_ref(connection: Connection, ref: Ref) -> list[Destination]:
+    """Destinations of this name that have a place: the live one and deleted ones with pending rows, oldest first."""
+    query = _query().where(_D.namespace == ref.namespace, _D.name == ref.name)
+    return [_destination(row) for row in connection.execute(query.where(_served()).order_by(_D.id))]
+
+
+def by_id(connection: Connection, destination_id: int) -> Destination | None:
+    """One destination with its current place, or None before it has one."""
+    row = connection.execute(_query().where(_D.id == destination_id)).one_or_none()
+    return None if row is None else _destination(row)
+
+
+def live(connection: Connection, *, cluster: str) -> list[Destination]:
+    """Live and ready destinations of a cluster, by id."""
+    query = _query().where(_D.cluster == cluster, _D.deleted_at.is_(None), _D.ready)
+    return [_destination(row) for row in connection.execute(query.order_by(_D.id))]
+
+
+def queue_refs(connection: Connection) -> list[Ref]:
+    """The destinations that need a queue: live ones, and deleted ones while rows of theirs pend."""
+    rows = connection.execute(select(_D.namespace, _D.name).where(_served()).distinct())
+    return sorted(Ref(row.namespace, row.name) for row in rows)
+
+
+def _served() -> base.Condition:
+    pending = exists().where(ledger.EventRow.destination_id == _D.id, ledger.EventRow.state == ledger.PENDING)
+    return or_(_D.deleted_at.is_(None), pending)
+
+
+def neighbours(connection: Connection, *, branch_id: int, destination_id: int) -> list[Ref]:
+    """Other destinations on the same branch whose rows pend and are due: they wait for its lease."""
+    pending = exists().where(ledger.EventRow.destination_id == _D.id, ledger.EventRow.state == ledger.PENDING)
+    query = (
+        select(_D.namespace, _D.name)
+        .join(_P, _P.id == _D.place_id)
+        .where(_P.branch_id == branch_id, _D.id != destination_id, pending, _due())
+    )
+    return [Ref(row.namespace, row.name) for row in connection.execute(query.order_by(_D.id))]
+
+
+def _due() -> base.Condition:
+    return or_(_D.not_before.is_(None), _D.not_before <= base.now())
+
+
+def is_due(connection: Connection, destination_id: int) -> bool:
+    """Whether a destination may be drained now (`not_before` has passed)."""
+    return connection.scalar(select(_D.id).where(_D.id == destination_id, _due())) is not None
+
+
+def put_off(
+    connection: Connection, destination_id: int, *, seconds: float, error: str | None = None, reason: str | None = None
+) -> None:
+    """Let the next drain wait; with an error, say why."""
+    values: dict[str, object] = {"not_before": base.now(seconds)}
+    if error is not None:
+        values |= {"last_error": error, "last_error_reason": reason, "last_error_at": base.now()}
+    connection.execute(update(_D).where(_D.id == destination_id).values(**values))
+
+
+def note_success(connection: Connection, destination_id: int, *, sha: str | None) -> None:
+    """A drain was recorded: errors are over; with a sha, something was pushed."""
+    values: dict[str, object] = {
+        "not_before": None, "failed_drains": 0, "last_error": None, "last_error_reason": None, "last_error_at": None,
+    }  # fmt: skip
+    if sha is not None:
+        values |= {"last_sha": sha, "last_pushed_at": base.now(), "branch_exists": True}
+    connection.execute(update(_D).where(_D.id == destination_id).values(**values))
+
+
+def note_crash(connection: Connection, destination_id: int) -> None:
+    """The last holder of the branch vanished while it drained this destination."""
+    raised = update(_D).where(_D.id == destination_id).values(failed_drains=_D.failed_drains + 1)
+    connection.execute(raised)
+
+
+def retire_drained(connection: Connection, *, after: float) -> int:
+    """Supersede what still pends for destinations deleted more than `after` seconds ago; the number of rows."""
+    old = select(_D.id).where(_D.deleted_at.is_not(None), _D.deleted_at <= base.now(-after))
+    return sum(
+        ledger.supersede_pending(connection, found, reason="the destination was deleted")
+        for found in connection.scalars(old.where(_served()))
+    )

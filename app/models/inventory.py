@@ -1,0 +1,165 @@
+"""The inventory: what is in Git for each place and path, tombstones included.
+
+A file is ours exactly when it has a row here. Written only in the fenced transaction that records a drain.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, ForeignKey, Index, Text, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.orm import Mapped, mapped_column
+
+from app import events
+from app.models import base, ledger
+
+
+class InventoryRow(base.Base):
+    """One path of one place: whose object stands there, at which version, or that it is gone."""
+
+    __tablename__ = "inventory"
+    __table_args__ = (Index(None, "place_id", "api_group", "resource", "namespace", "name"),)
+
+    place_id: Mapped[int] = mapped_column(base.RowId, ForeignKey("place.id"), primary_key=True, autoincrement=False)
+    path: Mapped[str] = mapped_column(base.Escaped, primary_key=True)
+    api_group: Mapped[base.Name]
+    version: Mapped[base.Name]
+    resource: Mapped[base.Name]
+    namespace: Mapped[base.Name]
+    name: Mapped[base.Name]
+    kind: Mapped[base.Name]
+    uid: Mapped[base.Name]
+    resource_version: Mapped[base.Name]
+    content_hash: Mapped[str | None] = mapped_column(Text)
+    blob_id: Mapped[str | None] = mapped_column(Text)
+    seed_run_id: Mapped[str | None] = mapped_column(Text)
+    # A tombstone: the file was removed; it keeps late rows of the same object from bringing it back.
+    removed: Mapped[bool] = mapped_column(default=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One row of the inventory."""
+
+    path: str
+    identifier: events.Identifier
+    resource_version: str
+    content_hash: str | None
+    blob_id: str | None
+    seed_run_id: str | None
+    removed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """The newest state of an object that the ledger or Git holds for a destination; what `unchanged` compares."""
+
+    uid: str
+    content_hash: str
+
+
+# (group, resource, namespace, name)
+Key = tuple[str, str, str, str]
+
+_I = InventoryRow
+
+
+def key_of(identifier: events.Identifier) -> Key:
+    """Identity without version and uid."""
+    return identifier.group, identifier.resource, identifier.namespace, identifier.name
+
+
+def by_paths(connection: Connection, place_id: int, paths: Sequence[str]) -> dict[str, Item]:
+    """The rows of some paths, tombstones included, by path."""
+    found: dict[str, Item] = {}
+    for start in range(0, len(paths), 5_000):
+        query = select(_I.__table__).where(_I.place_id == place_id, _I.path.in_(paths[start : start + 5_000]))
+        found |= {row.path: _item(row) for row in connection.execute(query)}
+    return found
+
+
+def of_scope(connection: Connection, place_id: int, *, group: str, resource: str, namespace: str) -> list[Item]:
+    """The present files of one scope (type x namespace; an empty namespace means all), by path."""
+    query = select(_I.__table__).where(
+        _I.place_id == place_id, _I.api_group == group, _I.resource == resource, ~_I.removed
+    )
+    if namespace:
+        query = query.where(_I.namespace == namespace)
+    return [_item(row) for row in connection.execute(query.order_by(_I.path))]
+
+
+def present(connection: Connection, place_id: int) -> list[Item]:
+    """All present files of a place, by path."""
+    query = select(_I.__table__).where(_I.place_id == place_id, ~_I.removed).order_by(_I.path)
+    return [_item(row) for row in connection.execute(query)]
+
+
+def _item(row: base.AnyRow) -> Item:
+    return Item(
+        path=row.path,
+        identifier=events.Identifier(
+            group=row.api_group, version=row.version, resource=row.resource, namespace=row.namespace,
+            name=row.name, kind=row.kind, uid=row.uid,
+        ),
+        resource_version=row.resource_version, content_hash=row.content_hash, blob_id=row.blob_id,
+        seed_run_id=row.seed_run_id, removed=row.removed,
+    )  # fmt: skip
+
+
+def save(connection: Connection, place_id: int, items: Iterable[Item]) -> None:
+    """Insert or replace rows by path."""
+    rows = [_values(place_id, item) for item in items]
+    if not rows:
+        return
+    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
+    insert = dialect.insert(_I)
+    fresh = {name: insert.excluded[name] for name in rows[0] if name not in {"place_id", "path"}}
+    connection.execute(insert.on_conflict_do_update(index_elements=["place_id", "path"], set_=fresh), rows)
+
+
+def _values(place_id: int, item: Item) -> dict[str, object]:
+    what = item.identifier
+    return {
+        "place_id": place_id, "path": item.path, "api_group": what.group, "version": what.version,
+        "resource": what.resource, "namespace": what.namespace, "name": what.name, "kind": what.kind,
+        "uid": what.uid, "resource_version": item.resource_version, "content_hash": item.content_hash,
+        "blob_id": item.blob_id, "seed_run_id": item.seed_run_id, "removed": item.removed,
+    }  # fmt: skip
+
+
+def stamp(connection: Connection, place_id: int, *, paths: Sequence[str], seed_run_id: str) -> None:
+    """Note that a seed listed the objects of these paths, whatever became of the rows."""
+    for start in range(0, len(paths), 5_000):
+        part = paths[start : start + 5_000]
+        stamped = update(_I).where(_I.place_id == place_id, _I.path.in_(part))
+        connection.execute(stamped.values(seed_run_id=seed_run_id))
+
+
+def known(connection: Connection, *, destination_id: int, place_id: int) -> dict[Key, Known]:
+    """The newest state per object at a place: the inventory, overlaid by pending rows in order.
+
+    An object whose newest row is a DELETE, or that was never written, is absent.
+    """
+    _E = ledger.EventRow
+    result: dict[Key, Known] = {}
+    query = select(_I.api_group, _I.resource, _I.namespace, _I.name, _I.uid, _I.content_hash)
+    for row in connection.execute(query.where(_I.place_id == place_id, ~_I.removed)):
+        result[row[0], row[1], row[2], row[3]] = Known(row.uid, row.content_hash or "")
+    pending = (
+        select(_E.api_group, _E.resource, _E.namespace, _E.name, _E.uid, _E.content_hash, _E.operation)
+        .where(
+            _E.destination_id == destination_id,
+            _E.place_id == place_id,
+            _E.state == ledger.PENDING,
+            _E.operation != events.Operation.SEED_SYNC.value,
+        )
+        .order_by(_E.sequence)
+    )
+    for row in connection.execute(pending):
+        if row.operation == events.Operation.DELETE.value:
+            result.pop((row[0], row[1], row[2], row[3]), None)
+        else:
+            result[row[0], row[1], row[2], row[3]] = Known(row.uid, row.content_hash or "")
+    return result

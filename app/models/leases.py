@@ -1,0 +1,222 @@
+"""Leases with fencing tokens: who may write a repository branch, and who leads the watching of a cluster.
+
+A takeover raises the token under FOR UPDATE; every write of a holder takes FOR KEY SHARE on the row and compares
+the token, so that a frozen holder that wakes finds out inside its own transaction (promise P6). Renewals change
+no key and therefore never wait for a writer. Expiry is judged by the database's clock.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import BigInteger, Connection, ForeignKey, Text, UniqueConstraint, case, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.orm import Mapped, mapped_column
+
+from app import errors
+from app.models import base
+
+
+class RepositoryBranch(base.Base):
+    """One branch of one repository: its lease and its last recorded head."""
+
+    __tablename__ = "repository_branch"
+    __table_args__ = (UniqueConstraint("url_key", "branch"),)
+
+    id: Mapped[base.AutoId]
+    url_key: Mapped[str] = mapped_column(Text)
+    branch: Mapped[base.Name]
+    head: Mapped[str | None] = mapped_column(Text)
+    owner: Mapped[str] = mapped_column(Text, default="")
+    token: Mapped[int] = mapped_column(BigInteger, default=0)
+    until: Mapped[base.Moment]
+    # Which destination the last holder drained, and whether it said how that ended: recorded, put off, or released.
+    destination_id: Mapped[int | None] = mapped_column(base.RowId)
+    settled: Mapped[bool] = mapped_column(default=True)
+
+
+class WatchLease(base.Base):
+    """Who leads the watching of one cluster, and which cluster that is (the uid of its kube-system namespace)."""
+
+    __tablename__ = "watch_lease"
+
+    cluster: Mapped[str] = mapped_column(Text, primary_key=True)
+    cluster_uid: Mapped[str] = mapped_column(Text, default="")
+    owner: Mapped[str] = mapped_column(Text, default="")
+    token: Mapped[int] = mapped_column(BigInteger, default=0)
+    until: Mapped[base.Moment]
+
+
+@dataclass(frozen=True, slots=True)
+class BranchLease:
+    """A lease that was taken. `crashed` names the destination whose last holder vanished without a word."""
+
+    branch_id: int
+    token: int
+    owner: str
+    head: str | None
+    crashed: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Lead:
+    """The leadership of one cluster."""
+
+    cluster: str
+    token: int
+    owner: str
+
+
+def insert_ignore(connection: Connection, table: type[base.Base], **values: object) -> None:
+    """Insert a row unless its key is there already."""
+    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
+    connection.execute(dialect.insert(table).values(**values).on_conflict_do_nothing())
+
+
+def ensure_branch(connection: Connection, *, url_key: str, branch: str) -> int:
+    """The id of a repository branch; made when it is new."""
+    wanted = select(RepositoryBranch.id).filter_by(url_key=url_key, branch=branch)
+    found = connection.scalar(wanted)
+    if found is None:
+        long_ago = base.now(-1.0)
+        insert_ignore(connection, RepositoryBranch, url_key=url_key, branch=branch, until=long_ago)
+        found = connection.scalar(wanted)
+    assert found is not None
+    return found
+
+
+def take_branch(
+    connection: Connection, *, branch_id: int, owner: str, seconds: float, destination_id: int
+) -> BranchLease | None:
+    """Take the lease of a branch, or None while somebody else holds it."""
+    free = RepositoryBranch.until <= base.now()
+    row = select(RepositoryBranch).with_only_columns(
+        RepositoryBranch.token, RepositoryBranch.head, RepositoryBranch.settled, RepositoryBranch.destination_id
+    )
+    # Looked at without a lock first: FOR UPDATE would wait for a holder that is recording.
+    if connection.scalar(select(RepositoryBranch.id).where(RepositoryBranch.id == branch_id, free)) is None:
+        return None
+    found = connection.execute(row.where(RepositoryBranch.id == branch_id, free).with_for_update()).one_or_none()
+    if found is None:
+        return None
+    token = found.token + 1
+    connection.execute(
+        update(RepositoryBranch)
+        .where(RepositoryBranch.id == branch_id)
+        .values(owner=owner, token=token, until=base.now(seconds), destination_id=destination_id, settled=False)
+    )
+    crashed = None if found.settled else found.destination_id
+    return BranchLease(branch_id, token, owner, found.head, crashed)
+
+
+def renew_branch(connection: Connection, lease: BranchLease, *, seconds: float) -> bool:
+    """Hold the lease for `seconds` from now; False when somebody took it over."""
+    renewed = connection.execute(
+        update(RepositoryBranch)
+        .where(RepositoryBranch.id == lease.branch_id, RepositoryBranch.token == lease.token)
+        .values(until=base.now(seconds))
+    )
+    return renewed.rowcount == 1
+
+
+def release_branch(connection: Connection, lease: BranchLease) -> None:
+    """Give the lease back; a no-op when somebody took it over."""
+    connection.execute(
+        update(RepositoryBranch)
+        .where(RepositoryBranch.id == lease.branch_id, RepositoryBranch.token == lease.token)
+        .values(owner="", until=base.now(-1.0), settled=True)
+    )
+
+
+def fence_branch(connection: Connection, lease: BranchLease) -> None:
+    """Prove inside a transaction that the lease is still ours. Raises LeaseLostError."""
+    token = connection.scalar(
+        select(RepositoryBranch.token)
+        .where(RepositoryBranch.id == lease.branch_id)
+        .with_for_update(read=True, key_share=True)
+    )
+    if token != lease.token:
+        raise errors.LeaseLostError("the lease of the branch was taken over; the new holder works on from the ledger")
+
+
+def settle_branch(connection: Connection, lease: BranchLease, *, head: str | None) -> None:
+    """Note in a fenced transaction that the holder said how its drain ended, and the head that it recorded."""
+    values: dict[str, object] = {"settled": True}
+    if head is not None:
+        values["head"] = head
+    connection.execute(
+        update(RepositoryBranch)
+        .where(RepositoryBranch.id == lease.branch_id, RepositoryBranch.token == lease.token)
+        .values(**values)
+    )
+
+
+def take_lead(connection: Connection, *, cluster: str, cluster_uid: str, owner: str, seconds: float) -> Lead | None:
+    """Lead the watching of a cluster, or None while somebody else does.
+
+    Raises StalledError when the cluster behind this name is another one than the recorded one.
+    """
+    insert_ignore(connection, WatchLease, cluster=cluster, until=base.now(-1.0))
+    free = WatchLease.until <= base.now()
+    if connection.scalar(select(WatchLease.cluster).where(WatchLease.cluster == cluster, free)) is None:
+        return None
+    query = select(WatchLease.token, WatchLease.cluster_uid).where(WatchLease.cluster == cluster, free)
+    found = connection.execute(query.with_for_update()).one_or_none()
+    if found is None:
+        return None
+    if found.cluster_uid not in {"", cluster_uid}:
+        raise errors.StalledError(
+            f"cluster {cluster!r} is another one than the recorded one (its kube-system namespace has another uid): "
+            "nothing is watched; correct the kubeconfig, or set REVERSER_CLUSTER to a new name",
+            reason="WrongCluster",
+        )
+    token = found.token + 1
+    connection.execute(
+        update(WatchLease)
+        .where(WatchLease.cluster == cluster)
+        .values(cluster_uid=cluster_uid, owner=owner, token=token, until=base.now(seconds))
+    )
+    return Lead(cluster, token, owner)
+
+
+def renew_lead(connection: Connection, lead: Lead, *, seconds: float) -> bool:
+    """Lead for `seconds` from now; False when somebody took over."""
+    renewed = connection.execute(
+        update(WatchLease)
+        .where(WatchLease.cluster == lead.cluster, WatchLease.token == lead.token)
+        .values(until=base.now(seconds))
+    )
+    return renewed.rowcount == 1
+
+
+def release_lead(connection: Connection, lead: Lead) -> None:
+    """Step down; a no-op when somebody took over."""
+    connection.execute(
+        update(WatchLease)
+        .where(WatchLease.cluster == lead.cluster, WatchLease.token == lead.token)
+        .values(owner="", until=base.now(-1.0))
+    )
+
+
+def fence_lead(connection: Connection, lead: Lead) -> None:
+    """Prove inside a transaction that we still lead. Raises LeaseLostError."""
+    token = connection.scalar(
+        select(WatchLease.token).where(WatchLease.cluster == lead.cluster).with_for_update(read=True, key_share=True)
+    )
+    if token != lead.token:
+        raise errors.LeaseLostError(f"another watch daemon leads cluster {lead.cluster!r} now; this one stands by")
+
+
+def leader(connection: Connection, *, cluster: str) -> str | None:
+    """The name of the watch daemon that leads a cluster now, or None."""
+    return connection.scalar(
+        select(case((WatchLease.until > base.now(), WatchLease.owner), else_=None)).where(WatchLease.cluster == cluster)
+    )
+
+
+def waiting_until(connection: Connection, *, branch_id: int) -> datetime | None:
+    """When the lease of a branch ends, or None while it is free."""
+    return connection.scalar(
+        select(RepositoryBranch.until).where(RepositoryBranch.id == branch_id, RepositoryBranch.until > base.now())
+    )

@@ -1,0 +1,347 @@
+"""The ledger: Events numbered per destination, and the bodies of the pending ones.
+
+What is not here did not happen. Numbers are taken by the first statement of a batch, under a row lock that holds
+until its commit, so that a lower number can never appear after a higher one; a drain therefore selects by state
+and order, never by a watermark. Only watch daemons append; only the holder of a branch lease changes states.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    Connection,
+    ForeignKey,
+    Index,
+    LargeBinary,
+    Text,
+    delete,
+    func,
+    select,
+    text,
+    update,
+)
+from sqlalchemy.orm import Mapped, mapped_column
+
+from app import events
+from app.models import base
+
+PENDING = "pending"
+PUSHED = "pushed"
+UNCHANGED = "unchanged"
+STALE = "stale"
+SUPERSEDED = "superseded"
+HELD = "held"
+DEAD = "dead"
+STATES = (PENDING, PUSHED, UNCHANGED, STALE, SUPERSEDED, HELD, DEAD)
+
+
+class LedgerHead(base.Base):
+    """The next number of a destination's ledger. Narrow, because each batch locks it."""
+
+    __tablename__ = "ledger_head"
+
+    destination_id: Mapped[int] = mapped_column(
+        base.RowId, ForeignKey("git_destination.id"), primary_key=True, autoincrement=False
+    )
+    next: Mapped[int] = mapped_column(BigInteger, default=1)
+    # Stands in the trailers of our commits: numbers of another ledger are not ours.
+    ledger_uuid: Mapped[str] = mapped_column(Text)
+
+
+class EventRow(base.Base):
+    """One Event of one destination (DESIGN section 5), and what became of it."""
+
+    __tablename__ = "event"
+    __table_args__ = (
+        Index(
+            "ix_event_pending",
+            "destination_id",
+            "sequence",
+            postgresql_where=text("state = 'pending'"),
+            sqlite_where=text("state = 'pending'"),
+        ),
+    )
+
+    destination_id: Mapped[int] = mapped_column(
+        base.RowId, ForeignKey("git_destination.id"), primary_key=True, autoincrement=False
+    )
+    sequence: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    id: Mapped[str] = mapped_column(Text, unique=True)
+    place_id: Mapped[int] = mapped_column(base.RowId, ForeignKey("place.id"))
+    cluster: Mapped[str] = mapped_column(Text)
+    source_epoch: Mapped[int] = mapped_column(BigInteger)
+    operation: Mapped[str] = mapped_column(Text)
+    api_group: Mapped[base.Name]
+    version: Mapped[base.Name]
+    resource: Mapped[base.Name]
+    namespace: Mapped[base.Name]
+    name: Mapped[base.Name]
+    kind: Mapped[base.Name]
+    uid: Mapped[base.Name]
+    resource_version: Mapped[base.Name]
+    observed_at: Mapped[base.Moment]
+    rule: Mapped[base.Name]
+    user_name: Mapped[str | None] = mapped_column(base.Escaped)
+    user_source: Mapped[str | None] = mapped_column(Text)
+    content_hash: Mapped[str | None] = mapped_column(Text)
+    seed_run_id: Mapped[str | None] = mapped_column(Text, index=True)
+    state: Mapped[str] = mapped_column(Text, default=PENDING)
+    state_reason: Mapped[str | None] = mapped_column(base.Escaped)
+    commit_id: Mapped[int | None] = mapped_column(base.RowId)
+    settled_at: Mapped[datetime | None] = mapped_column(base.Utc)
+
+
+class EventBody(base.Base):
+    """The sanitised object of a pending row, as JSON bytes; gone when the row is final."""
+
+    __tablename__ = "event_body"
+
+    destination_id: Mapped[int] = mapped_column(base.RowId, primary_key=True, autoincrement=False)
+    sequence: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    body: Mapped[bytes] = mapped_column(LargeBinary)
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One Event on its way into the ledger. `state` is pending, or stale with a reason."""
+
+    destination_id: int
+    place_id: int
+    event: events.Event
+    body: bytes | None
+    state: str = PENDING
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """One pending row as a drain reads it; the body is read apart."""
+
+    sequence: int
+    id: str
+    place_id: int
+    operation: events.Operation
+    identifier: events.Identifier
+    resource_version: str
+    observed_at: datetime
+    rule: str
+    user: events.UserInfo | None
+    content_hash: str | None
+    seed_run_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """What pends for one destination."""
+
+    destination_id: int
+    first: int
+    last: int
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """The end of one row."""
+
+    sequence: int
+    state: str
+    reason: str | None = None
+    commit_id: int | None = None
+
+
+_E = EventRow
+
+
+def open_head(connection: Connection, destination_id: int) -> None:
+    """Give a new destination its numbers, from 1, and the uuid that its trailers carry."""
+    if connection.scalar(select(LedgerHead.next).filter_by(destination_id=destination_id)) is None:
+        connection.execute(
+            base.insert(LedgerHead).values(destination_id=destination_id, next=1, ledger_uuid=str(uuid.uuid4()))
+        )
+
+
+def ledger_uuid(connection: Connection, destination_id: int) -> str:
+    """The uuid of a destination's ledger."""
+    return connection.execute(select(LedgerHead.ledger_uuid).filter_by(destination_id=destination_id)).scalar_one()
+
+
+def take_numbers(connection: Connection, counts: Mapping[int, int]) -> dict[int, int]:
+    """Destination id -> first of its numbers. Must be the first statement of a batch's transaction.
+
+    In id order, so that two batches never wait for each other in a circle.
+    """
+    first = {}
+    for destination_id in sorted(counts):
+        count = counts[destination_id]
+        taken = connection.execute(
+            update(LedgerHead)
+            .where(LedgerHead.destination_id == destination_id)
+            .values(next=LedgerHead.next + count)
+            .returning(LedgerHead.next)
+        ).scalar_one()
+        first[destination_id] = taken - count
+    return first
+
+
+def append(connection: Connection, entries: Sequence[Entry], numbers: Mapping[int, int]) -> list[Entry]:
+    """Write numbered Events and bodies; the entries that were new, with their numbers, in order.
+
+    `numbers` comes from `take_numbers` of the same transaction. An Event whose id stands in the ledger already (a
+    batch written again after an unknown outcome) is passed over: its number stays unused.
+    """
+    following = dict(numbers)
+    written: list[Entry] = []
+    known = _known_ids(connection, [entry.event.id for entry in entries])
+    for entry in entries:
+        if entry.event.id in known:
+            continue
+        known.add(entry.event.id)
+        sequence = following[entry.destination_id]
+        following[entry.destination_id] = sequence + 1
+        written.append(
+            Entry(entry.destination_id, entry.place_id, entry.event.numbered(sequence), entry.body,
+                  entry.state, entry.reason)
+        )  # fmt: skip
+    if written:
+        connection.execute(base.insert(_E), [_row(entry) for entry in written])
+    bodies = [
+        {"destination_id": entry.destination_id, "sequence": entry.event.sequence, "body": entry.body}
+        for entry in written
+        if entry.body is not None and entry.state == PENDING
+    ]
+    if bodies:
+        connection.execute(base.insert(EventBody), bodies)
+    return written
+
+
+def _known_ids(connection: Connection, ids: Sequence[str]) -> set[str]:
+    return set(connection.scalars(select(_E.id).where(_E.id.in_(ids)))) if ids else set()
+
+
+_NOBODY = events.Identifier(group="", version="", resource="", namespace="", name="", kind="", uid="")
+
+
+def _row(entry: Entry) -> dict[str, Any]:
+    event = entry.event
+    what = event.identifier or _NOBODY
+    return {
+        "destination_id": entry.destination_id, "sequence": event.sequence, "id": event.id,
+        "place_id": entry.place_id, "cluster": event.cluster, "source_epoch": event.source_epoch,
+        "operation": event.operation.value, "api_group": what.group, "version": what.version,
+        "resource": what.resource, "namespace": what.namespace, "name": what.name, "kind": what.kind,
+        "uid": what.uid, "resource_version": event.resource_version, "observed_at": event.observed_at,
+        "rule": event.rule, "user_name": event.user_info.username if event.user_info else None,
+        "user_source": event.user_info.source if event.user_info else None, "content_hash": event.content_hash,
+        "seed_run_id": event.seed, "state": entry.state, "state_reason": entry.reason, "commit_id": None,
+        "settled_at": None if entry.state == PENDING else event.observed_at,
+    }  # fmt: skip
+
+
+def pending(connection: Connection, destination_id: int, *, limit: int, after: int = 0) -> list[Pending]:
+    """Pending rows in order, by state and order alone; `after` pages within one drain."""
+    query = (
+        select(
+            _E.sequence, _E.id, _E.place_id, _E.operation, _E.api_group, _E.version, _E.resource, _E.namespace,
+            _E.name, _E.kind, _E.uid, _E.resource_version, _E.observed_at, _E.rule, _E.user_name, _E.user_source,
+            _E.content_hash, _E.seed_run_id,
+        )
+        .where(_E.destination_id == destination_id, _E.state == PENDING, _E.sequence > after)
+        .order_by(_E.sequence)
+        .limit(limit)
+    )  # fmt: skip
+    return [_pending(row) for row in connection.execute(query)]
+
+
+def _pending(row: base.AnyRow) -> Pending:
+    user = None if row.user_name is None else events.UserInfo(row.user_name, row.user_source)
+    return Pending(
+        sequence=row.sequence, id=row.id, place_id=row.place_id, operation=events.Operation(row.operation),
+        identifier=events.Identifier(
+            group=row.api_group, version=row.version, resource=row.resource, namespace=row.namespace,
+            name=row.name, kind=row.kind, uid=row.uid,
+        ),
+        resource_version=row.resource_version, observed_at=row.observed_at, rule=row.rule, user=user,
+        content_hash=row.content_hash, seed_run_id=row.seed_run_id,
+    )  # fmt: skip
+
+
+def bodies(connection: Connection, destination_id: int, sequences: Sequence[int]) -> dict[int, bytes]:
+    """The bodies of some rows, by number."""
+    query = select(EventBody.sequence, EventBody.body).where(
+        EventBody.destination_id == destination_id, EventBody.sequence.in_(sequences)
+    )
+    return {row.sequence: row.body for row in connection.execute(query)}
+
+
+def pends(connection: Connection, destination_id: int, *, up_to: int | None = None) -> bool:
+    """Whether any row pends, up to a number or at all."""
+    query = select(_E.sequence).where(_E.destination_id == destination_id, _E.state == PENDING).limit(1)
+    if up_to is not None:
+        query = query.where(_E.sequence <= up_to)
+    return connection.scalar(query) is not None
+
+
+def count_pending(connection: Connection, destination_id: int) -> int:
+    """How many rows pend."""
+    query = select(func.count()).where(_E.destination_id == destination_id, _E.state == PENDING)
+    return connection.execute(query).scalar_one()
+
+
+def backlogs(connection: Connection, destination_ids: Sequence[int]) -> list[Backlog]:
+    """What pends for each of some destinations; those without pending rows are left out."""
+    query = (
+        select(_E.destination_id, func.min(_E.sequence), func.max(_E.sequence), func.count())
+        .where(_E.destination_id.in_(destination_ids), _E.state == PENDING)
+        .group_by(_E.destination_id)
+    )
+    return [Backlog(*row) for row in connection.execute(query)]
+
+
+def settle(connection: Connection, destination_id: int, ends: Iterable[Settled]) -> None:
+    """Give pending rows their end and drop their bodies; a row that is final already keeps its end.
+
+    Call it in a transaction that is fenced by the branch lease.
+    """
+    groups: dict[tuple[str, str | None, int | None], list[int]] = {}
+    for end in ends:
+        groups.setdefault((end.state, end.reason, end.commit_id), []).append(end.sequence)
+    for (state, reason, commit_id), sequences in groups.items():
+        for part in _chunks(sequences):
+            connection.execute(
+                update(_E)
+                .where(_E.destination_id == destination_id, _E.sequence.in_(part), _E.state == PENDING)
+                .values(state=state, state_reason=reason, commit_id=commit_id, settled_at=base.now())
+            )
+            connection.execute(
+                delete(EventBody).where(EventBody.destination_id == destination_id, EventBody.sequence.in_(part))
+            )
+
+
+def _chunks(sequences: Sequence[int], size: int = 5_000) -> Iterable[Sequence[int]]:
+    """SQLite takes 32,766 variables in one statement, PostgreSQL 65,535."""
+    return (sequences[start : start + size] for start in range(0, len(sequences), size))
+
+
+def supersede_pending(connection: Connection, destination_id: int, *, reason: str) -> int:
+    """Supersede all rows that pend for a destination; how many. Used when its place changes or it is deleted."""
+    count = connection.execute(
+        update(_E)
+        .where(_E.destination_id == destination_id, _E.state == PENDING)
+        .values(state=SUPERSEDED, state_reason=reason, settled_at=base.now())
+    ).rowcount
+    if count:
+        connection.execute(delete(EventBody).where(EventBody.destination_id == destination_id))
+    return count
+
+
+def rows_of(connection: Connection, destination_id: int, *, first: int, last: int) -> list[base.AnyRow]:
+    """Rows of a span of numbers in any state, in order: (sequence, id, state, operation, rule, ...)."""
+    query = select(EventRow.__table__).where(_E.destination_id == destination_id, _E.sequence.between(first, last))
+    return list(connection.execute(query.order_by(_E.sequence)))

@@ -1,0 +1,98 @@
+"""Compiled rules with their history: each change of a rule is a new version, valid from and to a moment."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import BigInteger, Connection, ForeignKey, Index, Text, func, select, update
+from sqlalchemy.orm import Mapped, mapped_column
+
+from app.models import base
+
+
+class CompiledRuleRow(base.Base):
+    """One version of one compiled rule; `valid_to` is null for the one in force."""
+
+    __tablename__ = "compiled_rule"
+    __table_args__ = (Index(None, "cluster", "rule"),)
+
+    id: Mapped[base.AutoId]
+    cluster: Mapped[str] = mapped_column(Text)
+    # `WatchRule shop/prod-apps` or `ClusterWatchRule cluster-a`, as Events and commits name it.
+    rule: Mapped[base.Name]
+    uid: Mapped[str] = mapped_column(Text)
+    version: Mapped[int] = mapped_column(BigInteger)
+    destination_id: Mapped[int] = mapped_column(base.RowId, ForeignKey("git_destination.id"))
+    place_id: Mapped[int] = mapped_column(base.RowId, ForeignKey("place.id"))
+    spec: Mapped[base.Json]
+    valid_from: Mapped[base.Moment]
+    valid_to: Mapped[datetime | None] = mapped_column(base.Utc)
+
+
+@dataclass(frozen=True, slots=True)
+class RuleSeen:
+    """A compiled rule as it should be in force."""
+
+    rule: str
+    uid: str
+    destination_id: int
+    place_id: int
+    spec: Mapping[str, Any]
+
+
+_R = CompiledRuleRow
+
+
+def save(connection: Connection, *, cluster: str, rules: Sequence[RuleSeen]) -> set[int]:
+    """Make `rules` the ones in force; the ids of destinations whose rules changed.
+
+    A rule that is the same keeps its version; one that is gone is closed.
+    """
+    open_rows = {
+        row.rule: row
+        for row in connection.execute(select(_R.__table__).where(_R.cluster == cluster, _R.valid_to.is_(None)))
+    }
+    changed: set[int] = set()
+    for rule in rules:
+        row = open_rows.pop(rule.rule, None)
+        if row is not None and _same(row, rule):
+            continue
+        changed |= {rule.destination_id} | ({row.destination_id} if row is not None else set())
+        if row is not None:
+            _close(connection, row.id)
+        _insert(connection, cluster, rule)
+    for row in open_rows.values():
+        changed.add(row.destination_id)
+        _close(connection, row.id)
+    return changed
+
+
+def _same(row: base.AnyRow, rule: RuleSeen) -> bool:
+    return (row.uid, row.destination_id, row.place_id, row.spec) == (
+        rule.uid, rule.destination_id, rule.place_id, dict(rule.spec),
+    )  # fmt: skip
+
+
+def _close(connection: Connection, row_id: int) -> None:
+    connection.execute(update(_R).where(_R.id == row_id).values(valid_to=base.now()))
+
+
+def _insert(connection: Connection, cluster: str, rule: RuleSeen) -> None:
+    version = connection.scalar(
+        select(func.coalesce(func.max(_R.version), 0) + 1).where(_R.cluster == cluster, _R.rule == rule.rule)
+    )
+    connection.execute(
+        base.insert(_R).values(
+            cluster=cluster, rule=rule.rule, uid=rule.uid, version=version, destination_id=rule.destination_id,
+            place_id=rule.place_id, spec=dict(rule.spec), valid_from=base.now(),
+        )
+    )  # fmt: skip
+
+
+def in_force(connection: Connection, *, cluster: str) -> list[base.AnyRow]:
+    """The rules in force of a cluster, by name."""
+    query = select(_R.__table__).where(_R.cluster == cluster, _R.valid_to.is_(None)).order_by(_R.rule)
+    return list(connection.execute(query))

@@ -1,0 +1,203 @@
+"""Seeds: one complete listing of what a destination should hold, made of scopes (type x namespace).
+
+A seed is written in the transaction of its cause, counted page by page, and closed by a SEED_SYNC Event only in a
+transaction that sees written = listed for each complete scope (promise P10).
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import Connection, ForeignKey, Integer, Text, func, select, update
+from sqlalchemy.orm import Mapped, mapped_column
+
+from app.models import base
+
+# States of a run: listing -> synced (SEED_SYNC is in the ledger) -> swept; or superseded at any time before.
+LISTING = "listing"
+SYNCED = "synced"
+SWEPT = "swept"
+SUPERSEDED = "superseded"
+
+# Outcomes of a scope. Only a complete one may be swept.
+COMPLETE = "complete"
+NOT_LISTED = "pending"
+
+
+class SeedRun(base.Base):
+    """One seed of one destination at one place."""
+
+    __tablename__ = "seed_run"
+
+    id: Mapped[str] = mapped_column(Text, primary_key=True)
+    destination_id: Mapped[int] = mapped_column(base.RowId, ForeignKey("git_destination.id"), index=True)
+    place_id: Mapped[int] = mapped_column(base.RowId, ForeignKey("place.id"))
+    cause: Mapped[base.Name]
+    state: Mapped[str] = mapped_column(Text)
+    started_at: Mapped[base.Moment]
+    finished_at: Mapped[datetime | None] = mapped_column(base.Utc)
+
+
+class SeedScope(base.Base):
+    """One type in one namespace (or all) of a seed."""
+
+    __tablename__ = "seed_scope"
+
+    seed_run_id: Mapped[str] = mapped_column(Text, ForeignKey("seed_run.id"), primary_key=True)
+    api_group: Mapped[str] = mapped_column(Text, primary_key=True)
+    resource: Mapped[str] = mapped_column(Text, primary_key=True)
+    namespace: Mapped[str] = mapped_column(Text, primary_key=True)
+    version: Mapped[str] = mapped_column(Text)
+    # Whether a rule on it has DELETE: a scope is swept only then.
+    sweepable: Mapped[bool]
+    listed: Mapped[int] = mapped_column(Integer, default=0)
+    written: Mapped[int] = mapped_column(Integer, default=0)
+    list_resource_version: Mapped[str] = mapped_column(Text, default="")
+    # `pending`, `complete`, or the reason why the listing did not end: Forbidden, NotServed, ...
+    outcome: Mapped[str] = mapped_column(Text, default=NOT_LISTED)
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class ScopeKey:
+    """Type x namespace; an empty namespace means cluster scope or all namespaces."""
+
+    group: str
+    resource: str
+    namespace: str
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """One scope of a run as stored."""
+
+    key: ScopeKey
+    version: str
+    sweepable: bool
+    listed: int
+    written: int
+    list_resource_version: str
+    outcome: str
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """An open seed and its scopes."""
+
+    id: str
+    destination_id: int
+    place_id: int
+    cause: str
+    scopes: tuple[Scope, ...]
+
+
+_R, _S = SeedRun, SeedScope
+
+
+def start(
+    connection: Connection,
+    *,
+    destination_id: int,
+    place_id: int,
+    cause: str,
+    scopes: Iterable[tuple[ScopeKey, str, bool]],
+) -> str:
+    """Begin a seed and supersede any open one of the destination; its id. Scopes are (key, version, sweepable)."""
+    supersede(connection, destination_id)
+    run = uuid.uuid4().hex
+    connection.execute(
+        base.insert(_R).values(
+            id=run, destination_id=destination_id, place_id=place_id, cause=cause, state=LISTING, started_at=base.now()
+        )
+    )
+    rows = [
+        {"seed_run_id": run, "api_group": key.group, "resource": key.resource, "namespace": key.namespace,
+         "version": version, "sweepable": sweepable}
+        for key, version, sweepable in scopes
+    ]  # fmt: skip
+    if rows:
+        connection.execute(base.insert(_S), rows)
+    return run
+
+
+def supersede(connection: Connection, destination_id: int) -> int:
+    """Give up the open seeds of a destination: a seed that died half-way is never swept."""
+    return connection.execute(
+        update(_R)
+        .where(_R.destination_id == destination_id, _R.state == LISTING)
+        .values(state=SUPERSEDED, finished_at=base.now())
+    ).rowcount
+
+
+def open_runs(connection: Connection, destination_ids: Iterable[int]) -> list[Run]:
+    """Seeds without SEED_SYNC of some destinations, with their scopes."""
+    query = select(_R.__table__).where(_R.destination_id.in_(list(destination_ids)), _R.state == LISTING)
+    return [
+        Run(row.id, row.destination_id, row.place_id, row.cause, scopes_of(connection, row.id))
+        for row in connection.execute(query.order_by(_R.started_at))
+    ]
+
+
+def scopes_of(connection: Connection, run: str) -> tuple[Scope, ...]:
+    """The scopes of a seed."""
+    query = select(_S.__table__).where(_S.seed_run_id == run).order_by(_S.api_group, _S.resource, _S.namespace)
+    return tuple(
+        Scope(
+            ScopeKey(row.api_group, row.resource, row.namespace), row.version, row.sweepable, row.listed,
+            row.written, row.list_resource_version, row.outcome,
+        )
+        for row in connection.execute(query)
+    )  # fmt: skip
+
+
+def state_of(connection: Connection, run: str) -> str | None:
+    """The state of a seed, or None for an unknown one."""
+    return connection.scalar(select(_R.state).where(_R.id == run))
+
+
+def add_written(connection: Connection, run: str, key: ScopeKey, count: int) -> None:
+    """Count rows of a scope, in the transaction that writes them."""
+    connection.execute(_scope(run, key).values(written=_S.written + count))
+
+
+def complete(connection: Connection, run: str, key: ScopeKey, *, listed: int, resource_version: str) -> None:
+    """A scope was listed to its end: `listed` objects that the rules select, at one resourceVersion."""
+    ended = {"listed": listed, "list_resource_version": resource_version, "outcome": COMPLETE}
+    connection.execute(_scope(run, key).values(**ended))
+
+
+def fail(connection: Connection, run: str, key: ScopeKey, *, reason: str) -> None:
+    """A scope cannot be listed; it is not swept."""
+    connection.execute(_scope(run, key).values(outcome=reason))
+
+
+def _scope(run: str, key: ScopeKey) -> base.Update:
+    return update(_S).where(
+        _S.seed_run_id == run, _S.api_group == key.group, _S.resource == key.resource, _S.namespace == key.namespace
+    )
+
+
+def ready(connection: Connection, run: str) -> bool:
+    """Whether SEED_SYNC may be written: no scope is unlisted, and each complete one is wholly in the ledger."""
+    waiting = select(func.count()).where(
+        _S.seed_run_id == run,
+        (_S.outcome == NOT_LISTED) | ((_S.outcome == COMPLETE) & (_S.written != _S.listed)),
+    )
+    return state_of(connection, run) == LISTING and connection.execute(waiting).scalar_one() == 0
+
+
+def finish(connection: Connection, run: str, *, state: str) -> None:
+    """Move a seed on: synced by the watch daemon, swept by the worker."""
+    connection.execute(update(_R).where(_R.id == run).values(state=state, finished_at=base.now()))
+
+
+def last_synced(connection: Connection, destination_id: int, place_id: int) -> str | None:
+    """The newest seed of a place that was closed, or None: the place was never seeded."""
+    return connection.scalar(
+        select(_R.id)
+        .where(_R.destination_id == destination_id, _R.place_id == place_id, _R.state.in_([SYNCED, SWEPT]))
+        .order_by(_R.started_at.desc())
+        .limit(1)
+    )
