@@ -39,12 +39,14 @@ class Utc(TypeDecorator[datetime]):
     cache_ok = True
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Write UTC."""
         if value is None:
             return None
         utc = value.astimezone(UTC)
         return utc.replace(tzinfo=None) if dialect.name == "sqlite" else utc
 
     def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Read UTC."""
         if value is None:
             return None
         return value.replace(tzinfo=UTC) if dialect.name == "sqlite" else value.astimezone(UTC)
@@ -76,9 +78,11 @@ class Escaped(TypeDecorator[str]):
     cache_ok = True
 
     def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:  # noqa: ARG002 - SQLAlchemy's signature
+        """Escape."""
         return None if value is None else escape(value)
 
     def process_result_value(self, value: str | None, dialect: Dialect) -> str | None:  # noqa: ARG002 - SQLAlchemy's signature
+        """Undo it."""
         return None if value is None else unescape(value)
 
 
@@ -98,27 +102,27 @@ class now(FunctionElement[datetime]):  # noqa: N801 - reads as the SQL function 
     """
 
     type = Utc()
-    inherit_cache = False
+    inherit_cache = True
 
     def __init__(self, offset: float = 0.0) -> None:
-        super().__init__()
-        self.offset = float(offset)
+        super().__init__(sqlalchemy.literal(float(offset), sqlalchemy.Float()))
 
 
 @compiles(now, "postgresql")
-def _now_postgresql(element: now, _compiler: SQLCompiler, **_: Any) -> str:
-    return f"(clock_timestamp() + interval '{element.offset:.6f} seconds')"
+def _now_postgresql(element: now, compiler: SQLCompiler, **options: Any) -> str:
+    return f"(clock_timestamp() + make_interval(secs => {compiler.process(element.clauses, **options)}))"
 
 
 @compiles(now, "sqlite")
-def _now_sqlite(element: now, _compiler: SQLCompiler, **_: Any) -> str:
+def _now_sqlite(element: now, compiler: SQLCompiler, **options: Any) -> str:
     # Milliseconds, filled up to the six digits that SQLAlchemy writes, so that text compares as time.
-    return f"strftime('%Y-%m-%d %H:%M:%f000', 'now', '{element.offset:+.6f} seconds')"
+    offset = compiler.process(element.clauses, **options)
+    return f"strftime('%Y-%m-%d %H:%M:%f000', 'now', printf('%+.6f seconds', {offset}))"
 
 
 # Names for the few SQLAlchemy types that query functions spell out.
-Select = sqlalchemy.Select[Any]
+AnySelect = sqlalchemy.Select[*tuple[Any, ...]]
 Update = sqlalchemy.Update
-AnyRow = sqlalchemy.Row[Any]
+AnyRow = sqlalchemy.Row[*tuple[Any, ...]]
 Condition = sqlalchemy.ColumnElement[bool]
 insert = sqlalchemy.insert

@@ -25,6 +25,7 @@ class CommitRow(base.Base):
     branch_id: Mapped[int] = mapped_column(base.RowId, ForeignKey("repository_branch.id"))
     sha: Mapped[str] = mapped_column(Text)
     author: Mapped[base.Name]
+    subject: Mapped[base.Name]
     message: Mapped[base.Name]
     first_sequence: Mapped[int] = mapped_column(BigInteger)
     last_sequence: Mapped[int] = mapped_column(BigInteger)
@@ -96,7 +97,7 @@ def record(
         base.insert(CommitRow)
         .values(
             destination_id=destination_id, place_id=place_id, branch_id=branch_id, sha=commit.sha,
-            author=commit.author, message=commit.message, first_sequence=commit.first_sequence,
+            author=commit.author, subject=commit.message.partition("\n")[0], message=commit.message, first_sequence=commit.first_sequence,
             last_sequence=commit.last_sequence, pushed_at=base.now(),
         )
         .returning(CommitRow.id)

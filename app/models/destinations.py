@@ -6,6 +6,7 @@ A place is repository + branch + folder of a destination with a generation; the 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -175,7 +176,9 @@ def save_destination(
     return destination_id
 
 
-def _save(connection: Connection, table: type[_C | _D], uid: str, values: dict[str, object]) -> int:
+def _save(
+    connection: Connection, table: type[GitRepoConfigRow | GitDestinationRow], uid: str, values: Mapping[str, object]
+) -> int:
     found = connection.execute(update(table).where(table.uid == uid).values(**values).returning(table.id)).scalar()
     if found is None:
         found = connection.execute(base.insert(table).values(uid=uid, **values).returning(table.id)).scalar_one()
@@ -236,15 +239,17 @@ def retire_repo_configs(connection: Connection, *, keep: set[str]) -> list[int]:
     return _retire(connection, _C, keep)
 
 
-def _retire(connection: Connection, table: type[_C | _D], keep: set[str], *where: object) -> list[int]:
-    live = select(table.id, table.uid).where(table.deleted_at.is_(None), *where)  # type: ignore[arg-type]
+def _retire(
+    connection: Connection, table: type[GitRepoConfigRow | GitDestinationRow], keep: set[str], *where: base.Condition
+) -> list[int]:
+    live = select(table.id, table.uid).where(table.deleted_at.is_(None), *where)
     gone = [row.id for row in connection.execute(live) if row.uid not in keep]
     if gone:
         connection.execute(update(table).where(table.id.in_(gone)).values(deleted_at=base.now()))
     return gone
 
 
-def _query() -> base.Select:
+def _query() -> base.AnySelect:
     return (
         select(
             _D.id, _D.uid, _D.namespace, _D.name, _D.cluster, _D.failed_drains, _D.last_pushed_at, _D.deleted_at,

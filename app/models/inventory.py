@@ -60,7 +60,7 @@ class Known:
     content_hash: str
 
 
-# (group, resource, namespace, name)
+# Identity without version and uid, in the order of a path.
 Key = tuple[str, str, str, str]
 
 _I = InventoryRow
@@ -142,20 +142,27 @@ def known(connection: Connection, *, destination_id: int, place_id: int) -> dict
 
     An object whose newest row is a DELETE, or that was never written, is absent.
     """
-    _E = ledger.EventRow
     result: dict[Key, Known] = {}
     query = select(_I.api_group, _I.resource, _I.namespace, _I.name, _I.uid, _I.content_hash)
-    for row in connection.execute(query.where(_I.place_id == place_id, ~_I.removed)):
-        result[row[0], row[1], row[2], row[3]] = Known(row.uid, row.content_hash or "")
+    for item in connection.execute(query.where(_I.place_id == place_id, ~_I.removed)):
+        result[item[0], item[1], item[2], item[3]] = Known(item.uid, item.content_hash or "")
     pending = (
-        select(_E.api_group, _E.resource, _E.namespace, _E.name, _E.uid, _E.content_hash, _E.operation)
-        .where(
-            _E.destination_id == destination_id,
-            _E.place_id == place_id,
-            _E.state == ledger.PENDING,
-            _E.operation != events.Operation.SEED_SYNC.value,
+        select(
+            ledger.EventRow.api_group,
+            ledger.EventRow.resource,
+            ledger.EventRow.namespace,
+            ledger.EventRow.name,
+            ledger.EventRow.uid,
+            ledger.EventRow.content_hash,
+            ledger.EventRow.operation,
         )
-        .order_by(_E.sequence)
+        .where(
+            ledger.EventRow.destination_id == destination_id,
+            ledger.EventRow.place_id == place_id,
+            ledger.EventRow.state == ledger.PENDING,
+            ledger.EventRow.operation != events.Operation.SEED_SYNC.value,
+        )
+        .order_by(ledger.EventRow.sequence)
     )
     for row in connection.execute(pending):
         if row.operation == events.Operation.DELETE.value:

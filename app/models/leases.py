@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import BigInteger, Connection, ForeignKey, Text, UniqueConstraint, case, select, update
+from sqlalchemy import BigInteger, Connection, Text, UniqueConstraint, case, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Mapped, mapped_column
 
