@@ -1,0 +1,369 @@
+"""Compile our four kinds into verdicts, places and compiled rules: the pure heart of the watch daemon.
+
+`compile_all` decides everything that can be known without I/O; `app/watch` writes it to SQL and to the objects'
+status. Every refusal has a reason for the condition and a message that says what to do. What happens to single
+objects afterwards is in `selecting.py`.
+
+References across namespaces are refused with one message, whether the other object exists or not (ATTACKS 20).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from app import errors
+from app.events import Operation, Ref
+from app.rules import branches, kinds, matching, paths, urls
+from app.rules.types import ResourceType
+
+RuleKind = Literal["WatchRule", "ClusterWatchRule"]
+
+READY = "Ready"
+
+
+@dataclass(frozen=True, slots=True)
+class RepoVerdict:
+    """What became of a GitRepoConfig; `url` is set when it is ready."""
+
+    ready: bool
+    reason: str
+    message: str
+    url: urls.RepoUrl | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a destination writes."""
+
+    url: urls.RepoUrl
+    branch: str
+    base_folder: str
+    repo_config: Ref
+
+
+@dataclass(frozen=True, slots=True)
+class DestinationVerdict:
+    """What became of a GitDestination; `place` is set when it is ready."""
+
+    ready: bool
+    reason: str
+    message: str
+    place: Place | None = None
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class RuleKey:
+    """Names one rule; a ClusterWatchRule's `ref` has no namespace."""
+
+    kind: RuleKind
+    ref: Ref
+
+    def __str__(self) -> str:
+        """`WatchRule shop/prod-apps` or `ClusterWatchRule cluster-a`."""
+        return f"{self.kind} {self.ref}" if self.ref.namespace else f"{self.kind} {self.ref.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """One type in one namespace that a rule selects.
+
+    `namespace` is empty for a cluster-scoped type, and for all namespaces of a namespaced one. `wildcard` says that
+    only `*` reached the type, so that single objects of it are left out.
+    """
+
+    type: ResourceType
+    namespace: str
+    operations: frozenset[Operation]
+    wildcard: bool
+
+
+@dataclass(frozen=True, slots=True)
+class CompiledRule:
+    """A rule with its destination and place resolved. `spec` is what the table `compiled_rule` keeps, JSON-able."""
+
+    kind: RuleKind
+    ref: Ref
+    uid: str
+    generation: int
+    destination: Ref
+    place: Place
+    scopes: tuple[Scope, ...]
+    spec: dict[str, Any]
+
+    @property
+    def rule_name(self) -> str:
+        """`WatchRule shop/prod-apps` or `ClusterWatchRule cluster-a`; rules are ordered by it."""
+        return str(RuleKey(self.kind, self.ref))
+
+
+@dataclass(frozen=True, slots=True)
+class RuleVerdict:
+    """What became of a rule: what it could not resolve, what `*` left out; `rule` is set when it is ready."""
+
+    ready: bool
+    reason: str
+    message: str
+    problems: tuple[matching.Problem, ...] = ()
+    notes: tuple[str, ...] = ()
+    rule: CompiledRule | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Compilation:
+    """A verdict for every object of ours that is not on its way out."""
+
+    repo_configs: dict[Ref, RepoVerdict]
+    destinations: dict[Ref, DestinationVerdict]
+    rules: dict[RuleKey, RuleVerdict]
+
+    def compiled(self) -> list[CompiledRule]:
+        """The rules that are ready, by name."""
+        rules = [verdict.rule for verdict in self.rules.values() if verdict.rule is not None]
+        return sorted(rules, key=lambda rule: rule.rule_name)
+
+
+@dataclass(frozen=True, slots=True)
+class _Sources:
+    """What rules are judged against."""
+
+    configs: Mapping[Ref, kinds.GitRepoConfig]
+    destinations: Mapping[Ref, kinds.GitDestination]
+    verdicts: Mapping[Ref, DestinationVerdict]
+    types: Sequence[ResourceType]
+
+
+@dataclass
+class _Folders:
+    """The folders that are taken on one branch, so that an overlap is found without comparing all with all."""
+
+    taken: dict[tuple[str, ...], Ref] = field(default_factory=dict)
+    parents: dict[tuple[str, ...], Ref] = field(default_factory=dict)
+
+    def claim(self, folder: str, owner: Ref) -> Ref | None:
+        """Take a folder, or return who has it, a folder above it, or one inside of it."""
+        segments = paths.segments(folder)
+        prefixes = [segments[:length] for length in range(1, len(segments) + 1)]
+        holder = next((self.taken[prefix] for prefix in prefixes if prefix in self.taken), self.parents.get(segments))
+        if holder is None:
+            self.taken[segments] = owner
+            self.parents |= {prefix: owner for prefix in prefixes[:-1] if prefix not in self.parents}
+        return holder
+
+
+def compile_all(
+    *,
+    repo_configs: Sequence[kinds.GitRepoConfig],
+    destinations: Sequence[kinds.GitDestination],
+    watch_rules: Sequence[kinds.WatchRule],
+    cluster_rules: Sequence[kinds.ClusterWatchRule],
+    types: Sequence[ResourceType],
+    allow_local: bool,
+) -> Compilation:
+    """Compile everything there is. Never raises: what is wrong becomes a verdict.
+
+    Objects with a deletionTimestamp are treated as gone: deletion is what their owner wants.
+    """
+    configs = {config.meta.ref: config for config in repo_configs if not config.meta.deleting}
+    targets = {target.meta.ref: target for target in destinations if not target.meta.deleting}
+    repo_verdicts = {ref: _judge_repo(config, allow_local=allow_local) for ref, config in configs.items()}
+    verdicts = {
+        ref: _judge_destination(target, configs=configs, verdicts=repo_verdicts) for ref, target in targets.items()
+    }
+    verdicts |= _conflicts(targets, verdicts)
+    sources = _Sources(configs=configs, destinations=targets, verdicts=verdicts, types=types)
+    candidates: list[kinds.AnyRule] = [*watch_rules, *cluster_rules]
+    return Compilation(
+        repo_configs=repo_verdicts,
+        destinations=verdicts,
+        rules={_key(rule): _judge_rule(rule, sources) for rule in candidates if not rule.meta.deleting},
+    )
+
+
+def _judge_repo(config: kinds.GitRepoConfig, *, allow_local: bool) -> RepoVerdict:
+    try:
+        url = urls.normalise(config.repo_url, allow_local=allow_local)
+    except errors.PermanentError as error:
+        return RepoVerdict(ready=False, reason=error.reason, message=error.message)
+    return RepoVerdict(ready=True, reason=READY, message=f"writes to {url}", url=url)
+
+
+def _judge_destination(
+    target: kinds.GitDestination,
+    *,
+    configs: Mapping[Ref, kinds.GitRepoConfig],
+    verdicts: Mapping[Ref, RepoVerdict],
+) -> DestinationVerdict:
+    try:
+        place = _place(target, configs=configs, verdicts=verdicts)
+    except errors.PermanentError as error:
+        return DestinationVerdict(ready=False, reason=error.reason, message=error.message)
+    message = f"writes to {place.base_folder} on {place.branch} of {place.url}"
+    return DestinationVerdict(ready=True, reason=READY, message=message, place=place)
+
+
+def _place(
+    target: kinds.GitDestination,
+    *,
+    configs: Mapping[Ref, kinds.GitRepoConfig],
+    verdicts: Mapping[Ref, RepoVerdict],
+) -> Place:
+    config = configs.get(target.repo_ref)
+    if target.repo_ref.namespace != target.meta.ref.namespace and (config is None or not _open_to_all(config)):
+        raise _denied("GitRepoConfig", target.repo_ref)
+    if config is None:
+        raise errors.PermanentError(
+            f"unknown GitRepoConfig {target.repo_ref}: create it, or correct repoRef", reason="RepoConfigNotFound"
+        )
+    branches.check(target.branch)
+    branches.check_allowed(target.branch, config.allowed_branches)
+    paths.check_base_folder(target.base_folder)
+    verdict = verdicts[target.repo_ref]
+    if verdict.url is None:
+        raise errors.PermanentError(
+            f"GitRepoConfig {target.repo_ref} is not ready: {verdict.message}", reason=verdict.reason
+        )
+    return Place(verdict.url, target.branch, target.base_folder, target.repo_ref)
+
+
+def _conflicts(
+    targets: Mapping[Ref, kinds.GitDestination], verdicts: Mapping[Ref, DestinationVerdict]
+) -> dict[Ref, DestinationVerdict]:
+    """Verdicts for the destinations whose folder another one holds: the earliest wins, then the name."""
+    branches_seen: dict[tuple[str, str], _Folders] = {}
+    lost: dict[Ref, DestinationVerdict] = {}
+    # An object without a creation time has not been stored yet: it comes last.
+    for ref in sorted(targets, key=lambda ref: (targets[ref].meta.created_at or "~", ref)):
+        place = verdicts[ref].place
+        if place is None:
+            continue
+        folders = branches_seen.setdefault((place.url.key, place.branch), _Folders())
+        holder = folders.claim(place.base_folder, ref)
+        if holder is not None:
+            lost[ref] = _conflict(ref, place=place, holder=holder)
+    return lost
+
+
+def _conflict(ref: Ref, *, place: Place, holder: Ref) -> DestinationVerdict:
+    # Who else uses a repository is not for the eyes of another namespace.
+    name = f"GitDestination {holder}" if holder.namespace == ref.namespace else "an older GitDestination"
+    message = (
+        f"{place.base_folder} on {place.branch} overlaps the folder of {name}: choose another baseFolder or branch"
+    )
+    return DestinationVerdict(ready=False, reason="Conflict", message=message)
+
+
+def _judge_rule(rule: kinds.AnyRule, sources: _Sources) -> RuleVerdict:
+    try:
+        place = _place_of_rule(rule, sources)
+    except errors.PermanentError as error:
+        return RuleVerdict(ready=False, reason=error.reason, message=error.message)
+    resolutions = [matching.resolve(item, sources.types) for item in rule.items]
+    problems = tuple(dict.fromkeys(problem for resolution in resolutions for problem in resolution.problems))
+    notes = tuple(dict.fromkeys(note for resolution in resolutions for note in resolution.notes))
+    scopes = _scopes(rule, resolutions)
+    if not scopes:
+        reason = problems[0].reason if problems else "NotServed"
+        message = "; ".join(problem.message for problem in problems) or "the rule has no items: add one to spec.rules"
+        return RuleVerdict(ready=False, reason=reason, message=message, problems=problems, notes=notes)
+    return RuleVerdict(
+        ready=True,
+        reason=READY,
+        message=_ready_message(rule, scopes, problems),
+        problems=problems,
+        notes=notes,
+        rule=_compiled(rule, place=place, scopes=scopes),
+    )
+
+
+def _place_of_rule(rule: kinds.AnyRule, sources: _Sources) -> Place:
+    """The place of a rule's destination. Raises PermanentError where the rule may not feed it, or it has none."""
+    wanted = rule.destination_ref
+    target = sources.destinations.get(wanted)
+    config = sources.configs.get(target.repo_ref) if target else None
+    if isinstance(rule, kinds.ClusterWatchRule):
+        if config is not None and not config.access.allow_cluster_rules:
+            raise errors.PermanentError(
+                f"the GitRepoConfig of GitDestination {wanted} does not admit cluster rules: "
+                "its owner has to set accessPolicy.allowClusterRules",
+                reason="AccessDenied",
+            )
+    elif wanted.namespace != rule.meta.ref.namespace and (config is None or not _open_to_all(config)):
+        raise _denied("GitDestination", wanted)
+    if target is None:
+        raise errors.PermanentError(
+            f"unknown destination {wanted}: create the GitDestination, or correct destinationRef",
+            reason="DestinationNotFound",
+        )
+    verdict = sources.verdicts[wanted]
+    if verdict.place is None:
+        raise errors.PermanentError(f"GitDestination {wanted} is not ready: {verdict.message}", reason="NotReady")
+    return verdict.place
+
+
+def _open_to_all(config: kinds.GitRepoConfig) -> bool:
+    return config.access.mode == "AllNamespaces"
+
+
+def _denied(kind: str, ref: Ref) -> errors.PermanentError:
+    """The one answer to a reference across namespaces that is not allowed: it does not say what exists."""
+    return errors.PermanentError(
+        f"{kind} {ref} is in another namespace and cannot be used from here: the owner of its GitRepoConfig has to set "
+        "accessPolicy.namespacedRules.mode to AllNamespaces",
+        reason="AccessDenied",
+    )
+
+
+def _scopes(rule: kinds.AnyRule, resolutions: Iterable[matching.Resolution]) -> tuple[Scope, ...]:
+    """The scopes of all items, the operations of equal ones joined, in a stable order."""
+    joined: dict[tuple[ResourceType, bool], frozenset[Operation]] = {}
+    for item, resolution in zip(rule.items, resolutions, strict=True):
+        for type_ in resolution.selected:
+            key = type_, type_.key in resolution.by_wildcard
+            joined[key] = joined.get(key, frozenset()) | matching.operations_of(item)
+    namespace = rule.meta.ref.namespace if isinstance(rule, kinds.WatchRule) else ""
+    ordered = sorted(joined, key=lambda key: (key[0].key, key[0].version, key[1]))
+    return tuple(Scope(type_, namespace, joined[type_, wild], wild) for type_, wild in ordered)
+
+
+def _compiled(rule: kinds.AnyRule, *, place: Place, scopes: tuple[Scope, ...]) -> CompiledRule:
+    return CompiledRule(
+        kind=_key(rule).kind,
+        ref=rule.meta.ref,
+        uid=rule.meta.uid,
+        generation=rule.meta.generation,
+        destination=rule.destination_ref,
+        place=place,
+        scopes=scopes,
+        spec={
+            "destination": str(rule.destination_ref),
+            "repository": place.url.url,
+            "branch": place.branch,
+            "baseFolder": place.base_folder,
+            "rules": [item.to_json() for item in rule.items],
+            "scopes": [_scope_json(scope) for scope in scopes],
+        },
+    )
+
+
+def _scope_json(scope: Scope) -> dict[str, Any]:
+    return {
+        "group": scope.type.group,
+        "version": scope.type.version,
+        "resource": scope.type.resource,
+        "kind": scope.type.kind,
+        "namespace": scope.namespace,
+        "operations": sorted(operation.value for operation in scope.operations),
+        "wildcard": scope.wildcard,
+    }
+
+
+def _ready_message(rule: kinds.AnyRule, scopes: Sequence[Scope], problems: Sequence[matching.Problem]) -> str:
+    count = len({scope.type for scope in scopes})
+    message = f"feeds {rule.destination_ref} with {count} {'type' if count == 1 else 'types'}"
+    return f"{message}; not with: {'; '.join(problem.message for problem in problems)}" if problems else message
+
+
+def _key(rule: kinds.AnyRule) -> RuleKey:
+    return RuleKey("WatchRule" if isinstance(rule, kinds.WatchRule) else "ClusterWatchRule", rule.meta.ref)

@@ -1,0 +1,292 @@
+"""Our four kinds as frozen values, read from raw objects; `compiling.py` works on these alone.
+
+Reading is tolerant: the CRD schema has checked most of it, and what is merely wrong (an unusable URL, a missing
+branch) becomes a verdict of the compiler, with a message in the object's status. Only an object of the wrong shape
+is refused here.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, Self
+
+from app import errors
+from app.events import Ref
+
+GROUP = "configbutler.ai"
+VERSION = "v1alpha1"
+API_VERSION = f"{GROUP}/{VERSION}"
+
+Scope = Literal["Cluster", "Namespaced"]
+AccessMode = Literal["SameNamespace", "AllNamespaces"]
+
+OPERATIONS = frozenset({"CREATE", "UPDATE", "DELETE", "*"})
+
+# The units of Go's time.ParseDuration, in seconds.
+_UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
+_DURATION_PART = re.compile(r"([0-9]+(?:\.[0-9]*)?|\.[0-9]+)(ns|us|µs|μs|ms|s|m|h)")
+
+
+@dataclass(frozen=True, slots=True)
+class Meta:
+    """What every object of ours has; `ref.namespace` is empty for a cluster kind."""
+
+    ref: Ref
+    uid: str
+    generation: int
+    created_at: str
+    resource_version: str
+    deleting: bool
+
+    @classmethod
+    def from_object(cls, obj: Mapping[str, Any]) -> Self:
+        """Read `metadata`. Raises PermanentError for an object without a name."""
+        raw = _Reader(obj, "object").mapping("metadata")
+        name = raw.text("name")
+        if not name:
+            raise errors.PermanentError("an object without metadata.name cannot be read", reason="InvalidSpec")
+        generation = raw.value("generation")
+        return cls(
+            ref=Ref(raw.text("namespace"), name),
+            uid=raw.text("uid"),
+            generation=generation if type(generation) is int else 0,
+            created_at=raw.text("creationTimestamp"),
+            resource_version=raw.text("resourceVersion"),
+            deleting=bool(raw.value("deletionTimestamp")),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class AccessPolicy:
+    """Who may refer to a GitRepoConfig from outside of its namespace."""
+
+    mode: AccessMode = "SameNamespace"
+    allow_cluster_rules: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class GitRepoConfig:
+    """A repository and how to write to it. `push_interval` is in seconds; None leaves the default."""
+
+    meta: Meta
+    repo_url: str
+    allowed_branches: tuple[str, ...]
+    secret_name: str | None
+    push_interval: float | None
+    max_commits: int | None
+    access: AccessPolicy
+
+    @classmethod
+    def from_object(cls, obj: Mapping[str, Any]) -> Self:
+        """Read a raw object. Raises PermanentError(InvalidSpec) that names the field."""
+        spec = _Reader(obj, "object").mapping("spec")
+        push = spec.mapping("push")
+        interval = push.text("interval")
+        return cls(
+            meta=Meta.from_object(obj),
+            repo_url=spec.text("repoUrl"),
+            allowed_branches=spec.texts("allowedBranches"),
+            secret_name=spec.mapping("secretRef").text("name") or None,
+            push_interval=parse_duration(interval) if interval else None,
+            max_commits=push.positive("maxCommits"),
+            access=_access_policy(spec.mapping("accessPolicy")),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class GitDestination:
+    """A branch and a folder of a repository: the deployment target."""
+
+    meta: Meta
+    repo_ref: Ref
+    branch: str
+    base_folder: str
+
+    @classmethod
+    def from_object(cls, obj: Mapping[str, Any]) -> Self:
+        """Read a raw object. Raises PermanentError(InvalidSpec) that names the field."""
+        meta, spec = Meta.from_object(obj), _Reader(obj, "object").mapping("spec")
+        return cls(
+            meta=meta,
+            repo_ref=_reference(spec, "repoRef", default_namespace=meta.ref.namespace),
+            branch=spec.text("branch"),
+            base_folder=spec.text("baseFolder"),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class RuleItem:
+    """One entry of `spec.rules`; empty operations, groups and versions mean all, as `*` does."""
+
+    operations: tuple[str, ...]
+    api_groups: tuple[str, ...]
+    api_versions: tuple[str, ...]
+    resources: tuple[str, ...]
+    scope: Scope
+
+    def to_json(self) -> dict[str, Any]:
+        """The entry as it stands in a manifest, for the table of compiled rules."""
+        return {
+            "operations": list(self.operations),
+            "apiGroups": list(self.api_groups),
+            "apiVersions": list(self.api_versions),
+            "resources": list(self.resources),
+            "scope": self.scope,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class WatchRule:
+    """Selects resources of its own namespace for one destination."""
+
+    meta: Meta
+    destination_ref: Ref
+    items: tuple[RuleItem, ...]
+
+    @classmethod
+    def from_object(cls, obj: Mapping[str, Any]) -> Self:
+        """Read a raw object. Raises PermanentError(InvalidSpec) that names the field."""
+        meta, spec = Meta.from_object(obj), _Reader(obj, "object").mapping("spec")
+        return cls(
+            meta=meta,
+            destination_ref=_reference(spec, "destinationRef", default_namespace=meta.ref.namespace),
+            items=tuple(_item(raw, scope="Namespaced") for raw in spec.mappings("rules")),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterWatchRule:
+    """Selects cluster-scoped resources, or namespaced ones of all namespaces, for one destination."""
+
+    meta: Meta
+    destination_ref: Ref
+    items: tuple[RuleItem, ...]
+
+    @classmethod
+    def from_object(cls, obj: Mapping[str, Any]) -> Self:
+        """Read a raw object. Raises PermanentError(InvalidSpec) that names the field."""
+        meta, spec = Meta.from_object(obj), _Reader(obj, "object").mapping("spec")
+        return cls(
+            meta=meta,
+            destination_ref=_reference(spec, "destinationRef", default_namespace=""),
+            items=tuple(_item(raw, scope=_scope(raw)) for raw in spec.mappings("rules")),
+        )
+
+
+AnyRule = WatchRule | ClusterWatchRule
+
+
+def parse_duration(text: str) -> float:
+    """Seconds of a Go duration such as `1m30s`, `5s`, `500ms`. Raises PermanentError(InvalidSpec)."""
+    parts = list(_DURATION_PART.finditer(text))
+    if text != "0" and (not parts or "".join(part.group() for part in parts) != text):
+        raise errors.PermanentError(
+            f"{text[:40]!r} is no duration: write it like 5s, 500ms or 1m30s", reason="InvalidSpec"
+        )
+    return sum(float(part.group(1)) * _UNITS[part.group(2)] for part in parts)
+
+
+def _access_policy(raw: _Reader) -> AccessPolicy:
+    # An unknown mode comes from a newer schema: the narrower reading is the safe one.
+    wide = raw.mapping("namespacedRules").text("mode") == "AllNamespaces"
+    return AccessPolicy(
+        mode="AllNamespaces" if wide else "SameNamespace",
+        allow_cluster_rules=raw.value("allowClusterRules") is not False,
+    )
+
+
+def _reference(spec: _Reader, field: str, *, default_namespace: str) -> Ref:
+    raw = spec.mapping(field)
+    name, namespace = raw.text("name"), raw.text("namespace") or default_namespace
+    if not name or not namespace:
+        missing = "namespace" if name else "name"
+        raise errors.PermanentError(f"spec.{field}.{missing} is missing: set it", reason="InvalidSpec")
+    return Ref(namespace, name)
+
+
+def _item(raw: _Reader, *, scope: Scope) -> RuleItem:
+    operations = raw.texts("operations")
+    unknown = [operation for operation in operations if operation not in OPERATIONS]
+    if unknown:
+        raise errors.PermanentError(
+            f"{raw.where}.operations holds {unknown[0][:40]!r}: use CREATE, UPDATE, DELETE or *", reason="InvalidSpec"
+        )
+    resources = raw.texts("resources")
+    if not resources:
+        raise errors.PermanentError(
+            f"{raw.where}.resources is empty: name at least one resource, or *", reason="InvalidSpec"
+        )
+    return RuleItem(
+        operations=operations,
+        api_groups=raw.texts("apiGroups"),
+        api_versions=raw.texts("apiVersions"),
+        resources=resources,
+        scope=scope,
+    )
+
+
+def _scope(raw: _Reader) -> Scope:
+    scope = raw.text("scope")
+    if scope == "Cluster":
+        return "Cluster"
+    if scope == "Namespaced":
+        return "Namespaced"
+    raise errors.PermanentError(f"{raw.where}.scope must be Cluster or Namespaced", reason="InvalidSpec")
+
+
+class _Reader:
+    """Typed access to a raw mapping; an absent or null field reads as empty, a wrong type is refused by name."""
+
+    def __init__(self, raw: object, where: str) -> None:
+        if not isinstance(raw, Mapping):
+            raise errors.PermanentError(f"{where} is not a mapping", reason="InvalidSpec")
+        self._raw = raw
+        self.where = where
+
+    def value(self, field: str) -> object:
+        return self._raw.get(field)
+
+    def text(self, field: str) -> str:
+        value = self._raw.get(field)
+        if value is None:
+            return ""
+        if not isinstance(value, str):
+            raise self._wrong(field, "a string")
+        return value
+
+    def texts(self, field: str) -> tuple[str, ...]:
+        values = self._list(field)
+        if not all(isinstance(value, str) for value in values):
+            raise self._wrong(field, "a list of strings")
+        return tuple(values)
+
+    def positive(self, field: str) -> int | None:
+        value = self._raw.get(field)
+        if value is None:
+            return None
+        if type(value) is not int or value < 1:
+            raise self._wrong(field, "a whole number of at least 1")
+        return value
+
+    def mapping(self, field: str) -> _Reader:
+        value = self._raw.get(field)
+        return _Reader({} if value is None else value, self._path(field))
+
+    def mappings(self, field: str) -> list[_Reader]:
+        return [_Reader(value, f"{self._path(field)}[{index}]") for index, value in enumerate(self._list(field))]
+
+    def _list(self, field: str) -> list[Any]:
+        value = self._raw.get(field)
+        if value is None:
+            return []
+        if not isinstance(value, list | tuple):
+            raise self._wrong(field, "a list")
+        return list(value)
+
+    def _path(self, field: str) -> str:
+        return field if self.where == "object" else f"{self.where}.{field}"
+
+    def _wrong(self, field: str, wanted: str) -> errors.PermanentError:
+        return errors.PermanentError(f"{self._path(field)} must be {wanted}", reason="InvalidSpec")
