@@ -42,6 +42,8 @@ class GitRepoConfigRow(base.Base):
     url: Mapped[base.Name]
     url_key: Mapped[base.Name]
     transport: Mapped[str] = mapped_column(Text)
+    # What fails together: a host that does not answer lets all its destinations wait.
+    host: Mapped[base.Name]
     secret_name: Mapped[str | None] = mapped_column(Text)
     push_interval: Mapped[float | None] = mapped_column(Float)
     max_commits: Mapped[int | None] = mapped_column(Integer)
@@ -76,6 +78,8 @@ class GitDestinationRow(base.Base):
     last_sha: Mapped[str | None] = mapped_column(Text)
     last_pushed_at: Mapped[datetime | None] = mapped_column(base.Utc)
     branch_exists: Mapped[bool | None]
+    # Why a worker wants a seed (the branch was rewritten); the watch daemon starts it and clears this.
+    seed_wanted: Mapped[str | None] = mapped_column(Text)
 
 
 class PlaceRow(base.Base):
@@ -112,6 +116,7 @@ class Destination:
     url: str
     url_key: str
     transport: str
+    host: str
     repo_config: Ref
     secret_name: str | None
     push_interval: float | None
@@ -130,6 +135,7 @@ class RepoConfigSeen:
     url: str
     url_key: str
     transport: str
+    host: str
     secret_name: str | None
     push_interval: float | None
     max_commits: int | None
@@ -156,7 +162,7 @@ def save_repo_config(connection: Connection, seen: RepoConfigSeen) -> int:
     """Insert or update a repository config by uid; its id."""
     values = {
         "namespace": seen.ref.namespace, "name": seen.ref.name, "url": seen.url, "url_key": seen.url_key,
-        "transport": seen.transport, "secret_name": seen.secret_name, "push_interval": seen.push_interval,
+        "transport": seen.transport, "host": seen.host, "secret_name": seen.secret_name, "push_interval": seen.push_interval,
         "max_commits": seen.max_commits, "ready": seen.ready, "reason": seen.reason, "message": seen.message,
         "deleted_at": None,
     }  # fmt: skip
@@ -254,7 +260,7 @@ def _query() -> base.AnySelect:
         select(
             _D.id, _D.uid, _D.namespace, _D.name, _D.cluster, _D.failed_drains, _D.last_pushed_at, _D.deleted_at,
             _P.id.label("place_id"), _P.generation, _P.branch_id, _P.branch, _P.base_folder,
-            _C.url, _C.url_key, _C.transport, _C.namespace.label("repo_namespace"), _C.name.label("repo_name"),
+            _C.url, _C.url_key, _C.transport, _C.host, _C.namespace.label("repo_namespace"), _C.name.label("repo_name"),
             _C.secret_name, _C.push_interval, _C.max_commits,
         )
         .join(_P, _P.id == _D.place_id)
@@ -266,7 +272,7 @@ def _destination(row: base.AnyRow) -> Destination:
     return Destination(
         id=row.id, uid=row.uid, ref=Ref(row.namespace, row.name), cluster=row.cluster, place_id=row.place_id,
         place_generation=row.generation, branch_id=row.branch_id, branch=row.branch, base_folder=row.base_folder,
-        url=row.url, url_key=row.url_key, transport=row.transport, repo_config=Ref(row.repo_namespace, row.repo_name),
+        url=row.url, url_key=row.url_key, transport=row.transport, host=row.host, repo_config=Ref(row.repo_namespace, row.repo_name),
         secret_name=row.secret_name, push_interval=row.push_interval, max_commits=row.max_commits,
         failed_drains=row.failed_drains, last_pushed_at=row.last_pushed_at, deleted=row.deleted_at is not None,
     )  # fmt: skip
@@ -345,6 +351,33 @@ def note_crash(connection: Connection, destination_id: int) -> None:
     """The last holder of the branch vanished while it drained this destination."""
     raised = update(_D).where(_D.id == destination_id).values(failed_drains=_D.failed_drains + 1)
     connection.execute(raised)
+
+
+def want_seed(connection: Connection, *, branch_id: int, cause: str) -> None:
+    """Ask the watch daemon for a seed of every live destination on a branch."""
+    on_branch = select(_P.id).where(_P.branch_id == branch_id, _P.retired_at.is_(None))
+    connection.execute(update(_D).where(_D.place_id.in_(on_branch), _D.deleted_at.is_(None)).values(seed_wanted=cause))
+
+
+def take_wanted_seeds(connection: Connection, *, cluster: str) -> dict[int, str]:
+    """Destination id -> cause of the seeds that workers asked for; clear them in the same transaction."""
+    query = select(_D.id, _D.seed_wanted).where(_D.cluster == cluster, _D.seed_wanted.is_not(None))
+    wanted = {row.id: str(row.seed_wanted) for row in connection.execute(query)}
+    if wanted:
+        connection.execute(update(_D).where(_D.id.in_(wanted)).values(seed_wanted=None))
+    return wanted
+
+
+def put_off_host(connection: Connection, *, host: str, except_id: int, seconds: float, step: float) -> None:
+    """A host did not answer: its other destinations wait too, one after the other, so that one at a time probes it."""
+    query = (
+        select(_D.id)
+        .join(_P, _P.id == _D.place_id)
+        .join(_C, _C.id == _P.repo_config_id)
+        .where(_C.host == host, _C.host != "", _D.id != except_id, _served(), _due())
+    )
+    for number, destination_id in enumerate(connection.scalars(query.order_by(_D.id)).all(), start=1):
+        put_off(connection, destination_id, seconds=seconds + number * step, error=None, reason=None)
 
 
 def retire_drained(connection: Connection, *, after: float) -> int:

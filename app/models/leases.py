@@ -7,7 +7,7 @@ no key and therefore never wait for a writer. Expiry is judged by the database's
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from sqlalchemy import BigInteger, Connection, Text, UniqueConstraint, case, select, update
@@ -16,6 +16,11 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from app import errors
 from app.models import base
+
+# Whether the remote has the branch, as last recorded. It tells a branch that was never there from a deleted one.
+UNKNOWN = "unknown"
+MISSING = "missing"
+PRESENT = "present"
 
 
 class RepositoryBranch(base.Base):
@@ -27,7 +32,9 @@ class RepositoryBranch(base.Base):
     id: Mapped[base.AutoId]
     url_key: Mapped[str] = mapped_column(Text)
     branch: Mapped[base.Name]
+    # The last recorded head; with state `missing`, the commit that the branch will start from.
     head: Mapped[str | None] = mapped_column(Text)
+    state: Mapped[str] = mapped_column(Text, default=UNKNOWN)
     owner: Mapped[str] = mapped_column(Text, default="")
     token: Mapped[int] = mapped_column(BigInteger, default=0)
     until: Mapped[base.Moment]
@@ -56,6 +63,7 @@ class BranchLease:
     token: int
     owner: str
     head: str | None
+    state: str
     crashed: int | None = None
 
 
@@ -92,7 +100,11 @@ def take_branch(
     """Take the lease of a branch, or None while somebody else holds it."""
     free = RepositoryBranch.until <= base.now()
     row = select(RepositoryBranch).with_only_columns(
-        RepositoryBranch.token, RepositoryBranch.head, RepositoryBranch.settled, RepositoryBranch.destination_id
+        RepositoryBranch.token,
+        RepositoryBranch.head,
+        RepositoryBranch.state,
+        RepositoryBranch.settled,
+        RepositoryBranch.destination_id,
     )
     # Looked at without a lock first: FOR UPDATE would wait for a holder that is recording.
     if connection.scalar(select(RepositoryBranch.id).where(RepositoryBranch.id == branch_id, free)) is None:
@@ -107,7 +119,7 @@ def take_branch(
         .values(owner=owner, token=token, until=base.now(seconds), destination_id=destination_id, settled=False)
     )
     crashed = None if found.settled else found.destination_id
-    return BranchLease(branch_id, token, owner, found.head, crashed)
+    return BranchLease(branch_id, token, owner, found.head, found.state, crashed)
 
 
 def renew_branch(connection: Connection, lease: BranchLease, *, seconds: float) -> bool:
@@ -140,11 +152,18 @@ def fence_branch(connection: Connection, lease: BranchLease) -> None:
         raise errors.LeaseLostError("the lease of the branch was taken over; the new holder works on from the ledger")
 
 
-def settle_branch(connection: Connection, lease: BranchLease, *, head: str | None) -> None:
-    """Note in a fenced transaction that the holder said how its drain ended, and the head that it recorded."""
-    values: dict[str, object] = {"settled": True}
-    if head is not None:
-        values["head"] = head
+def settle_branch(connection: Connection, lease: BranchLease) -> None:
+    """Note in a fenced transaction that the holder said how its drain ended."""
+    _set_branch(connection, lease, settled=True)
+
+
+def move_head(connection: Connection, lease: BranchLease, *, head: str | None, state: str) -> BranchLease:
+    """Record in a fenced transaction where the branch stands; the lease with the new head."""
+    _set_branch(connection, lease, head=head, state=state)
+    return replace(lease, head=head, state=state)
+
+
+def _set_branch(connection: Connection, lease: BranchLease, **values: object) -> None:
     connection.execute(
         update(RepositoryBranch)
         .where(RepositoryBranch.id == lease.branch_id, RepositoryBranch.token == lease.token)

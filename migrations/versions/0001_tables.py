@@ -104,6 +104,7 @@ def upgrade() -> None:
         sa.Column("last_sha", sa.Text(), nullable=True),
         sa.Column("last_pushed_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("branch_exists", sa.Boolean(), nullable=True),
+        sa.Column("seed_wanted", sa.Text(), nullable=True),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_git_destination")),
         sa.UniqueConstraint("uid", name=op.f("uq_git_destination_uid")),
     )
@@ -118,6 +119,7 @@ def upgrade() -> None:
         sa.Column("url", sa.Text(), nullable=False),
         sa.Column("url_key", sa.Text(), nullable=False),
         sa.Column("transport", sa.Text(), nullable=False),
+        sa.Column("host", sa.Text(), nullable=False),
         sa.Column("secret_name", sa.Text(), nullable=True),
         sa.Column("push_interval", sa.Float(), nullable=True),
         sa.Column("max_commits", sa.Integer(), nullable=True),
@@ -134,6 +136,7 @@ def upgrade() -> None:
         sa.Column("url_key", sa.Text(), nullable=False),
         sa.Column("branch", sa.Text(), nullable=False),
         sa.Column("head", sa.Text(), nullable=True),
+        sa.Column("state", sa.Text(), nullable=False),
         sa.Column("owner", sa.Text(), nullable=False),
         sa.Column("token", sa.BigInteger(), nullable=False),
         sa.Column("until", sa.DateTime(timezone=True), nullable=False),
