@@ -1,0 +1,49 @@
+"""What every server fixture shares: a short private folder, an unprivileged user, and an end that is sure."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+import signal
+import subprocess
+import tempfile
+from pathlib import Path
+
+GRACE = 10.0
+
+
+def unprivileged_user() -> str | None:
+    """Whom to become where a server refuses to run as root; None when we are not root."""
+    if os.geteuid() != 0:
+        return None
+    names = {entry.pw_name for entry in pwd.getpwall()}
+    return "postgres" if "postgres" in names else "nobody"
+
+
+def private_folder(name: str, user: str | None = None) -> Path:
+    """A new folder of mode 0700, owned by `user`.
+
+    Straight under the system's temporary folder: pytest's own are longer than a unix socket's path may be (107 bytes),
+    and closed to other users.
+    """
+    folder = Path(tempfile.mkdtemp(prefix=f"reverser-{name}-"))
+    if user:
+        shutil.chown(folder, user, pwd.getpwnam(user).pw_gid)
+    return folder
+
+
+def end(process: subprocess.Popen[bytes], with_signal: signal.Signals = signal.SIGTERM) -> None:
+    """End a process that we started and reap it; SIGKILL when it does not go within the grace."""
+    if process.poll() is None:
+        process.send_signal(with_signal)
+    try:
+        process.wait(GRACE)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait(GRACE)
+
+
+def log_tail(log: Path, lines: int = 20) -> str:
+    """The end of a server's log, for the message of a failed start."""
+    return "\n".join(log.read_text(errors="replace").splitlines()[-lines:]) if log.exists() else "(no log)"
