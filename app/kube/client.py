@@ -27,6 +27,8 @@ from app.kube import problems
 JSON = "application/json"
 MERGE_PATCH = "application/merge-patch+json"
 APPLY_PATCH = "application/apply-patch+yaml"
+# The name of our writes in an object's managedFields.
+FIELD_MANAGER = "reverser"
 
 # Each watch holds a connection. The pool never blocks; above this number connections are closed instead of kept.
 POOL_SIZE = 2_000

@@ -90,7 +90,8 @@ class Call:
         """`list deployments.apps in namespace shop`, `get secrets shop/git-creds`, `get /apis`."""
         if not self.resource:
             return f"{self.verb} {self.path}"
-        what = f"{self.verb} {self.resource}{'.' + self.group if self.group else ''}"
+        plural, slash, subresource = self.resource.partition("/")
+        what = f"{self.verb} {plural}{'.' + self.group if self.group else ''}{slash}{subresource}"
         if self.name:
             return f"{what} {self.namespace + '/' if self.namespace else ''}{self.name}"
         return f"{what} in namespace {self.namespace}" if self.namespace else what
@@ -174,7 +175,7 @@ def _hint(body: bytes) -> str:
         status = orjson.loads(body)
         reason = str(status["reason"])
         causes = (status.get("details") or {}).get("causes") or ()
-        fields = ", ".join(sorted({str(cause["field"]) for cause in causes if cause.get("field")}))
+        fields = ", ".join(sorted({cause["field"] for cause in causes} - {"", "<nil>"}))
     except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError):
         return ""
     return f": {reason} ({fields})" if fields else f": {reason}"
