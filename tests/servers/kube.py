@@ -1,0 +1,244 @@
+"""A real kube-apiserver with etcd on loopback, for tests: RBAC on, four users by token, certificates of its own.
+
+It needs two binaries, `etcd` and `kube-apiserver`, in the folder that KUBEBUILDER_ASSETS names (the layout of
+`setup-envtest`). There is no controller manager: namespaces do not finish deleting, Deployments get no pods.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import datetime as dt
+import ipaddress
+import os
+import socket
+import ssl
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import yaml
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+# admin is in system:masters; the others may do what a test grants them.
+USERS = ("admin", "alice", "bob", "reader")
+_START_DEADLINE = 60.0
+
+
+def missing() -> str:
+    """Why the server cannot run here, or an empty text."""
+    assets = os.environ.get("KUBEBUILDER_ASSETS", "")
+    if not assets:
+        return "KUBEBUILDER_ASSETS is not set: it names a folder with etcd and kube-apiserver"
+    lacking = [name for name in ("etcd", "kube-apiserver") if not (Path(assets) / name).is_file()]
+    return f"KUBEBUILDER_ASSETS lacks {' and '.join(lacking)}" if lacking else ""
+
+
+class KubeServer:
+    """One API server with its data in a folder; the same folder can be started again after `stop` or `kill9`."""
+
+    def __init__(self, directory: Path, *, flags: tuple[str, ...] = ()) -> None:
+        self._directory = directory
+        self._flags = flags
+        self._processes: list[subprocess.Popen[bytes]] = []
+        self._port, self._etcd_port, self._peer_port = _free_ports(3)
+
+    @property
+    def url(self) -> str:
+        """Where it listens."""
+        return f"https://127.0.0.1:{self._port}"
+
+    @property
+    def ca(self) -> Path:
+        """The certificate of its authority."""
+        return self._directory / "ca.crt"
+
+    def kubeconfig(self, user: str = "admin") -> Path:
+        """The kubeconfig of one of USERS."""
+        return self._directory / f"kubeconfig.{user}"
+
+    def start(self) -> Path:
+        """Start both processes, wait until ready, and give the kubeconfig of admin."""
+        if not self.ca.exists():
+            self._directory.mkdir(parents=True, exist_ok=True)
+            _write_certificates(self._directory)
+            self._write_users()
+        self._spawn("etcd", self._etcd_flags())
+        self._wait(f"http://127.0.0.1:{self._etcd_port}/health")
+        self._spawn("kube-apiserver", self._apiserver_flags())
+        self._wait(f"{self.url}/readyz")
+        return self.kubeconfig()
+
+    def stop(self) -> None:
+        """End both processes, gently first."""
+        for process in reversed(self._processes):
+            process.terminate()
+        for process in reversed(self._processes):
+            try:
+                process.wait(10)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait(10)
+        self._processes.clear()
+
+    def kill9(self) -> None:
+        """End both processes at once, as a crash does."""
+        for process in self._processes:
+            process.kill()
+        for process in self._processes:
+            process.wait(10)
+        self._processes.clear()
+
+    def _spawn(self, name: str, flags: list[str]) -> None:
+        binary = Path(os.environ["KUBEBUILDER_ASSETS"]) / name
+        with (self._directory / f"{name}.log").open("ab") as log:
+            self._processes.append(
+                subprocess.Popen(
+                    [binary, *flags], stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self._directory
+                )
+            )
+
+    def _etcd_flags(self) -> list[str]:
+        client, peer = f"http://127.0.0.1:{self._etcd_port}", f"http://127.0.0.1:{self._peer_port}"
+        return [
+            "--data-dir=etcd",
+            f"--listen-client-urls={client}",
+            f"--advertise-client-urls={client}",
+            f"--listen-peer-urls={peer}",
+            f"--initial-advertise-peer-urls={peer}",
+            f"--initial-cluster=default={peer}",
+            "--log-level=warn",
+            "--unsafe-no-fsync",
+        ]
+
+    def _apiserver_flags(self) -> list[str]:
+        return [
+            f"--etcd-servers=http://127.0.0.1:{self._etcd_port}",
+            "--bind-address=127.0.0.1",
+            "--advertise-address=127.0.0.1",
+            f"--secure-port={self._port}",
+            "--tls-cert-file=server.crt",
+            "--tls-private-key-file=server.key",
+            "--token-auth-file=tokens.csv",
+            "--service-account-key-file=accounts.key",
+            "--service-account-signing-key-file=accounts.key",
+            "--service-account-issuer=https://kubernetes.default.svc",
+            "--service-cluster-ip-range=10.96.0.0/24",
+            "--endpoint-reconciler-type=none",
+            "--authorization-mode=RBAC",
+            "--disable-admission-plugins=ServiceAccount",
+            "--allow-privileged=true",
+            *self._flags,
+        ]
+
+    def _write_users(self) -> None:
+        rows = [f"{user}token,{user},{user}{',system:masters' if user == 'admin' else ''}\n" for user in USERS]
+        (self._directory / "tokens.csv").write_text("".join(rows))
+        for user in USERS:
+            self.kubeconfig(user).write_text(self.kubeconfig_text(token=f"{user}token"))
+
+    def kubeconfig_text(self, *, token: str = "", token_file: Path | None = None) -> str:
+        """A kubeconfig for this server with a token, or with a file that holds one."""
+        user = {"tokenFile": str(token_file)} if token_file else {"token": token}
+        ca = base64.b64encode(self.ca.read_bytes()).decode()
+        return yaml.safe_dump(
+            {
+                "apiVersion": "v1",
+                "kind": "Config",
+                "clusters": [{"name": "test", "cluster": {"server": self.url, "certificate-authority-data": ca}}],
+                "users": [{"name": "test", "user": user}],
+                "contexts": [{"name": "test", "context": {"cluster": "test", "user": "test"}}],
+                "current-context": "test",
+            }
+        )
+
+    def _wait(self, url: str) -> None:
+        deadline = time.monotonic() + _START_DEADLINE
+        request = urllib.request.Request(url, headers={"Authorization": "Bearer admintoken"})
+        trust = ssl.create_default_context(cafile=str(self.ca))
+        opener = urllib.request.build_opener(
+            urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=trust)
+        )
+        while time.monotonic() < deadline and self._processes[-1].poll() is None:
+            with contextlib.suppress(urllib.error.URLError, OSError), opener.open(request, timeout=5):
+                return
+            time.sleep(0.05)
+        logs = "".join(
+            (self._directory / f"{n}.log").read_text()[-2000:]
+            for n in ("etcd", "kube-apiserver")[: len(self._processes)]
+        )
+        self.kill9()
+        raise RuntimeError(f"{url} did not answer in {_START_DEADLINE:g} s:\n{logs}")
+
+
+def _free_ports(count: int) -> tuple[int, ...]:
+    """Ports that nobody uses now, all different because they are held together."""
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        return tuple(one.getsockname()[1] for one in sockets)
+
+
+def _write_certificates(directory: Path) -> None:
+    """An authority, a server certificate for loopback and a key for service accounts."""
+    authority, authority_key = _certificate("loopback-ca", issuer=None)
+    server, server_key = _certificate("kube-apiserver", issuer=(authority, authority_key))
+    for name, certificate in (("ca", authority), ("server", server)):
+        (directory / f"{name}.crt").write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    for name, key in (("server", server_key), ("accounts", ec.generate_private_key(ec.SECP256R1()))):
+        path = directory / f"{name}.key"
+        path.touch(mode=0o600)
+        path.write_bytes(
+            key.private_bytes(
+                serialization.Encoding.PEM, serialization.PrivateFormat.TraditionalOpenSSL, serialization.NoEncryption()
+            )
+        )
+
+
+_Pair = tuple[x509.Certificate, ec.EllipticCurvePrivateKey]
+
+
+def _certificate(name: str, *, issuer: _Pair | None) -> _Pair:
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    signer, signing_key = (issuer[0].subject, issuer[1]) if issuer else (subject, key)
+    now = dt.datetime.now(dt.UTC)
+    builder = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(signer)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - dt.timedelta(hours=1))
+        .not_valid_after(now + dt.timedelta(days=30))
+        .add_extension(x509.BasicConstraints(ca=issuer is None, path_length=None), critical=True)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(signing_key.public_key()), critical=False)
+        .add_extension(_key_usage(authority=issuer is None), critical=True)
+    )
+    if issuer:
+        names = [x509.IPAddress(ipaddress.ip_address("127.0.0.1")), x509.DNSName("localhost")]
+        builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
+        builder = builder.add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
+    return builder.sign(signing_key, hashes.SHA256()), key
+
+
+def _key_usage(*, authority: bool) -> x509.KeyUsage:
+    """Python 3.13 verifies strictly: an authority needs to say that it signs certificates."""
+    return x509.KeyUsage(
+        digital_signature=not authority,
+        key_cert_sign=authority,
+        crl_sign=authority,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        encipher_only=False,
+        decipher_only=False,
+    )
