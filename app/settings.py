@@ -87,6 +87,16 @@ class Settings:
         values = {name: _read(name, source[variable]) for variable, name in known.items() if source.get(variable)}
         return cls(**values)  # type: ignore[arg-type]
 
+    def to_environment(self) -> dict[str, str]:
+        """The variables that give a child process these settings; `node` is left out, for it names one process."""
+        values = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "node"}
+        return {variable_of(name): str(value) for name, value in values.items()}
+
+
+def inherited_environment() -> dict[str, str]:
+    """A copy of this process's environment, for those who start children."""
+    return dict(os.environ)
+
 
 def variable_of(name: str) -> str:
     """The environment variable of a setting."""

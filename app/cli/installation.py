@@ -1,0 +1,166 @@
+"""What `reverser up` runs: the embedded broker, the watch daemon, a worker and Flower, with one set of settings.
+
+`supervising.py` runs the services described here; `up.py` is the command.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from app import db, errors, settings
+from app.cli import embedded, probing, processes, supervising, updata
+
+FLOWER_PORT = 5555
+# A drain that is under way may finish; what is killed after that is drained again, once (promise P9).
+WORKER_GRACE = 20.0
+# Other settings of these would be ignored: `up` brings its own.
+_BROUGHT_ALONG = ("database_url", "broker_url", "work_dir")
+# Failures in a row before the broker's files are blamed.
+_REDIS_FAILURES = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Installation:
+    """One data folder with the settings of all processes that work in it."""
+
+    folder: updata.DataFolder
+    options: settings.Settings
+    redis_binary: Path
+    redis_socket: Path
+    flower_port: int
+
+    @property
+    def flower_url(self) -> str:
+        """Where a browser finds Flower."""
+        return f"http://127.0.0.1:{self.flower_port}"
+
+    @property
+    def repository_url(self) -> str:
+        """What a GitRepoConfig names to write into the local repository."""
+        return self.folder.repository.as_uri()
+
+    def describe(self, pids: Mapping[str, int]) -> updata.Up:
+        """The content of `up.json`."""
+        return updata.Up(
+            kubeconfig=self.options.kubeconfig,
+            repository=str(self.folder.repository),
+            repository_url=self.repository_url,
+            database_url=self.options.database_url,
+            broker_url=self.options.broker_url,
+            flower_url=self.flower_url,
+            pids=pids,
+        )
+
+    def broker(self) -> supervising.Service:
+        """The embedded Redis. Its folder may be deleted at any time: it gets a new one."""
+        folder, socket_file = self.folder.redis, self.redis_socket
+        command = embedded.redis_command(binary=self.redis_binary, folder=folder, socket_file=socket_file)
+        return supervising.Service(
+            program=self._program("redis", command),
+            is_ready=lambda _node: embedded.is_ready(socket_file),
+            before_start=lambda: embedded.make_redis_folder(folder),
+            after_failure=self._blame_files,
+            is_well=lambda: bool(embedded.ping(socket_file)),
+            is_lost=lambda: not (folder.is_dir() and socket_file.exists()),
+        )
+
+    def services(self) -> list[supervising.Service]:
+        """The watch daemon, the worker and Flower, in the order in which they are stopped."""
+        database = db.Database(self.options.database_url, statement_timeout=self.options.statement_timeout)
+        cluster, port = self.options.cluster, self.flower_port
+        return [
+            supervising.Service(
+                program=self._program("watch", own_command("watch")),
+                is_ready=lambda node: probing.watch_leads(database, cluster=cluster, node=node),
+            ),
+            supervising.Service(
+                program=self._program("worker", own_command("worker"), grace=WORKER_GRACE),
+                is_ready=lambda node: probing.worker_lives(database, node=node),
+            ),
+            supervising.Service(
+                program=self._program("flower", own_command("flower", "--port", str(port))),
+                is_ready=lambda _node: probing.flower_answers(port=port),
+            ),
+        ]
+
+    def prepare(self) -> None:
+        """Bring the database and the repository into being."""
+        db.upgrade(self.options.database_url)
+        embedded.make_repository(self.folder.repository)
+
+    def _program(self, name: str, command: tuple[str, ...], *, grace: float = 5.0) -> processes.Program:
+        return processes.Program(
+            name=name,
+            command=command,
+            environment={**settings.inherited_environment(), **self.options.to_environment()},
+            log=self.folder.log_of(name),
+            instance_variable=settings.variable_of("node"),
+            grace=grace,
+        )
+
+    def _blame_files(self, failures: int) -> None:
+        if failures >= _REDIS_FAILURES:
+            embedded.set_data_aside(self.folder.redis)
+
+
+def own_command(*words: str) -> tuple[str, ...]:
+    """One of our commands with this very Python; -P keeps the current folder from being imported from."""
+    return (sys.executable, "-P", "-m", "app.cli.main", *words)
+
+
+def install(*, folder: updata.DataFolder, kubeconfig: str, flower_port: int | None) -> Installation:
+    """Decide on everything before anything is started. Raises PermanentError that says what is missing."""
+    options = settings.Settings.from_environment()
+    _refuse_foreign_settings()
+    paths = kubeconfig or options.kubeconfig
+    if not paths:
+        raise errors.PermanentError("which cluster? Give --kubeconfig FILE, or set KUBECONFIG")
+    redis_binary, redis_socket = embedded.redis_binary(), embedded.socket_path(folder.redis)
+    return Installation(
+        folder=folder,
+        options=replace(
+            options,
+            database_url=f"sqlite:///{folder.database}",
+            broker_url=embedded.broker_url(redis_socket),
+            work_dir=folder.path / "work",
+            kubeconfig=readable_kubeconfig(paths),
+            allow_local_repos=True,
+        ),
+        redis_binary=redis_binary,
+        redis_socket=redis_socket,
+        flower_port=_flower_port(flower_port),
+    )
+
+
+def readable_kubeconfig(text: str) -> str:
+    """Absolute paths of kubeconfig files, `:` between them as in KUBECONFIG.
+
+    Raises PermanentError when none can be read.
+    """
+    paths = [Path(one).expanduser().absolute() for one in text.split(os.pathsep) if one]
+    if not any(os.access(path, os.R_OK) and path.is_file() for path in paths):
+        raise errors.PermanentError(f"the kubeconfig {text} cannot be read: give the path of a file")
+    return os.pathsep.join(str(path) for path in paths)
+
+
+def _refuse_foreign_settings() -> None:
+    environment = settings.inherited_environment()
+    for name in _BROUGHT_ALONG:
+        variable = settings.variable_of(name)
+        if environment.get(variable):
+            raise errors.SettingsError(
+                f"`reverser up` brings its own parts and would ignore {variable}: unset it, or run `reverser watch`, "
+                "`reverser worker` and `reverser flower` by yourself"
+            )
+
+
+def _flower_port(wanted: int | None) -> int:
+    if wanted is None:
+        return probing.free_port(FLOWER_PORT)
+    if not probing.is_port_free(wanted):
+        raise errors.PermanentError(f"port {wanted} is taken: give another --flower-port, or leave it out")
+    return wanted

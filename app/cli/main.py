@@ -1,0 +1,73 @@
+"""The command `reverser`: what commands there are, and how an error reads.
+
+Commands are loaded when they are called: `--help` answers at once, and the supervisor does not carry the libraries
+of a worker. Each command stands in the module that `_COMMANDS` names.
+"""
+
+from __future__ import annotations
+
+import importlib
+from importlib import metadata
+
+import click
+
+from app import errors
+
+# In the order of the help.
+_COMMANDS = {
+    "up": "app.cli.up:up",
+    "down": "app.cli.up:down",
+    "status": "app.cli.status:status",
+    "audit": "app.cli.audit:audit",
+    "watch": "app.cli.watch:watch",
+    "worker": "app.cli.worker:worker",
+    "flower": "app.cli.flower:flower",
+    "migrate": "app.cli.migrate:migrate",
+    "crds": "app.cli.crds:crds",
+}
+
+
+class Commands(click.Group):
+    """A group that knows its commands by name and imports one when it is needed."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
+        """The names, in the order of the help."""
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - click's signature
+        """Import one command."""
+        if cmd_name not in _COMMANDS:
+            return None
+        module, _, name = _COMMANDS[cmd_name].partition(":")
+        command = getattr(importlib.import_module(module), name)
+        assert isinstance(command, click.Command)
+        return command
+
+    def invoke(self, ctx: click.Context) -> object:
+        """Run the command; what we know how to say is said in one sentence, with exit code 1."""
+        try:
+            return super().invoke(ctx)
+        except errors.ReverserError as error:
+            raise click.ClickException(error.message) from error
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            where = f"{error.filename}: " if error.filename else ""
+            raise click.ClickException(f"{where}{error.strerror or error}") from error
+
+
+@click.group(
+    cls=Commands,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="\b\nExample:\n  reverser up --kubeconfig ~/.kube/config --apply-crds",
+)
+@click.version_option(metadata.version("reverser"), prog_name="reverser")
+def main() -> None:
+    """Reverse GitOps: the live state of Kubernetes clusters as Git commits and SQL records.
+
+    Exit codes: 0 done, 1 an error that is said in one sentence, 2 wrong usage.
+    """
+
+
+if __name__ == "__main__":
+    main(prog_name="reverser")
