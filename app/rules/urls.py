@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Literal, NoReturn
+from typing import Literal
 from urllib.parse import unquote, urlsplit
 
 from app import errors
@@ -46,9 +46,9 @@ def normalise(url: str, *, allow_local: bool) -> RepoUrl:
     Raises PermanentError(InvalidUrl) that says what to do; what may be a credential is never in the message.
     """
     if not url:
-        _refuse(f"repoUrl is empty: {_HINT}")
+        raise _invalid(f"repoUrl is empty: {_HINT}")
     if len(url) > MAX_URL or not url.isprintable() or " " in url or url.startswith("-"):
-        _refuse(f"repoUrl holds characters that no repository URL has, or is too long: {_HINT}")
+        raise _invalid(f"repoUrl holds characters that no repository URL has, or is too long: {_HINT}")
     scheme, separator, _ = url.partition("://")
     if not separator:
         return _scp(url)
@@ -60,22 +60,22 @@ def normalise(url: str, *, allow_local: bool) -> RepoUrl:
         case "file" if allow_local:
             return _local(url)
         case "file":
-            _refuse("repoUrl is local (file://), which this installation does not allow: use https:// or ssh://")
+            raise _invalid("repoUrl is local (file://), which this installation does not allow: use https:// or ssh://")
         case _:
-            _refuse(f"repoUrl is of a kind that is not supported: {_HINT}")
+            raise _invalid(f"repoUrl is of a kind that is not supported: {_HINT}")
 
 
 def _https(url: str) -> RepoUrl:
     user, host, port, path = _split(url, "https")
     if user is not None:
-        _refuse("repoUrl holds a user name or token: remove it and use secretRef")
+        raise _invalid("repoUrl holds a user name or token: remove it and use secretRef")
     return RepoUrl(url=url, key=_key(host, port, path), host=host, transport="https")
 
 
 def _ssh(url: str) -> RepoUrl:
     user, host, port, path = _split(url, "ssh")
     if user is not None and ":" in user:
-        _refuse("repoUrl holds a password: remove it and use secretRef")
+        raise _invalid("repoUrl holds a password: remove it and use secretRef")
     _check_user(user)
     home = path.startswith("/~")
     key = _key(host, port, _home_path(user, path.removeprefix("/~/")) if home else path)
@@ -87,7 +87,7 @@ def _scp(url: str) -> RepoUrl:
     found = _SCP.fullmatch(url)
     # `ext::command`, `user:token@host` and Windows drives look like this form too.
     if found is None or found["path"].startswith((":", "\\")) or "@" in found["path"] or len(found["host"]) == 1:
-        _refuse(f"repoUrl is no repository URL: {_HINT}")
+        raise _invalid(f"repoUrl is no repository URL: {_HINT}")
     user, host, path = found["user"], _check_host(found["host"]), found["path"]
     _check_user(user)
     _check_path(path)
@@ -98,7 +98,7 @@ def _scp(url: str) -> RepoUrl:
 def _local(url: str) -> RepoUrl:
     path = url[len("file://") :]
     if not path.startswith("/"):
-        _refuse("a local repoUrl needs an absolute path: write file:///PATH")
+        raise _invalid("a local repoUrl needs an absolute path: write file:///PATH")
     _check_path(path)
     # `a` and `a.git` are two folders of a file system, so the ending stays.
     return RepoUrl(url=url, key="file:///" + "/".join(_segments(path)), host="", transport="file")
@@ -110,15 +110,16 @@ def _split(url: str, scheme: Transport) -> tuple[str | None, str, int | None, st
         parts = urlsplit(url)
         port = parts.port
     except ValueError:
-        _refuse(f"repoUrl has no usable host or port: {_HINT}")
+        # The library's own words may quote what is a credential.
+        raise _invalid(f"repoUrl has no usable host or port: {_HINT}") from None
     if parts.query or parts.fragment or url.endswith(("?", "#")):
-        _refuse("repoUrl has a query or a fragment: remove it")
+        raise _invalid("repoUrl has a query or a fragment: remove it")
     user, at, location = parts.netloc.rpartition("@")
     # `urlsplit` reads int("") and more; what is left of the port must be digits.
     host = _check_host(re.sub(r":[0-9]*$", "", location))
     _check_path(parts.path)
     if port == 0 or not _segments(parts.path):
-        _refuse(f"repoUrl names no repository: {_HINT}")
+        raise _invalid(f"repoUrl names no repository: {_HINT}")
     return (user if at else None), host, (None if port == _DEFAULT_PORTS[scheme] else port), parts.path
 
 
@@ -141,24 +142,24 @@ def _segments(path: str) -> list[str]:
 def _check_host(host: str) -> str:
     lowered = host.lower().removesuffix(".")
     if not _HOST.fullmatch(lowered):
-        _refuse(f"repoUrl has no usable host: {_HINT}")
+        raise _invalid(f"repoUrl has no usable host: {_HINT}")
     return lowered
 
 
 def _check_user(user: str | None) -> None:
     if user is not None and not _USER.fullmatch(user):
-        _refuse(f"repoUrl has no usable user name: {_HINT}")
+        raise _invalid(f"repoUrl has no usable user name: {_HINT}")
 
 
 def _check_path(path: str) -> None:
     segments = _segments(path)
     if not segments or not _PATH.fullmatch(path) or not unquote(path).isprintable():
-        _refuse(
+        raise _invalid(
             "repoUrl has a path that no repository has: use letters, digits and - _ . ~ + / , percent-encode others"
         )
     if ".." in segments or segments[0].startswith("-"):
-        _refuse("repoUrl has a path with .. or a leading dash: write the plain path")
+        raise _invalid("repoUrl has a path with .. or a leading dash: write the plain path")
 
 
-def _refuse(message: str) -> NoReturn:
-    raise errors.PermanentError(message, reason="InvalidUrl")
+def _invalid(message: str) -> errors.PermanentError:
+    return errors.PermanentError(message, reason="InvalidUrl")
