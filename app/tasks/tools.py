@@ -1,0 +1,61 @@
+"""What a task needs of its process: one drainer and one publisher, made after the fork, never before.
+
+A database or broker connection that crosses a fork is used by two processes at once. `app/worker` calls `start` where
+the tasks will run: in the process itself for a pool of threads, in each child for prefork.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from app import queues
+from app.drain import draining
+from app.events import Ref
+from app.settings import Settings
+
+
+class Drains(Protocol):
+    """What tasks ask of `app/drain`: turn a destination's pending rows into pushed commits."""
+
+    def drain(self, destination: Ref, *, up_to: int, deadline: float | None = None) -> draining.Outcome:
+        """Drain at least up to a ledger number. Raises the errors of app/errors.py, already recorded."""
+
+    def close(self) -> None:
+        """Close connections and helpers."""
+
+
+@dataclass(frozen=True)
+class Tools:
+    """The tools of one process."""
+
+    drainer: Drains
+    publisher: queues.Publisher
+
+
+MakeDrainer = Callable[[Settings], Drains]
+
+_tools: Tools | None = None
+
+
+def start(settings: Settings, make_drainer: MakeDrainer) -> None:
+    """Make this process's tools; called once, before its first task."""
+    global _tools  # noqa: PLW0603 - Celery calls tasks without arguments of ours: the process is the only place.
+    _tools = Tools(drainer=make_drainer(settings), publisher=queues.Publisher(settings))
+
+
+def current() -> Tools:
+    """The tools of this process. Raises RuntimeError where `start` was not called."""
+    if _tools is None:
+        raise RuntimeError("a task ran in a process whose tools were not started")
+    return _tools
+
+
+def stop() -> None:
+    """Close the tools, where there are any."""
+    global _tools
+    tools, _tools = _tools, None
+    if tools is not None:
+        tools.drainer.close()
+        tools.publisher.close()
