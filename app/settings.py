@@ -70,6 +70,8 @@ class Settings:
     status_interval: float = 5.0
     # Threads of a shared worker: destinations that it serves at the same time.
     worker_slots: int = 4
+    # `user:password` of Flower; without it Flower listens on loopback only.
+    flower_login: str = field(default="", repr=False)
     # Statement timeout in PostgreSQL; stays below the leases, so that a stuck transaction dies before its holder.
     statement_timeout: float = 3.0
     # `console` for people, `json` for machines, `auto` by whether standard error is a terminal.

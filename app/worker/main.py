@@ -1,0 +1,118 @@
+"""`reverser worker`: builds the Celery worker and runs it until it is told to stop.
+
+Shared: a pool of threads, one message per queue in flight. Dedicated: one prefork child, so that a drain that hangs or
+eats its memory can be killed. Neighbours: `roster` says which queues, `serving` follows, `app/tasks` does the work.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from celery import bootsteps, signals
+
+from app import db, queues
+from app.drain import draining
+from app.settings import Settings
+from app.tasks import applying, tools
+from app.worker import private, roster, serving
+
+# After SIGTERM a drain may use its deadline up, and needs a moment to record it.
+GRACE_AFTER_DEADLINE = 5.0
+
+
+class RosterStep(bootsteps.StartStopStep):  # type: ignore[misc]
+    """Starts the roster after the pool has forked, and signs off after the consumer has drained."""
+
+    requires = ("celery.worker.components:Pool",)
+
+    def __init__(self, worker: Any, roster: roster.Roster, **options: Any) -> None:
+        super().__init__(worker, **options)
+        self._roster = roster
+
+    def start(self, _worker: Any) -> None:
+        """The pool has forked."""
+        self._roster.start()
+
+    def stop(self, _worker: Any) -> None:
+        """The consumer has drained."""
+        self._roster.stop()
+
+    terminate = stop
+
+
+def make_drainer(settings: Settings) -> tools.Drains:
+    """The drainer of one process, with its own database."""
+    return draining.Drainer(settings, db.Database(settings.database_url, statement_timeout=settings.statement_timeout))
+
+
+def run(
+    settings: Settings,
+    *,
+    destinations: Sequence[str] = (),
+    slots: int | None = None,
+    dedicated: bool = False,
+    make_drainer: tools.MakeDrainer = make_drainer,
+) -> int:
+    """Serve destinations until SIGTERM or SIGINT; returns the exit code.
+
+    `destinations` are names and globs of `namespace/name`, none for all; `slots` are destinations at the same time in a
+    shared worker (default `worker_slots`), a dedicated one has one.
+    """
+    publisher = queues.Publisher(settings)
+    _start_tools(settings, make_drainer, dedicated=dedicated)
+    worker = _worker(settings, publisher, globs=destinations, slots=slots, dedicated=dedicated)
+    try:
+        worker.start()
+    finally:
+        tools.stop()
+        publisher.close()
+    return int(worker.exitcode or 0)
+
+
+def _start_tools(settings: Settings, make_drainer: tools.MakeDrainer, *, dedicated: bool) -> None:
+    """Make the tools where the tasks will run."""
+    if not dedicated:
+        tools.start(settings, make_drainer)
+        return
+
+    def in_child(**_kwargs: Any) -> None:
+        tools.start(settings, make_drainer)
+
+    def at_end_of_child(**_kwargs: Any) -> None:
+        tools.stop()
+
+    signals.worker_process_init.connect(in_child, weak=False)
+    signals.worker_process_shutdown.connect(at_end_of_child, weak=False)
+
+
+def _worker(
+    settings: Settings, publisher: queues.Publisher, *, globs: Sequence[str], slots: int | None, dedicated: bool
+) -> Any:
+    app = queues.make_app(settings)
+    applying.register(app)
+    # Prefork only: threads cannot be cancelled, and the attempt fills the log at every lost connection.
+    app.conf.worker_cancel_long_running_tasks_on_connection_loss = dedicated
+    private.register_step(app, RosterStep)
+    signals.setup_logging.connect(_leave_logging_alone, weak=False)
+    own = roster.Roster(settings, globs=globs, dedicated=dedicated)
+    grace = settings.drain_deadline + GRACE_AFTER_DEADLINE
+    return app.Worker(
+        hostname=f"reverser@{settings.node}",
+        pool_cls="prefork" if dedicated else "threads",
+        concurrency=1 if dedicated else slots or settings.worker_slots,
+        consumer_cls=private.CONSUMER,
+        task_events=True,
+        without_mingle=True,
+        without_gossip=True,
+        quiet=True,
+        loglevel=settings.log_level.upper(),
+        # These three reach the steps: Celery hands unknown options on to them.
+        roster=own,
+        service=serving.Service(own, publisher, grace=grace),
+        interval=serving.RECONCILE,
+    )
+
+
+def _leave_logging_alone(**_kwargs: Any) -> None:
+    """Celery sets up logging unless somebody listens to its signal."""

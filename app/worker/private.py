@@ -1,0 +1,271 @@
+"""Every name of Celery and kombu that is not public, in one place; `tests/worker/test_private.py` holds each of them.
+
+Celery has no public way to drop a default step, to see a message before a task is made of it, to stop listening to one
+queue for a moment, or to finish its messages before it leaves. The versions are pinned exactly. The rest of the worker
+reads as if Celery could do these things.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import queue as thread_queue
+import time
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import celery
+from celery import bootsteps
+from celery.worker import consumer as celery_consumer
+
+from app import celeryconfig, queues
+from app.events import Ref
+from app.tasks import admitting
+
+CONSUMER = "app.worker.private:Consumer"
+
+
+class Serves(Protocol):
+    """What the consumer asks of `app/worker/serving.py`."""
+
+    def connected(self, consumer: Consumer) -> None:
+        """There is a new connection."""
+
+    def disconnected(self) -> None:
+        """The connection is lost."""
+
+    def reconcile(self, consumer: Consumer) -> None:
+        """Called several times a second."""
+
+    def receive(self, consumer: Consumer, message: Any, handle: Callable[[Any], None]) -> None:
+        """Called for each delivery."""
+
+    def stop(self, consumer: Consumer) -> None:
+        """Called when the worker ends while it is connected."""
+
+
+class Serve(bootsteps.StartStopStep):  # type: ignore[misc]
+    """The consumer's step that keeps its queues; stops before the task consumer does."""
+
+    requires = ("celery.worker.consumer.tasks:Tasks",)
+
+    def __init__(self, consumer: Consumer, service: Serves, interval: float, **options: Any) -> None:
+        super().__init__(consumer, **options)
+        self._service, self._interval = service, interval
+
+    def start(self, consumer: Consumer) -> None:
+        """The consumer is connected, for the first time or again."""
+        self._service.connected(consumer)
+
+    def register_with_event_loop(self, consumer: Consumer, hub: Any) -> None:
+        """The event loop is about to run on this connection."""
+        hub.call_repeatedly(self._interval, self._service.reconcile, consumer)
+
+    def stop(self, consumer: Consumer) -> None:
+        """The worker ends, or the connection was lost."""
+        # Celery stops all steps after a lost connection, too, and starts them again on the next one.
+        if consumer.connection is None:
+            self._service.disconnected()
+        else:
+            self._service.stop(consumer)
+
+
+class Consumer(celery_consumer.Consumer):  # type: ignore[misc]
+    """Celery's consumer with our steps and our eyes on each delivery."""
+
+    class Blueprint(celery_consumer.Consumer.Blueprint):  # type: ignore[misc]
+        """Without mingle and gossip (a second of start-up each) and without delayed delivery (bindings for ever)."""
+
+        default_steps = (
+            "celery.worker.consumer.connection:Connection",
+            "celery.worker.consumer.events:Events",
+            "celery.worker.consumer.heart:Heart",
+            "celery.worker.consumer.control:Control",
+            "celery.worker.consumer.tasks:Tasks",
+            Serve,
+            "celery.worker.consumer.consumer:Evloop",
+        )
+
+    def __init__(self, *args: Any, worker_options: dict[str, Any], **kwargs: Any) -> None:
+        self.service: Serves = worker_options["service"]
+        super().__init__(*args, worker_options=worker_options, **kwargs)
+        if celeryconfig.is_amqp(self.app.conf.broker_url):
+            # Per queue on RabbitMQ, and known to be a quorum queue's before the first queue is: error 540 otherwise.
+            self.initial_prefetch_count = 1
+            self.app.amqp.queues.add(queues.queue_for(Ref("none", "none"), broker_url=self.app.conf.broker_url))
+
+    def create_task_handler(self, *args: Any, **kwargs: Any) -> Callable[[Any], None]:
+        """Celery's handler behind our check."""
+        handle = super().create_task_handler(*args, **kwargs)
+
+        def on_task_received(message: Any) -> None:
+            self.service.receive(self, message, handle)
+
+        return on_task_received
+
+
+def consumed(consumer: Consumer) -> set[str]:
+    """The queues that the consumer listens to, those on hold included."""
+    return set(consumer.app.amqp.queues.consume_from)
+
+
+def queue_of(message: Any) -> str:
+    """The queue of a delivery, which is its routing key; empty for a message that names none."""
+    key = message.delivery_info.get("routing_key")
+    return key if isinstance(key, str) else ""
+
+
+def delivery_of(message: Any) -> admitting.Delivery:
+    """A kombu message as our check sees it."""
+    return admitting.Delivery(
+        queue=queue_of(message),
+        content_type=message.content_type,
+        content_encoding=message.content_encoding,
+        headers=message.headers,
+        # A body that kombu could not decompress is as good as none.
+        body=None if message.errors else message.body,
+    )
+
+
+def rewritten(message: Any, *, headers: dict[str, Any], body: bytes) -> Any:
+    """The same delivery with other content."""
+    message.headers, message.body = headers, body
+    message.content_type, message.content_encoding = "application/json", "utf-8"
+    message._decoded_cache = None  # noqa: SLF001
+    return message
+
+
+def acknowledge(message: Any) -> None:
+    """Take a delivery off its queue, unless the connection is gone: then the broker delivers it again."""
+    with contextlib.suppress(*message.channel.connection_errors):
+        message.ack()
+
+
+def give_back(message: Any) -> None:
+    """Return a delivery for another worker."""
+    with contextlib.suppress(*message.channel.connection_errors):
+        message.requeue()
+
+
+def when_answered(message: Any, done: Callable[[], None]) -> None:
+    """Call `done` once Celery acknowledged or rejected a delivery; in the event loop, where it does so."""
+    for name in ("ack_log_error", "reject_log_error"):
+        setattr(message, name, _then(getattr(message, name), done))
+
+
+def _then(answer: Callable[..., None], done: Callable[[], None]) -> Callable[..., None]:
+    def answered(*args: Any, **kwargs: Any) -> None:
+        try:
+            answer(*args, **kwargs)
+        finally:
+            done()
+
+    return answered
+
+
+def hold(consumer: Consumer, queue: str) -> None:
+    """Take nothing more from a queue for now. RabbitMQ's prefetch of one per queue does it by itself."""
+    channel = _redis_channel(consumer)
+    if channel is not None and queue in channel._active_queues:  # noqa: SLF001
+        channel._active_queues.remove(queue)  # noqa: SLF001
+        channel._update_queue_cycle()  # noqa: SLF001
+
+
+def hold_all(consumer: Consumer) -> None:
+    """Take nothing more from any queue."""
+    for queue in consumed(consumer):
+        hold(consumer, queue)
+
+
+def resume(consumer: Consumer, queue: str) -> None:
+    """Listen to a queue again, unless it was given up in the meantime."""
+    channel = _redis_channel(consumer)
+    listening = channel is not None and queue in channel._tag_to_queue.values()  # noqa: SLF001
+    if channel is not None and listening and queue not in channel._active_queues:  # noqa: SLF001
+        channel._active_queues.append(queue)  # noqa: SLF001
+        channel._update_queue_cycle()  # noqa: SLF001
+        nudge(consumer)
+
+
+def nudge(consumer: Consumer) -> None:
+    """Make Redis answer the blocking call under way, which does not name the queues that were added since."""
+    channel = _redis_channel(consumer)
+    if channel is None or not channel._in_poll:  # noqa: SLF001
+        return
+    with contextlib.suppress(*channel.connection_errors), channel.conn_or_acquire() as client:
+        client.client_unblock(channel._in_poll.client_id)  # noqa: SLF001
+
+
+def guard_reads(consumer: Consumer, on_garbage: Callable[[Exception], None]) -> None:
+    """Keep a list item that is no message of kombu's from ending the worker; Redis lists hold what anybody pushed."""
+    channel = _redis_channel(consumer)
+    if channel is None:
+        return
+    read = channel.handlers["BRPOP"]
+    passing = (*channel.connection_errors, thread_queue.Empty)
+
+    def guarded(**options: Any) -> Any:
+        try:
+            return read(**options)
+        except passing:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever the decoding of a stranger's bytes raises.
+            on_garbage(error)
+            return True
+
+    channel.handlers["BRPOP"] = guarded
+
+
+def identify_reads(consumer: Consumer) -> None:
+    """Ask Redis for the id of each connection that blocks, before it does: `nudge` needs it."""
+    channel = _redis_channel(consumer)
+    if channel is None:
+        return
+    block = channel._brpop_start  # noqa: SLF001
+
+    def identified(**options: Any) -> None:
+        connection = channel.client.connection
+        if getattr(connection, "identified", None) is not connection._sock:  # noqa: SLF001
+            connection.send_command("CLIENT", "ID")
+            connection.client_id = connection.read_response()
+            connection.identified = connection._sock  # noqa: SLF001
+        block(**options)
+
+    channel._brpop_start = identified  # noqa: SLF001
+
+
+def turn_until(consumer: Consumer, done: Callable[[], bool], *, deadline: float) -> bool:
+    """Run the consumer's event loop until `done`, or until the monotonic `deadline`; whether it is done."""
+    loop = consumer.hub.create_loop()
+    with contextlib.suppress(StopIteration, *consumer.connection_errors):
+        while not done() and time.monotonic() < deadline:
+            next(loop)
+    return done()
+
+
+def leave(consumer: Consumer) -> None:
+    """Give all queues up, in order.
+
+    On RabbitMQ the channel is closed: a cancel would start the standby while acknowledgements are still on their way.
+    """
+    nudge(consumer)
+    task_consumer, consumer.task_consumer = consumer.task_consumer, None
+    if task_consumer is None:
+        return
+    with contextlib.suppress(*consumer.connection_errors, *consumer.channel_errors):
+        if celeryconfig.is_amqp(consumer.app.conf.broker_url):
+            task_consumer.channel.close()
+        else:
+            task_consumer.cancel()
+
+
+def register_step(app: celery.Celery, step: type[bootsteps.Step]) -> None:
+    """Add a step of the worker itself."""
+    app.steps["worker"].add(step)
+
+
+def _redis_channel(consumer: Consumer) -> Any | None:
+    """The channel of the task consumer on Redis; None on RabbitMQ, or while there is none."""
+    task_consumer = consumer.task_consumer
+    if task_consumer is None or celeryconfig.is_amqp(consumer.app.conf.broker_url):
+        return None
+    return task_consumer.channel

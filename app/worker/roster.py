@@ -1,0 +1,117 @@
+"""One line in `worker_node` for this worker, and from everybody's lines what it serves.
+
+A thread of its own asks SQL once a second, so that a slow database never holds up the consumer's loop, which only reads
+`assigned`. The row lives while the broker connection does: a worker that cannot consume must not be given queues, and
+one that cannot reach SQL for as long as others wait before they take over gives its queues up.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+import time
+from collections.abc import Sequence
+
+import structlog
+
+from app import db, errors
+from app.events import Ref
+from app.models import destinations, nodes
+from app.settings import Settings
+from app.worker import assignment
+
+log = structlog.get_logger(__name__)
+
+BEAT = 1.0
+# Others take over after this. Five beats: a busy SQLite may hold one of them up for a while.
+STALE_AFTER = 5.0
+
+
+class Roster:
+    """Beats while the worker is connected. `assigned` is replaced as a whole and may be read from any thread."""
+
+    def __init__(self, settings: Settings, *, globs: Sequence[str], dedicated: bool) -> None:
+        self.assigned: frozenset[Ref] = frozenset()
+        # What the consumer listens to at the moment; written by it, shown to operators in SQL.
+        self.serves: tuple[str, ...] = ()
+        self._settings, self._globs, self._dedicated = settings, tuple(globs), dedicated
+        self._connected, self._ended = threading.Event(), threading.Event()
+        self._beaten_at = time.monotonic()
+        self._failing = False
+        # A fork in the middle of a query would copy locks that nobody in the child ever releases, SQLite's included.
+        self._in_sql = threading.Lock()
+        self._thread = threading.Thread(target=self._run, name="roster", daemon=True)
+
+    def start(self) -> None:
+        """Begin to beat, once `connected` was called."""
+        os.register_at_fork(
+            before=self._in_sql.acquire, after_in_parent=self._in_sql.release, after_in_child=self._in_sql.release
+        )
+        self._thread.start()
+
+    def connected(self) -> None:
+        """The consumer has a broker connection."""
+        self._beaten_at = time.monotonic()
+        self._connected.set()
+
+    def disconnected(self) -> None:
+        """The consumer lost its broker: the row grows stale and others take over."""
+        self._connected.clear()
+
+    def stop(self) -> None:
+        """Stop beating and remove the row, so that others take over at once."""
+        self._ended.set()
+        self._thread.join()
+        try:
+            with self._in_sql, _opened(self._settings) as database, database.write() as connection:
+                nodes.remove(connection, self._settings.node)
+        except errors.TemporaryError:
+            log.warning("the worker's row could not be removed; it grows stale by itself")
+
+    def _run(self) -> None:
+        while not self._ended.is_set():
+            if self._connected.wait(BEAT):
+                self._attempt()
+                self._ended.wait(BEAT)
+
+    def _attempt(self) -> None:
+        try:
+            with self._in_sql:
+                self.assigned = self._beat()
+        except Exception as error:  # noqa: BLE001 - a worker without its roster would serve a stale list for ever.
+            self._failed(error)
+        else:
+            self._beaten_at = time.monotonic()
+            if self._failing:
+                log.info("the database answers again")
+            self._failing = False
+
+    def _beat(self) -> frozenset[Ref]:
+        name = self._settings.node
+        # Opened anew for each beat: a prefork pool may fork between two, and no connection may cross a fork.
+        with _opened(self._settings) as database:
+            with database.write() as connection:
+                nodes.beat(
+                    connection,
+                    name=name,
+                    globs=self._globs,
+                    dedicated=self._dedicated,
+                    serves=self.serves,
+                    stale_after=STALE_AFTER,
+                )
+            with database.read() as connection:
+                live = nodes.live(connection, stale_after=STALE_AFTER)
+                return assignment.assigned(name, live, destinations.queue_refs(connection))
+
+    def _failed(self, error: Exception) -> None:
+        if not self._failing:
+            log.warning("the database does not answer; queues are kept for a while", error=type(error).__name__)
+        self._failing = True
+        if self.assigned and time.monotonic() - self._beaten_at > STALE_AFTER:
+            log.warning("queues are given up until the database is back: other workers take them over")
+            self.assigned = frozenset()
+
+
+def _opened(settings: Settings) -> contextlib.closing[db.Database]:
+    return contextlib.closing(db.Database(settings.database_url, statement_timeout=settings.statement_timeout))

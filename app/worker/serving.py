@@ -1,0 +1,109 @@
+"""What a worker does with its queues: follows its assignment, takes one message per queue, drains before it leaves.
+
+All of this runs in the consumer's event loop, one call at a time; `app/worker/roster.py` decides elsewhere what is
+assigned, and `app/worker/private.py` is asked for whatever Celery has no public name for.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import structlog
+
+from app import errors, events, queues
+from app.tasks import admitting
+from app.worker import private, roster
+
+log = structlog.get_logger(__name__)
+
+RECONCILE = 0.25
+# Declaring a queue on RabbitMQ takes some 10 ms; more at once would hold up heartbeats and acknowledgements.
+CHANGES_AT_ONCE = 25
+
+
+class Service:
+    """The queues of one consumer. `grace` is how long a stop waits for messages in flight, in seconds."""
+
+    def __init__(self, roster: roster.Roster, publisher: queues.Publisher, *, grace: float) -> None:
+        self._roster, self._publisher, self._grace = roster, publisher, grace
+        self._in_flight: set[str] = set()
+        self._closing = False
+
+    def connected(self, consumer: private.Consumer) -> None:
+        """A new connection: what was in flight on the old one is redelivered by the broker."""
+        self._in_flight.clear()
+        private.guard_reads(consumer, self._garbage)
+        private.identify_reads(consumer)
+        self._roster.connected()
+
+    def disconnected(self) -> None:
+        """The connection is gone."""
+        self._roster.disconnected()
+
+    def reconcile(self, consumer: private.Consumer) -> None:
+        """Listen to what is assigned and to nothing else; called several times a second."""
+        if self._closing:
+            return
+        current, wanted = private.consumed(consumer), self._wanted()
+        added = sorted(wanted - current)[:CHANGES_AT_ONCE]
+        for name in added:
+            consumer.add_task_queue(name)
+        if added:
+            private.nudge(consumer)
+        # A queue with a message in flight is given up when that is done (`receive` takes no further one).
+        for name in sorted(current - wanted - self._in_flight)[:CHANGES_AT_ONCE]:
+            consumer.cancel_task_queue(name)
+        self._roster.serves = tuple(sorted(str(events.destination_of(name)) for name in private.consumed(consumer)))
+
+    def receive(self, consumer: private.Consumer, message: Any, handle: Callable[[Any], None]) -> None:
+        """Check a delivery and hand it to Celery, refuse it, or give it back because this worker is leaving."""
+        name = private.queue_of(message)
+        if self._closing or name not in self._wanted():
+            private.give_back(message)
+            return
+        delivery = private.delivery_of(message)
+        try:
+            admitted = admitting.admit(delivery)
+        except errors.MessageError as error:
+            self._refuse(admitting.identity(delivery), error.message)
+            private.acknowledge(message)
+            return
+        self._begin(consumer, message, name)
+        handle(private.rewritten(message, headers=admitted.headers, body=admitted.body))
+
+    def stop(self, consumer: private.Consumer) -> None:
+        """Finish what is in flight, then let the next worker have the queues, in order."""
+        self._closing = True
+        private.hold_all(consumer)
+        deadline = time.monotonic() + self._grace
+        finished = private.turn_until(consumer, lambda: not self._in_flight, deadline=deadline)
+        if not finished:
+            log.warning("stopping with messages in flight; they are delivered again", queues=sorted(self._in_flight))
+        private.leave(consumer)
+
+    def _begin(self, consumer: private.Consumer, message: Any, name: str) -> None:
+        self._in_flight.add(name)
+        private.hold(consumer, name)
+
+        def done() -> None:
+            self._in_flight.discard(name)
+            if not self._closing:
+                private.resume(consumer, name)
+
+        private.when_answered(message, done)
+
+    def _wanted(self) -> set[str]:
+        return {events.queue_name(destination) for destination in self._roster.assigned}
+
+    def _refuse(self, identity: dict[str, str], reason: str) -> None:
+        log.warning("message refused", reason=reason, **identity)
+        self._publisher.bury({**identity, "reason": reason})
+        destination = events.destination_of(identity["queue"])
+        if destination is not None:
+            self._publisher.ring(destination, 0, 0)
+
+    def _garbage(self, error: Exception) -> None:
+        log.warning("something on a queue is no message at all", error=type(error).__name__)
+        self._publisher.bury({"reason": "not a message of the broker's format"})
