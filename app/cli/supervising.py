@@ -79,7 +79,7 @@ class Supervisor:
     prepare: Callable[[], None]
     say: Callable[[str], None]
     noted: Callable[[Mapping[str, processes.Identity]], None]
-    when_ready: Callable[[bool], None]
+    when_ready: Callable[[], None]
     # Raises when there is no sense in going on, for example when the data folder was deleted.
     check_ground: Callable[[], None] = _nothing
     # Seconds until everything must be ready, or None: say what is not, and go on waiting.
@@ -125,7 +125,7 @@ class Supervisor:
             self.say(self._not_ready(limit) + "\nGoing on; Ctrl-C stops everything.")
             said = True
         self._is_up = True
-        self.when_ready(True)
+        self.when_ready()
 
     def _add(self, service: Service) -> _Watched:
         entry = _Watched(service, processes.Child(service.program), logs.Tail(service.program.log))
@@ -194,7 +194,7 @@ class Supervisor:
             return
         self.say(f"{entry.child.name} is started again, pid {entry.child.pid}")
         if self._is_up:
-            self.when_ready(False)
+            self.when_ready()
 
     def _check(self, entry: _Watched) -> None:
         if entry.child.is_gone:

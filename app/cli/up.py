@@ -154,6 +154,7 @@ class _Record:
     def __init__(self, plan: installation.Installation, me: processes.Identity) -> None:
         self._plan = plan
         self._identities = {"supervisor": me}
+        self._announced = False
 
     def note(self, children: Mapping[str, processes.Identity]) -> None:
         """Called with every change of a process."""
@@ -161,13 +162,14 @@ class _Record:
         with _full_disk_said():
             self._plan.folder.write_identities(self._identities)
 
-    def ready(self, first: bool) -> None:  # noqa: FBT001 - a callback
-        """Called when everything is ready for the `first` time, and after each restart."""
+    def ready(self) -> None:
+        """Called when everything is ready, and again after each restart."""
         up = self._plan.describe({name: identity.pid for name, identity in self._identities.items()})
         with _full_disk_said():
             self._plan.folder.write_up(up)
-        if first:
+        if not self._announced:
             say(describe(self._plan.folder, up))
+        self._announced = True
 
 
 @contextlib.contextmanager

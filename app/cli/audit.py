@@ -1,0 +1,58 @@
+"""`reverser audit log`: what changed, when, by whom and in which commit (view `audit_log`, `app/models/reports.py`)."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+from app import db
+from app.cli import options, tables
+from app.models import reports
+
+_COLUMNS = ("PUSHED (UTC)", "DESTINATION", "OPERATION", "OBJECT", "NAMESPACE", "BY", "RULE", "COMMIT", "PATH")
+
+
+@click.group()
+def audit() -> None:
+    """Ask the record of pushed changes."""
+
+
+@audit.command(epilog=options.examples("reverser audit log --destination shop/prod", "reverser audit log --object web"))
+@options.data_dir
+@options.output
+@click.option("--destination", default="", metavar="NAMESPACE/NAME", help="Only this destination.")
+@click.option("--object", "name", default="", metavar="NAME", help="Only objects of this name.")
+@click.option("--limit", type=click.IntRange(min=1), default=50, show_default=True, help="The newest so many.")
+def log(*, data_dir: Path, output: str, destination: str, name: str, limit: int) -> None:
+    """Show pushed changes, the newest first.
+
+    BY is the manager of the object's newest field where nothing better is known.
+    """
+    settings = options.settings_in(data_dir)
+    with closing(db.Database(settings.database_url, statement_timeout=settings.statement_timeout)) as database:
+        database.check_schema()
+        with database.read() as connection:
+            found = reports.audit_entries(connection, destination=destination, name=name, limit=limit)
+    if output == "json":
+        tables.show_json([asdict(one) for one in found])
+    elif found:
+        tables.show_table(_COLUMNS, [_row(one) for one in found])
+    else:
+        click.echo("Nothing was pushed yet that fits.", err=True)
+
+
+def _row(one: reports.AuditEntry) -> tuple[str, ...]:
+    return (
+        tables.moment(one.pushed_at),
+        one.destination,
+        one.operation,
+        one.object,
+        one.namespace,
+        one.user_name or "",
+        one.rule,
+        one.commit_sha[:10],
+        one.path,
+    )
