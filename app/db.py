@@ -11,17 +11,21 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import alembic.command
 import alembic.config
 import alembic.runtime.migration
 import alembic.script
 import alembic.util
-from sqlalchemy import Connection, Engine, create_engine, event, exc
+import sqlalchemy
+from sqlalchemy import Engine, create_engine, event, exc
 from sqlalchemy.engine import URL, make_url
 
 from app import errors
+
+# What read() and write() hand out; other rooms name it without importing SQLAlchemy.
+Connection: TypeAlias = sqlalchemy.Connection
 
 MIGRATIONS = Path(__file__).resolve().parent.parent / "migrations"
 SQLITE_BUSY_SECONDS = 10.0

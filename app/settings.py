@@ -35,6 +35,8 @@ class Settings:
     cluster: str = "home"
     # A kubeconfig file; empty means the service account of the pod.
     kubeconfig: str = field(default="", metadata={"variable": "KUBECONFIG"})
+    # A directory with `<namespace>/<secret>/<key>` files, for workers without Kubernetes access; empty reads Secrets.
+    credentials_dir: str = ""
     # Whether a GitRepoConfig may name a repository on this machine (file://). Off: it reads any path of the host.
     allow_local_repos: bool = False
     # Name of this process in leases and worker_node. Host and process id are unique enough on one broker.

@@ -96,12 +96,19 @@ def record(
     commit_id = connection.execute(
         base.insert(CommitRow)
         .values(
-            destination_id=destination_id, place_id=place_id, branch_id=branch_id, sha=commit.sha,
-            author=commit.author, subject=commit.message.partition("\n")[0], message=commit.message, first_sequence=commit.first_sequence,
-            last_sequence=commit.last_sequence, pushed_at=base.now(),
+            destination_id=destination_id,
+            place_id=place_id,
+            branch_id=branch_id,
+            sha=commit.sha,
+            author=commit.author,
+            subject=commit.message.partition("\n")[0],
+            message=commit.message,
+            first_sequence=commit.first_sequence,
+            last_sequence=commit.last_sequence,
+            pushed_at=base.now(),
         )
         .returning(CommitRow.id)
-    ).scalar_one()  # fmt: skip
+    ).scalar_one()
     if commit.changes:
         connection.execute(base.insert(CommitChange), [_row(commit_id, change) for change in commit.changes])
     return commit_id
@@ -110,13 +117,23 @@ def record(
 def _row(commit_id: int, change: Change) -> dict[str, object]:
     what = change.identifier
     return {
-        "commit_id": commit_id, "path": change.path, "operation": change.operation, "api_group": what.group,
-        "version": what.version, "resource": what.resource, "namespace": what.namespace, "name": what.name,
-        "uid": what.uid, "resource_version": change.resource_version,
+        "commit_id": commit_id,
+        "path": change.path,
+        "operation": change.operation,
+        "api_group": what.group,
+        "version": what.version,
+        "resource": what.resource,
+        "namespace": what.namespace,
+        "name": what.name,
+        "uid": what.uid,
+        "resource_version": change.resource_version,
         "user_name": change.user.username if change.user else None,
-        "user_source": change.user.source if change.user else None, "rule": change.rule,
-        "sequence": change.sequence, "blob_id": change.blob_id, "observed_at": change.observed_at,
-    }  # fmt: skip
+        "user_source": change.user.source if change.user else None,
+        "rule": change.rule,
+        "sequence": change.sequence,
+        "blob_id": change.blob_id,
+        "observed_at": change.observed_at,
+    }
 
 
 def id_of(connection: Connection, *, branch_id: int, sha: str) -> int | None:

@@ -55,12 +55,17 @@ def move(connection: Connection, *, cluster: str, cursor: Cursor) -> None:
     """Set a resume point."""
     dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
     fresh = {
-        "version": cursor.version, "resource_version": cursor.resource_version,
-        "source_epoch": cursor.source_epoch, "moved_at": base.now(),
-    }  # fmt: skip
+        "version": cursor.version,
+        "resource_version": cursor.resource_version,
+        "source_epoch": cursor.source_epoch,
+        "moved_at": base.now(),
+    }
     key = {
-        "cluster": cluster, "api_group": cursor.group, "resource": cursor.resource, "namespace": cursor.namespace,
-    }  # fmt: skip
+        "cluster": cluster,
+        "api_group": cursor.group,
+        "resource": cursor.resource,
+        "namespace": cursor.namespace,
+    }
     insert = dialect.insert(_W).values(**key, **fresh)
     connection.execute(insert.on_conflict_do_update(index_elements=list(key), set_=fresh))
 
@@ -69,7 +74,9 @@ def drop(connection: Connection, *, cluster: str, cursor: Cursor) -> None:
     """Forget a resume point: its stream is covered by another one, or wanted by nobody."""
     connection.execute(
         delete(_W).where(
-            _W.cluster == cluster, _W.api_group == cursor.group, _W.resource == cursor.resource,
+            _W.cluster == cluster,
+            _W.api_group == cursor.group,
+            _W.resource == cursor.resource,
             _W.namespace == cursor.namespace,
         )
-    )  # fmt: skip
+    )

@@ -28,6 +28,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from app.events import Ref
 from app.models import base, ledger
+from app.rules import urls
 
 
 class GitRepoConfigRow(base.Base):
@@ -115,7 +116,7 @@ class Destination:
     base_folder: str
     url: str
     url_key: str
-    transport: str
+    transport: urls.Transport
     host: str
     repo_config: Ref
     secret_name: str | None
@@ -127,6 +128,15 @@ class Destination:
 
 
 @dataclass(frozen=True, slots=True)
+class Place:
+    """One generation of a destination's place, current or former."""
+
+    id: int
+    destination_id: int
+    base_folder: str
+
+
+@dataclass(frozen=True, slots=True)
 class RepoConfigSeen:
     """What a watch daemon saw of a GitRepoConfig; `url` fields are empty while it is not ready."""
 
@@ -134,7 +144,7 @@ class RepoConfigSeen:
     ref: Ref
     url: str
     url_key: str
-    transport: str
+    transport: urls.Transport
     host: str
     secret_name: str | None
     push_interval: float | None
@@ -161,11 +171,20 @@ _D, _P, _C = GitDestinationRow, PlaceRow, GitRepoConfigRow
 def save_repo_config(connection: Connection, seen: RepoConfigSeen) -> int:
     """Insert or update a repository config by uid; its id."""
     values = {
-        "namespace": seen.ref.namespace, "name": seen.ref.name, "url": seen.url, "url_key": seen.url_key,
-        "transport": seen.transport, "host": seen.host, "secret_name": seen.secret_name, "push_interval": seen.push_interval,
-        "max_commits": seen.max_commits, "ready": seen.ready, "reason": seen.reason, "message": seen.message,
+        "namespace": seen.ref.namespace,
+        "name": seen.ref.name,
+        "url": seen.url,
+        "url_key": seen.url_key,
+        "transport": seen.transport,
+        "host": seen.host,
+        "secret_name": seen.secret_name,
+        "push_interval": seen.push_interval,
+        "max_commits": seen.max_commits,
+        "ready": seen.ready,
+        "reason": seen.reason,
+        "message": seen.message,
         "deleted_at": None,
-    }  # fmt: skip
+    }
     return _save(connection, _C, seen.uid, values)
 
 
@@ -174,9 +193,14 @@ def save_destination(
 ) -> int:
     """Insert or update a destination by uid, and give a new one its ledger head; its id. The place is separate."""
     values = {
-        "namespace": ref.namespace, "name": ref.name, "cluster": cluster, "ready": ready, "reason": reason,
-        "message": message, "deleted_at": None,
-    }  # fmt: skip
+        "namespace": ref.namespace,
+        "name": ref.name,
+        "cluster": cluster,
+        "ready": ready,
+        "reason": reason,
+        "message": message,
+        "deleted_at": None,
+    }
     destination_id = _save(connection, _D, uid, values)
     ledger.open_head(connection, destination_id)
     return destination_id
@@ -197,12 +221,17 @@ def save_place(connection: Connection, destination_id: int, seen: PlaceSeen) -> 
     A raised generation retires the former place and supersedes its pending rows at once (DESIGN section 6).
     """
     current = connection.execute(
-        select(_P).with_only_columns(_P.id, _P.generation, _P.url_key, _P.branch, _P.base_folder, _P.repo_config_id)
-        .where(_P.destination_id == destination_id).order_by(_P.generation.desc()).limit(1)
-    ).one_or_none()  # fmt: skip
+        select(_P)
+        .with_only_columns(_P.id, _P.generation, _P.url_key, _P.branch, _P.base_folder, _P.repo_config_id)
+        .where(_P.destination_id == destination_id)
+        .order_by(_P.generation.desc())
+        .limit(1)
+    ).one_or_none()
     same = current is not None and (current.url_key, current.branch, current.base_folder) == (
-        seen.url_key, seen.branch, seen.base_folder,
-    )  # fmt: skip
+        seen.url_key,
+        seen.branch,
+        seen.base_folder,
+    )
     if current is not None and same:
         if current.repo_config_id != seen.repo_config_id:
             config = {"repo_config_id": seen.repo_config_id}
@@ -216,12 +245,17 @@ def save_place(connection: Connection, destination_id: int, seen: PlaceSeen) -> 
     place_id = connection.execute(
         base.insert(_P)
         .values(
-            destination_id=destination_id, generation=generation, repo_config_id=seen.repo_config_id,
-            branch_id=seen.branch_id, url_key=seen.url_key, branch=seen.branch, base_folder=seen.base_folder,
+            destination_id=destination_id,
+            generation=generation,
+            repo_config_id=seen.repo_config_id,
+            branch_id=seen.branch_id,
+            url_key=seen.url_key,
+            branch=seen.branch,
+            base_folder=seen.base_folder,
             since=base.now(),
         )
         .returning(_P.id)
-    ).scalar_one()  # fmt: skip
+    ).scalar_one()
     _point(connection, destination_id, place_id)
     ledger.supersede_pending(connection, destination_id, reason="the destination points to another place now")
     return place_id, generation, True
@@ -258,24 +292,57 @@ def _retire(
 def _query() -> base.AnySelect:
     return (
         select(
-            _D.id, _D.uid, _D.namespace, _D.name, _D.cluster, _D.failed_drains, _D.last_pushed_at, _D.deleted_at,
-            _P.id.label("place_id"), _P.generation, _P.branch_id, _P.branch, _P.base_folder,
-            _C.url, _C.url_key, _C.transport, _C.host, _C.namespace.label("repo_namespace"), _C.name.label("repo_name"),
-            _C.secret_name, _C.push_interval, _C.max_commits,
+            _D.id,
+            _D.uid,
+            _D.namespace,
+            _D.name,
+            _D.cluster,
+            _D.failed_drains,
+            _D.last_pushed_at,
+            _D.deleted_at,
+            _P.id.label("place_id"),
+            _P.generation,
+            _P.branch_id,
+            _P.branch,
+            _P.base_folder,
+            _C.url,
+            _C.url_key,
+            _C.transport,
+            _C.host,
+            _C.namespace.label("repo_namespace"),
+            _C.name.label("repo_name"),
+            _C.secret_name,
+            _C.push_interval,
+            _C.max_commits,
         )
         .join(_P, _P.id == _D.place_id)
         .join(_C, _C.id == _P.repo_config_id)
-    )  # fmt: skip
+    )
 
 
 def _destination(row: base.AnyRow) -> Destination:
     return Destination(
-        id=row.id, uid=row.uid, ref=Ref(row.namespace, row.name), cluster=row.cluster, place_id=row.place_id,
-        place_generation=row.generation, branch_id=row.branch_id, branch=row.branch, base_folder=row.base_folder,
-        url=row.url, url_key=row.url_key, transport=row.transport, host=row.host, repo_config=Ref(row.repo_namespace, row.repo_name),
-        secret_name=row.secret_name, push_interval=row.push_interval, max_commits=row.max_commits,
-        failed_drains=row.failed_drains, last_pushed_at=row.last_pushed_at, deleted=row.deleted_at is not None,
-    )  # fmt: skip
+        id=row.id,
+        uid=row.uid,
+        ref=Ref(row.namespace, row.name),
+        cluster=row.cluster,
+        place_id=row.place_id,
+        place_generation=row.generation,
+        branch_id=row.branch_id,
+        branch=row.branch,
+        base_folder=row.base_folder,
+        url=row.url,
+        url_key=row.url_key,
+        transport=row.transport,
+        host=row.host,
+        repo_config=Ref(row.repo_namespace, row.repo_name),
+        secret_name=row.secret_name,
+        push_interval=row.push_interval,
+        max_commits=row.max_commits,
+        failed_drains=row.failed_drains,
+        last_pushed_at=row.last_pushed_at,
+        deleted=row.deleted_at is not None,
+    )
 
 
 def by_ref(connection: Connection, ref: Ref) -> list[Destination]:
@@ -294,6 +361,18 @@ def live(connection: Connection, *, cluster: str) -> list[Destination]:
     """Live and ready destinations of a cluster, by id."""
     query = _query().where(_D.cluster == cluster, _D.deleted_at.is_(None), _D.ready)
     return [_destination(row) for row in connection.execute(query.order_by(_D.id))]
+
+
+def places_on(connection: Connection, *, branch_id: int, ref: Ref) -> list[Place]:
+    """All places, former ones too, that destinations of this name have had on a branch, newest first."""
+    query = (
+        select(_P.id, _P.destination_id, _P.base_folder)
+        .join(_D, _D.id == _P.destination_id)
+        .where(_P.branch_id == branch_id, _D.namespace == ref.namespace, _D.name == ref.name)
+    )
+    return [
+        Place(row.id, row.destination_id, row.base_folder) for row in connection.execute(query.order_by(_P.id.desc()))
+    ]
 
 
 def queue_refs(connection: Connection) -> list[Ref]:
@@ -337,11 +416,26 @@ def put_off(
     connection.execute(update(_D).where(_D.id == destination_id).values(**values))
 
 
+def is_at(connection: Connection, destination_id: int, *, place_id: int) -> bool:
+    """Whether a destination still points to this place."""
+    return connection.scalar(select(_D.id).where(_D.id == destination_id, _D.place_id == place_id)) is not None
+
+
+def seconds_since_push(connection: Connection, destination_id: int) -> float | None:
+    """Seconds since the last push of a destination, by the database's clock; None before the first."""
+    last, now = connection.execute(select(_D.last_pushed_at, base.now()).where(_D.id == destination_id)).one()
+    return None if last is None else float((now - last).total_seconds())
+
+
 def note_success(connection: Connection, destination_id: int, *, sha: str | None) -> None:
     """A drain was recorded: errors are over; with a sha, something was pushed."""
     values: dict[str, object] = {
-        "not_before": None, "failed_drains": 0, "last_error": None, "last_error_reason": None, "last_error_at": None,
-    }  # fmt: skip
+        "not_before": None,
+        "failed_drains": 0,
+        "last_error": None,
+        "last_error_reason": None,
+        "last_error_at": None,
+    }
     if sha is not None:
         values |= {"last_sha": sha, "last_pushed_at": base.now(), "branch_exists": True}
     connection.execute(update(_D).where(_D.id == destination_id).values(**values))

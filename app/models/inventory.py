@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, ForeignKey, Index, Text, select, update
+from sqlalchemy import Connection, ForeignKey, Index, Text, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -100,12 +100,20 @@ def _item(row: base.AnyRow) -> Item:
     return Item(
         path=row.path,
         identifier=events.Identifier(
-            group=row.api_group, version=row.version, resource=row.resource, namespace=row.namespace,
-            name=row.name, kind=row.kind, uid=row.uid,
+            group=row.api_group,
+            version=row.version,
+            resource=row.resource,
+            namespace=row.namespace,
+            name=row.name,
+            kind=row.kind,
+            uid=row.uid,
         ),
-        resource_version=row.resource_version, content_hash=row.content_hash, blob_id=row.blob_id,
-        seed_run_id=row.seed_run_id, removed=row.removed,
-    )  # fmt: skip
+        resource_version=row.resource_version,
+        content_hash=row.content_hash,
+        blob_id=row.blob_id,
+        seed_run_id=row.seed_run_id,
+        removed=row.removed,
+    )
 
 
 def save(connection: Connection, place_id: int, items: Iterable[Item]) -> None:
@@ -122,19 +130,21 @@ def save(connection: Connection, place_id: int, items: Iterable[Item]) -> None:
 def _values(place_id: int, item: Item) -> dict[str, object]:
     what = item.identifier
     return {
-        "place_id": place_id, "path": item.path, "api_group": what.group, "version": what.version,
-        "resource": what.resource, "namespace": what.namespace, "name": what.name, "kind": what.kind,
-        "uid": what.uid, "resource_version": item.resource_version, "content_hash": item.content_hash,
-        "blob_id": item.blob_id, "seed_run_id": item.seed_run_id, "removed": item.removed,
-    }  # fmt: skip
-
-
-def stamp(connection: Connection, place_id: int, *, paths: Sequence[str], seed_run_id: str) -> None:
-    """Note that a seed listed the objects of these paths, whatever became of the rows."""
-    for start in range(0, len(paths), 5_000):
-        part = paths[start : start + 5_000]
-        stamped = update(_I).where(_I.place_id == place_id, _I.path.in_(part))
-        connection.execute(stamped.values(seed_run_id=seed_run_id))
+        "place_id": place_id,
+        "path": item.path,
+        "api_group": what.group,
+        "version": what.version,
+        "resource": what.resource,
+        "namespace": what.namespace,
+        "name": what.name,
+        "kind": what.kind,
+        "uid": what.uid,
+        "resource_version": item.resource_version,
+        "content_hash": item.content_hash,
+        "blob_id": item.blob_id,
+        "seed_run_id": item.seed_run_id,
+        "removed": item.removed,
+    }
 
 
 def known(connection: Connection, *, destination_id: int, place_id: int) -> dict[Key, Known]:

@@ -121,7 +121,7 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Pending:
-    """One pending row as a drain reads it; the body is read apart."""
+    """One row as a drain reads it; the body is read apart."""
 
     sequence: int
     id: str
@@ -206,9 +206,15 @@ def append(connection: Connection, entries: Sequence[Entry], numbers: Mapping[in
         sequence = following[entry.destination_id]
         following[entry.destination_id] = sequence + 1
         written.append(
-            Entry(entry.destination_id, entry.place_id, entry.event.numbered(sequence), entry.body,
-                  entry.state, entry.reason)
-        )  # fmt: skip
+            Entry(
+                entry.destination_id,
+                entry.place_id,
+                entry.event.numbered(sequence),
+                entry.body,
+                entry.state,
+                entry.reason,
+            )
+        )
     if written:
         connection.execute(base.insert(_E), [_row(entry) for entry in written])
     bodies = [
@@ -232,44 +238,86 @@ def _row(entry: Entry) -> dict[str, Any]:
     event = entry.event
     what = event.identifier or _NOBODY
     return {
-        "destination_id": entry.destination_id, "sequence": event.sequence, "id": event.id,
-        "place_id": entry.place_id, "cluster": event.cluster, "source_epoch": event.source_epoch,
-        "operation": event.operation.value, "api_group": what.group, "version": what.version,
-        "resource": what.resource, "namespace": what.namespace, "name": what.name, "kind": what.kind,
-        "uid": what.uid, "resource_version": event.resource_version, "observed_at": event.observed_at,
-        "rule": event.rule, "user_name": event.user_info.username if event.user_info else None,
-        "user_source": event.user_info.source if event.user_info else None, "content_hash": event.content_hash,
-        "seed_run_id": event.seed, "state": entry.state, "state_reason": entry.reason, "commit_id": None,
+        "destination_id": entry.destination_id,
+        "sequence": event.sequence,
+        "id": event.id,
+        "place_id": entry.place_id,
+        "cluster": event.cluster,
+        "source_epoch": event.source_epoch,
+        "operation": event.operation.value,
+        "api_group": what.group,
+        "version": what.version,
+        "resource": what.resource,
+        "namespace": what.namespace,
+        "name": what.name,
+        "kind": what.kind,
+        "uid": what.uid,
+        "resource_version": event.resource_version,
+        "observed_at": event.observed_at,
+        "rule": event.rule,
+        "user_name": event.user_info.username if event.user_info else None,
+        "user_source": event.user_info.source if event.user_info else None,
+        "content_hash": event.content_hash,
+        "seed_run_id": event.seed,
+        "state": entry.state,
+        "state_reason": entry.reason,
+        "commit_id": None,
         "settled_at": None if entry.state == PENDING else event.observed_at,
-    }  # fmt: skip
+    }
 
 
-def pending(connection: Connection, destination_id: int, *, limit: int, after: int = 0) -> list[Pending]:
-    """Pending rows in order, by state and order alone; `after` pages within one drain."""
-    query = (
-        select(
-            _E.sequence, _E.id, _E.place_id, _E.operation, _E.api_group, _E.version, _E.resource, _E.namespace,
-            _E.name, _E.kind, _E.uid, _E.resource_version, _E.observed_at, _E.rule, _E.user_name, _E.user_source,
-            _E.content_hash, _E.seed_run_id,
-        )
-        .where(_E.destination_id == destination_id, _E.state == PENDING, _E.sequence > after)
-        .order_by(_E.sequence)
-        .limit(limit)
-    )  # fmt: skip
-    return [_pending(row) for row in connection.execute(query)]
+def pending(connection: Connection, destination_id: int, *, limit: int) -> list[Pending]:
+    """Pending rows in order, by state and order alone."""
+    query = _identity_query().where(_E.destination_id == destination_id, _E.state == PENDING)
+    return [_pending(row) for row in connection.execute(query.order_by(_E.sequence).limit(limit))]
+
+
+def _identity_query() -> base.AnySelect:
+    return select(
+        _E.sequence,
+        _E.id,
+        _E.place_id,
+        _E.operation,
+        _E.api_group,
+        _E.version,
+        _E.resource,
+        _E.namespace,
+        _E.name,
+        _E.kind,
+        _E.uid,
+        _E.resource_version,
+        _E.observed_at,
+        _E.rule,
+        _E.user_name,
+        _E.user_source,
+        _E.content_hash,
+        _E.seed_run_id,
+    )
 
 
 def _pending(row: base.AnyRow) -> Pending:
     user = None if row.user_name is None else events.UserInfo(row.user_name, row.user_source)
     return Pending(
-        sequence=row.sequence, id=row.id, place_id=row.place_id, operation=events.Operation(row.operation),
+        sequence=row.sequence,
+        id=row.id,
+        place_id=row.place_id,
+        operation=events.Operation(row.operation),
         identifier=events.Identifier(
-            group=row.api_group, version=row.version, resource=row.resource, namespace=row.namespace,
-            name=row.name, kind=row.kind, uid=row.uid,
+            group=row.api_group,
+            version=row.version,
+            resource=row.resource,
+            namespace=row.namespace,
+            name=row.name,
+            kind=row.kind,
+            uid=row.uid,
         ),
-        resource_version=row.resource_version, observed_at=row.observed_at, rule=row.rule, user=user,
-        content_hash=row.content_hash, seed_run_id=row.seed_run_id,
-    )  # fmt: skip
+        resource_version=row.resource_version,
+        observed_at=row.observed_at,
+        rule=row.rule,
+        user=user,
+        content_hash=row.content_hash,
+        seed_run_id=row.seed_run_id,
+    )
 
 
 def bodies(connection: Connection, destination_id: int, sequences: Sequence[int]) -> dict[int, bytes]:
@@ -341,7 +389,23 @@ def supersede_pending(connection: Connection, destination_id: int, *, reason: st
     return count
 
 
-def rows_of(connection: Connection, destination_id: int, *, first: int, last: int) -> list[base.AnyRow]:
-    """Rows of a span of numbers in any state, in order: (sequence, id, state, operation, rule, ...)."""
-    query = select(EventRow.__table__).where(_E.destination_id == destination_id, _E.sequence.between(first, last))
-    return list(connection.execute(query.order_by(_E.sequence)))
+def rows_between(connection: Connection, destination_id: int, *, first: int, last: int) -> list[Pending]:
+    """The rows of a span of numbers, in any state, in order."""
+    query = _identity_query().where(_E.destination_id == destination_id, _E.sequence.between(first, last))
+    return [_pending(row) for row in connection.execute(query.order_by(_E.sequence))]
+
+
+def ids_between(connection: Connection, destination_id: int, *, first: int, last: int) -> list[str]:
+    """The ids of a span of numbers, in any state, in order: what the digest in a trailer is made of."""
+    query = select(_E.id).where(_E.destination_id == destination_id, _E.sequence.between(first, last))
+    return list(connection.scalars(query.order_by(_E.sequence)))
+
+
+def seed_identities(connection: Connection, destination_id: int, run: str) -> list[events.Identifier]:
+    """The objects that a seed listed, whatever became of their rows."""
+    query = select(_E.api_group, _E.version, _E.resource, _E.namespace, _E.name, _E.kind, _E.uid).where(
+        _E.destination_id == destination_id,
+        _E.seed_run_id == run,
+        _E.operation != events.Operation.SEED_SYNC.value,
+    )
+    return [events.Identifier(*row) for row in connection.execute(query)]

@@ -72,8 +72,11 @@ def save(connection: Connection, *, cluster: str, rules: Sequence[RuleSeen]) -> 
 
 def _same(row: base.AnyRow, rule: RuleSeen) -> bool:
     return (row.uid, row.destination_id, row.place_id, row.spec) == (
-        rule.uid, rule.destination_id, rule.place_id, dict(rule.spec),
-    )  # fmt: skip
+        rule.uid,
+        rule.destination_id,
+        rule.place_id,
+        dict(rule.spec),
+    )
 
 
 def _close(connection: Connection, row_id: int) -> None:
@@ -86,10 +89,16 @@ def _insert(connection: Connection, cluster: str, rule: RuleSeen) -> None:
     )
     connection.execute(
         base.insert(_R).values(
-            cluster=cluster, rule=rule.rule, uid=rule.uid, version=version, destination_id=rule.destination_id,
-            place_id=rule.place_id, spec=dict(rule.spec), valid_from=base.now(),
+            cluster=cluster,
+            rule=rule.rule,
+            uid=rule.uid,
+            version=version,
+            destination_id=rule.destination_id,
+            place_id=rule.place_id,
+            spec=dict(rule.spec),
+            valid_from=base.now(),
         )
-    )  # fmt: skip
+    )
 
 
 def in_force(connection: Connection, *, cluster: str) -> list[base.AnyRow]:

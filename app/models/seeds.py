@@ -113,10 +113,16 @@ def start(
         )
     )
     rows = [
-        {"seed_run_id": run, "api_group": key.group, "resource": key.resource, "namespace": key.namespace,
-         "version": version, "sweepable": sweepable}
+        {
+            "seed_run_id": run,
+            "api_group": key.group,
+            "resource": key.resource,
+            "namespace": key.namespace,
+            "version": version,
+            "sweepable": sweepable,
+        }
         for key, version, sweepable in scopes
-    ]  # fmt: skip
+    ]
     if rows:
         connection.execute(base.insert(_S), rows)
     return run
@@ -145,11 +151,16 @@ def scopes_of(connection: Connection, run: str) -> tuple[Scope, ...]:
     query = select(_S.__table__).where(_S.seed_run_id == run).order_by(_S.api_group, _S.resource, _S.namespace)
     return tuple(
         Scope(
-            ScopeKey(row.api_group, row.resource, row.namespace), row.version, row.sweepable, row.listed,
-            row.written, row.list_resource_version, row.outcome,
+            ScopeKey(row.api_group, row.resource, row.namespace),
+            row.version,
+            row.sweepable,
+            row.listed,
+            row.written,
+            row.list_resource_version,
+            row.outcome,
         )
         for row in connection.execute(query)
-    )  # fmt: skip
+    )
 
 
 def state_of(connection: Connection, run: str) -> str | None:

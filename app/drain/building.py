@@ -1,0 +1,291 @@
+"""Rows into commits: render, blobs, trees along the changed paths, one commit per unit, all in the local cache.
+
+Nothing here touches the remote or the database's rows; the result is a `planning.Plan`. A row that cannot be
+rendered, or whose path holds something foreign, ends dead with its reason and the others go on.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import orjson
+import structlog
+
+from app import db, errors, settings
+from app.drain import deciding, planning, sweeping
+from app.events import Operation
+from app.git import cache as caches
+from app.git import commits as git_commits
+from app.git import trees
+from app.git.names import BlobId, Sha
+from app.models import commits, destinations, inventory, ledger
+from app.rules import commits as texts
+from app.rules import foreign, paths, rendering
+
+log = structlog.get_logger()
+
+# Bodies in memory at a time; a body is a few kB, at most 5 MB.
+ROWS_PER_READ = 200
+# A file larger than this is not read to find out whose it is.
+ADOPTION_BYTES = 2_000_000
+
+
+@dataclass(slots=True)
+class Timings:
+    """Seconds spent, for the bench and the log."""
+
+    render: float = 0.0
+    trees: float = 0.0
+
+
+class Builder:
+    """Builds one plan on one parent."""
+
+    def __init__(
+        self,
+        *,
+        cache: caches.Cache,
+        base: Sha | None,
+        destination: destinations.Destination,
+        database: db.Database,
+        options: settings.Settings,
+    ) -> None:
+        self._cache = cache
+        self._destination = destination
+        self._database = database
+        self._options = options
+        self._editor = trees.TreeEditor(cache, None if base is None else git_commits.tree_of(cache, base))
+        self._items: dict[str, inventory.Item] = {}
+        self._ledger = ""
+        self.plan = planning.Plan(base=base)
+        self.timings = Timings()
+
+    def build(self, rows: Sequence[ledger.Pending], *, max_commits: int) -> planning.Plan:
+        """Plan the first rows of `rows`, up to `max_commits` commits. Rows without an entry in `ends` stay pending."""
+        started = time.perf_counter()
+        with self._database.read() as connection:
+            self._ledger = ledger.ledger_uuid(connection, self._destination.id)
+            self._items = inventory.by_paths(connection, self._destination.place_id, list(self._paths(rows)))
+        for unit in planning.units(rows, seed_rows=self._options.seed_commit_rows):
+            if len(self.plan.commits) >= max_commits:
+                break
+            if unit.kind == "sweep":
+                self._sweep(unit.rows[0])
+            else:
+                self._apply(unit)
+        self.timings.trees = time.perf_counter() - started - self.timings.render
+        return self.plan
+
+    def _paths(self, rows: Iterable[ledger.Pending]) -> Iterable[str]:
+        return {path for row in rows if (path := self._path(row)) is not None}
+
+    def _path(self, row: ledger.Pending) -> str | None:
+        if row.operation is Operation.SEED_SYNC:
+            return None
+        try:
+            return paths.object_path(self._destination.base_folder, row.identifier)
+        except errors.PermanentError:
+            return None
+
+    def _apply(self, unit: planning.Unit) -> None:
+        changes: dict[str, commits.Change] = {}
+        changed: list[ledger.Pending] = []
+        first, size = unit.rows[0], 0
+        for row, body in self._with_bodies(unit.rows):
+            made = self._apply_row(row, body)
+            if made is not None:
+                changes[made.path] = made
+                changed.append(row)
+                size += len(body or b"")
+            if size > self._options.seed_commit_bytes:
+                self._commit(unit, changes, changed, first=first, last=row)
+                changes, changed, size, first = {}, [], 0, row
+        if changes:
+            self._commit(unit, changes, changed, first=first, last=unit.rows[-1])
+
+    def _with_bodies(self, rows: Sequence[ledger.Pending]) -> Iterable[tuple[ledger.Pending, bytes | None]]:
+        for start in range(0, len(rows), ROWS_PER_READ):
+            part = rows[start : start + ROWS_PER_READ]
+            with self._database.read() as connection:
+                bodies = ledger.bodies(connection, self._destination.id, [row.sequence for row in part])
+            yield from ((row, bodies.get(row.sequence)) for row in part)
+
+    def _apply_row(self, row: ledger.Pending, body: bytes | None) -> commits.Change | None:
+        """Change the tree as one row says; None when it ends without a change."""
+        path = self._path(row)
+        if path is None:
+            self.plan.end(row, ledger.DEAD, "the object's identity has no path")
+            return None
+        item = self._items.get(path)
+        verdict = deciding.judge(row, item, place_id=self._destination.place_id)
+        try:
+            if isinstance(verdict, deciding.End):
+                self.plan.end(row, verdict.state, verdict.reason)
+                return None
+            if isinstance(verdict, deciding.Remove):
+                return self._remove(row, path)
+            return self._write(row, path, item, body)
+        except errors.PermanentError as error:
+            self.plan.end(row, ledger.DEAD, error.message)
+            log.warning("row_dead", destination=str(self._destination.ref), sequence=row.sequence, reason=error.reason)
+            return None
+
+    def _write(
+        self, row: ledger.Pending, path: str, item: inventory.Item | None, body: bytes | None
+    ) -> commits.Change | None:
+        blob = self._editor.blob(self._render(body))
+        there = self._editor.get(path)
+        if there is not None and there.id != blob and (item is None or item.removed):
+            self._check_adoption(row, path, BlobId(there.id))
+        self._note(row, path, blob=blob, removed=False)
+        if there is not None and there.kind == "blob" and there.id == blob:
+            self.plan.end(row, ledger.UNCHANGED)
+            return None
+        self._editor.put(path, blob)
+        return change(row, path, blob)
+
+    def _render(self, body: bytes | None) -> bytes:
+        if body is None:
+            raise errors.PermanentError("the object of this row is missing in the ledger", reason="BodyMissing")
+        started = time.perf_counter()
+        try:
+            return rendering.render(orjson.loads(body))
+        except (ValueError, TypeError, RecursionError, UnicodeError) as error:
+            # The text of these errors quotes the object.
+            raise errors.PermanentError(
+                f"the object cannot be written as YAML ({type(error).__name__})", reason="CannotRender"
+            ) from None
+        finally:
+            self.timings.render += time.perf_counter() - started
+
+    def _check_adoption(self, row: ledger.Pending, path: str, blob: BlobId) -> None:
+        """Promise P2: a file without an inventory row is ours to write only if it is this very object's."""
+        what = row.identifier
+        try:
+            found = foreign.identity_of(self._editor.read(blob, ADOPTION_BYTES))
+        except errors.PermanentError:
+            found = None
+        if found != (what.api_version, what.kind, what.namespace, what.name):
+            raise errors.PermanentError(
+                f"{path} holds a file that is not this object's: it is left as it is; move it away in Git",
+                reason="ForeignContent",
+            )
+
+    def _remove(self, row: ledger.Pending, path: str) -> commits.Change | None:
+        there = self._editor.get(path)
+        self._note(row, path, blob=None, removed=True)
+        if there is None:
+            self.plan.end(row, ledger.UNCHANGED, "the file is gone from Git already")
+            return None
+        self._editor.remove(path)
+        return change(row, path, None)
+
+    def _note(self, row: ledger.Pending, path: str, *, blob: BlobId | None, removed: bool) -> None:
+        before = self._items.get(path)
+        item = inventory.Item(
+            path=path,
+            identifier=row.identifier,
+            resource_version=row.resource_version,
+            content_hash=row.content_hash,
+            blob_id=blob,
+            seed_run_id=row.seed_run_id or (before.seed_run_id if before else None),
+            removed=removed,
+        )
+        self._items[path] = self.plan.items[path] = item
+
+    def _commit(
+        self,
+        unit: planning.Unit,
+        changes: Mapping[str, commits.Change],
+        rows: Sequence[ledger.Pending],
+        *,
+        first: ledger.Pending,
+        last: ledger.Pending,
+    ) -> None:
+        if unit.kind == "seed":
+            subject = texts.seed_subject(len(changes), self._destination.ref)
+            author = texts.COMMITTER
+        else:
+            subject = texts.subject(rows[0].operation, rows[0].identifier, rows[0].user)
+            author = texts.author(rows[0].user)
+        self._write_commit(
+            changes=tuple(changes.values()), subject=subject, author=author, first=first.sequence, last=last.sequence
+        )
+        for row in rows:
+            self.plan.end(row, ledger.PUSHED, commit=len(self.plan.commits) - 1)
+
+    def _write_commit(
+        self, *, changes: tuple[commits.Change, ...], subject: str, author: tuple[str, str], first: int, last: int
+    ) -> None:
+        with self._database.read() as connection:
+            ids = ledger.ids_between(connection, self._destination.id, first=first, last=last)
+        trailers = texts.trailers(
+            destination=self._destination.ref, ledger=self._ledger, first=first, last=last, ids=ids
+        )
+        message = f"{subject}\n\n{trailers}"
+        sha = git_commits.write_commit(
+            self._cache,
+            tree=self._editor.write(),
+            parent=self.plan.head or self.plan.base,
+            author=author,
+            committer=texts.COMMITTER,
+            message=message,
+            time=datetime.now(UTC),
+        )
+        self.plan.commits.append(
+            commits.NewCommit(
+                sha=sha, author=f"{author[0]} <{author[1]}>", message=message, first_sequence=first,
+                last_sequence=last, changes=changes,
+            )
+        )  # fmt: skip
+
+    def _sweep(self, row: ledger.Pending) -> None:
+        """The end of a seed: remove the orphans that the evidence shows (promises P2, P10, P11)."""
+        if row.place_id != self._destination.place_id:
+            self.plan.end(row, ledger.SUPERSEDED, "the destination points to another place now")
+            return
+        run = row.seed_run_id or ""
+        orphans = sweeping.find_orphans(self._database, destination=self._destination, run=run)
+        changes = []
+        for orphan in orphans:
+            tombstone = sweeping.tombstone(orphan.item, list_resource_version=orphan.list_resource_version)
+            self._items[tombstone.path] = self.plan.items[tombstone.path] = tombstone
+            if self._remove_orphan(orphan.item.path):
+                changes.append(sweeping.change(row, orphan.item))
+        self.plan.swept.append(run)
+        if not changes:
+            self.plan.end(row, ledger.UNCHANGED, "no orphans")
+            return
+        self._write_commit(
+            changes=tuple(changes), subject=texts.sweep_subject(len(changes), self._destination.ref),
+            author=texts.COMMITTER, first=row.sequence, last=row.sequence,
+        )  # fmt: skip
+        self.plan.end(row, ledger.PUSHED, f"{len(changes)} orphans removed", commit=len(self.plan.commits) - 1)
+
+    def _remove_orphan(self, path: str) -> bool:
+        try:
+            if self._editor.get(path) is None:
+                return False
+            self._editor.remove(path)
+        except errors.PermanentError as error:
+            log.warning("orphan_kept", destination=str(self._destination.ref), path=path, reason=error.reason)
+            return False
+        return True
+
+
+def change(row: ledger.Pending, path: str, blob: BlobId | None) -> commits.Change:
+    """One row's file in the record of its commit."""
+    return commits.Change(
+        path=path,
+        operation=row.operation.value,
+        identifier=row.identifier,
+        resource_version=row.resource_version,
+        user=row.user,
+        rule=row.rule,
+        sequence=row.sequence,
+        blob_id=blob,
+        observed_at=row.observed_at,
+    )

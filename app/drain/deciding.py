@@ -1,0 +1,60 @@
+"""What becomes of one pending row, before Git is asked: write, remove, or an end without either. Pure.
+
+Order of the questions matters: a row that is older than what stands in Git must never win (DESIGN section 2), and a
+DELETE of one object never removes the file of another that took its name.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from app.events import Operation
+from app.models import inventory, ledger
+from app.rules import versions
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """Render the object and put it at the row's path."""
+
+
+@dataclass(frozen=True, slots=True)
+class Remove:
+    """Take the file away and leave a tombstone."""
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """Nothing to do in Git; the row ends in `state`."""
+
+    state: str
+    reason: str
+
+
+Verdict = Write | Remove | End
+
+WRITE, REMOVE = Write(), Remove()
+
+
+def judge(row: ledger.Pending, item: inventory.Item | None, *, place_id: int) -> Verdict:
+    """Decide for one row, given the inventory's row of its path (with what this drain did so far)."""
+    if row.place_id != place_id:
+        return End(ledger.SUPERSEDED, "the destination points to another place now")
+    same_object = item is not None and item.identifier.uid == row.identifier.uid
+    if item is not None and same_object and versions.newer(item.resource_version, row.resource_version):
+        return End(ledger.STALE, f"Git holds resourceVersion {item.resource_version} of this object already")
+    if row.operation is not Operation.DELETE:
+        return _judge_write(row, item, same_object=same_object)
+    if item is None or item.removed:
+        return End(ledger.UNCHANGED, "no file of ours at this path")
+    if not same_object:
+        return End(ledger.STALE, "the file belongs to a newer object of the same name")
+    return REMOVE
+
+
+def _judge_write(row: ledger.Pending, item: inventory.Item | None, *, same_object: bool) -> Verdict:
+    if item is None or not same_object:
+        return WRITE
+    if item.removed and item.resource_version == row.resource_version:
+        return End(ledger.STALE, "the object was removed at this resourceVersion")
+    return WRITE

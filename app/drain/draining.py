@@ -1,0 +1,224 @@
+"""The heart: turn a destination's pending rows, in order, into commits and one push after the other, and record them.
+
+A message only rings. The drain takes the lease of the branch and works on the ledger: whatever pends, at least up to
+the message's numbers, until nothing is left, the pace says wait, or the deadline comes. Where it cannot go on it
+writes `not_before` and the reason on the destination and leaves; nothing is ever retried through the queue.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import structlog
+
+from app import db, errors, settings
+from app.drain import credentials, leasing, pacing, planning, pushing
+from app.events import Ref
+from app.git import remote as remotes
+from app.models import destinations, leases, ledger
+
+log = structlog.get_logger()
+
+# How long a message waits in place for a branch that somebody else drains, in seconds.
+PATIENCE = 2.0
+# How long a destination rests when a person has to act, and after an error that nobody foresaw, in seconds.
+STALLED_DELAY = 60.0
+UNEXPECTED_DELAY = 30.0
+# A rewritten branch is seeded again; the seed should find the drain awake.
+DIVERGED_DELAY = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a drain did; `rings` names other destinations that wait for the branch it gave back."""
+
+    destination: Ref
+    commits: int = 0
+    rows: int = 0
+    branch: str = ""
+    head: str = ""
+    note: str = ""
+    rings: tuple[Ref, ...] = ()
+
+
+@dataclass(slots=True)
+class _Tally:
+    commits: int = 0
+    rows: int = 0
+    head: str = ""
+    note: str = ""
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    def add(self, result: pushing.Result) -> None:
+        self.commits += result.commits
+        self.rows += result.rows
+        self.head = result.head or self.head
+        for name, seconds in result.seconds.items():
+            self.seconds[name] = self.seconds.get(name, 0.0) + seconds
+
+
+class Drainer:
+    """Drains destinations; one per process, made after a fork, safe to use from many threads."""
+
+    def __init__(self, options: settings.Settings, database: db.Database) -> None:
+        self._options = options
+        self._database = database
+        self._helpers = remotes.Helpers(options.work_dir)
+        self._credentials = credentials.CredentialSource(options)
+        self._pusher = pushing.Pusher(database, options, self._helpers, self._credentials)
+
+    def drain(self, destination: Ref, *, up_to: int, deadline: float | None = None) -> Outcome:
+        """Drain everything that pends for a destination; a no-op when no row up to `up_to` does.
+
+        `deadline` is in seconds from now. Errors of Git and of the repository are written on the destination and told
+        in the note. Raises TemporaryError only when the database itself is away.
+        """
+        end = time.monotonic() + (self._options.drain_deadline if deadline is None else deadline)
+        with self._database.read() as connection:
+            found = destinations.by_ref(connection, destination)
+            due = [one for one in found if ledger.pends(connection, one.id, up_to=up_to)]
+        outcomes = [self._drain_one(one, end) for one in due]
+        return _joined(destination, outcomes) if outcomes else Outcome(destination, note="nothing pending")
+
+    def close(self) -> None:
+        """End the helper processes."""
+        self._helpers.close()
+
+    def _drain_one(self, destination: destinations.Destination, end: float) -> Outcome:
+        with self._database.read() as connection:
+            if not destinations.is_due(connection, destination.id):
+                return Outcome(destination.ref, branch=destination.branch, note="waits for its next try")
+        held = leasing.take(
+            self._database,
+            destination,
+            owner=self._options.node,
+            seconds=self._options.branch_lease,
+            patience=PATIENCE,
+            deadline=end,
+        )
+        if held is None:
+            return Outcome(destination.ref, branch=destination.branch, note="the branch is in use; it rings when free")
+        tally = _Tally()
+        with held:
+            self._work(held, destination.id, tally, end)
+        return self._outcome(destination, tally)
+
+    def _work(self, held: leasing.HeldBranch, destination_id: int, tally: _Tally, end: float) -> None:
+        try:
+            while self._step(held, destination_id, tally) and time.monotonic() < end:
+                pass
+        except errors.LeaseLostError as error:
+            tally.note = error.message
+        except errors.ReverserError as error:
+            tally.note = error.message
+            self._put_off(held, destination_id, error)
+        except Exception as error:
+            # The text of an unforeseen error may quote an object: only its type is shown.
+            log.exception("drain_failed", destination_id=destination_id, error=type(error).__name__)
+            tally.note = f"unexpected {type(error).__name__}; see the worker's log"
+            self._put_off(held, destination_id, errors.TemporaryError(tally.note, delay=UNEXPECTED_DELAY))
+
+    def _step(self, held: leasing.HeldBranch, destination_id: int, tally: _Tally) -> bool:
+        """One push; whether there may be more to do."""
+        with self._database.read() as connection:
+            destination = destinations.by_id(connection, destination_id)
+            pending = ledger.count_pending(connection, destination_id)
+            if destination is None or pending == 0 or destination.branch_id != held.lease.branch_id:
+                return False
+            rows = ledger.pending(connection, destination_id, limit=self._options.seed_commit_rows)
+            since = destinations.seconds_since_push(connection, destination_id)
+        most = destination.max_commits or self._options.max_commits
+        ready = planning.commits_of(rows, seed_rows=self._options.seed_commit_rows)
+        wait = pacing.seconds_to_wait(
+            interval=destination.push_interval, since_last_push=since, commits_ready=ready, max_commits=most
+        )
+        if wait > 0:
+            self._wait(held, destination, wait, tally)
+            return False
+        if pacing.is_poison(pending=pending, failed_drains=destination.failed_drains):
+            self._give_up(held, destination, rows[0])
+            return True
+        limit = pacing.rows_to_try(pending=pending, failed_drains=destination.failed_drains)
+        limit = min(limit, self._options.seed_commit_rows)
+        tally.add(self._pusher.push(held, destination, limit=limit, max_commits=most))
+        return True
+
+    def _wait(
+        self, held: leasing.HeldBranch, destination: destinations.Destination, seconds: float, tally: _Tally
+    ) -> None:
+        with self._database.write() as connection:
+            leases.fence_branch(connection, held.lease)
+            destinations.put_off(connection, destination.id, seconds=seconds)
+            leases.settle_branch(connection, held.lease)
+        tally.note = f"waits {seconds:.1f} s for push.interval"
+
+    def _give_up(self, held: leasing.HeldBranch, destination: destinations.Destination, row: ledger.Pending) -> None:
+        reason = f"{pacing.DEATHS_OF_ONE_ROW} workers died while they wrote this row alone; it is left out"
+        with self._database.write() as connection:
+            leases.fence_branch(connection, held.lease)
+            ledger.settle(connection, destination.id, [ledger.Settled(row.sequence, ledger.DEAD, reason)])
+            destinations.note_success(connection, destination.id, sha=None)
+        log.error("row_dead", destination=str(destination.ref), sequence=row.sequence, reason="KillsItsWorker")
+
+    def _put_off(self, held: leasing.HeldBranch, destination_id: int, error: errors.ReverserError) -> None:
+        """Write when the next try is due, and why; all destinations of a host that does not answer wait."""
+        delay = _delay(error)
+        with self._database.write() as connection:
+            destination = destinations.by_id(connection, destination_id)
+            destinations.put_off(connection, destination_id, seconds=delay, error=error.message, reason=error.reason)
+            leases.settle_branch(connection, held.lease)
+            if destination is not None and error.reason == "HostUnreachable":
+                destinations.put_off_host(
+                    connection,
+                    host=destination.host,
+                    except_id=destination_id,
+                    seconds=delay,
+                    step=self._options.git_timeout,
+                )
+        if destination is not None and isinstance(error, errors.StalledError):
+            self._credentials.forget(destination)
+        log.warning(
+            "drain_put_off", destination_id=destination_id, reason=error.reason, error=error.message, delay=delay
+        )
+
+    def _outcome(self, destination: destinations.Destination, tally: _Tally) -> Outcome:
+        with self._database.read() as connection:
+            rings = destinations.neighbours(connection, branch_id=destination.branch_id, destination_id=destination.id)
+            if ledger.pends(connection, destination.id) and destinations.is_due(connection, destination.id):
+                # Rows that came while the lease was given back, or that the deadline left over.
+                rings.append(destination.ref)
+        if tally.rows:
+            spent = {name: round(seconds, 4) for name, seconds in tally.seconds.items()}
+            log.info(
+                "drained",
+                destination=str(destination.ref),
+                commits=tally.commits,
+                rows=tally.rows,
+                head=tally.head[:10],
+                **spent,
+            )
+        return Outcome(
+            destination.ref, tally.commits, tally.rows, destination.branch, tally.head, tally.note, tuple(rings)
+        )
+
+
+def _delay(error: errors.ReverserError) -> float:
+    if error.reason == errors.BranchDivergedError.default_reason:
+        return DIVERGED_DELAY
+    return error.delay if isinstance(error, errors.TemporaryError) else STALLED_DELAY
+
+
+def _joined(destination: Ref, outcomes: Iterable[Outcome]) -> Outcome:
+    """One outcome for a name that several destinations had, one after the other."""
+    every = list(outcomes)
+    return Outcome(
+        destination,
+        commits=sum(one.commits for one in every),
+        rows=sum(one.rows for one in every),
+        branch=every[-1].branch,
+        head=every[-1].head,
+        note="; ".join(one.note for one in every if one.note),
+        rings=tuple(dict.fromkeys(ring for one in every for ring in one.rings)),
+    )

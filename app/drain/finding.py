@@ -1,0 +1,122 @@
+"""Commits of ours that are on the remote but not in the record: a crash between push and record, or a lost answer.
+
+After every fetch, the commits from the recorded head to the tip are read. One whose trailer matches in all parts
+(destination, ledger, numbers, digest of ids) is recorded with its changes from its own tree diff, even when its rows
+were superseded meanwhile; any other commit is somebody else's and stays history.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import structlog
+
+from app import db, errors
+from app.drain import building, sweeping
+from app.events import Operation
+from app.git import cache as caches
+from app.git import commits as git_commits
+from app.git.names import Sha
+from app.models import commits, destinations, inventory, ledger
+from app.rules import commits as texts
+from app.rules import paths
+
+log = structlog.get_logger()
+
+# How far back a scan goes; more commits than this between two looks is not a branch that we serve alone.
+SCAN_LIMIT = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A commit of ours, with what its record transaction needs; `rows` are the numbers that it settles."""
+
+    commit: commits.NewCommit
+    place: destinations.Place
+    items: tuple[inventory.Item, ...]
+    rows: tuple[int, ...]
+    swept: str | None
+
+
+def find(database: db.Database, cache: caches.Cache, *, tip: Sha, until: Sha | None, branch_id: int) -> list[Found]:
+    """Unrecorded commits of ours between `until` (exclusive) and `tip`, oldest first."""
+    found = []
+    for info in git_commits.ancestry(cache, tip, until, SCAN_LIMIT):
+        trailer = texts.parse_trailers(info.message)
+        if trailer is None:
+            continue
+        with database.read() as connection:
+            ours = _ours(connection, trailer, branch_id=branch_id)
+            if ours is None or commits.id_of(connection, branch_id=branch_id, sha=info.sha) is not None:
+                continue
+            found.append(_describe(connection, ours, info, git_commits.changes(cache, info.sha)))
+        log.info("own_commit_found", sha=info.sha, destination=str(trailer.destination), first=trailer.first)
+    return found[::-1]
+
+
+@dataclass(frozen=True, slots=True)
+class _Ours:
+    place: destinations.Place
+    rows: Sequence[ledger.Pending]
+
+
+def _ours(connection: db.Connection, trailer: texts.Trailer, *, branch_id: int) -> _Ours | None:
+    for place in destinations.places_on(connection, branch_id=branch_id, ref=trailer.destination):
+        if ledger.ledger_uuid(connection, place.destination_id) != trailer.ledger:
+            continue
+        rows = ledger.rows_between(connection, place.destination_id, first=trailer.first, last=trailer.last)
+        if any(row.place_id == place.id for row in rows) and texts.digest([row.id for row in rows]) == trailer.digest:
+            return _Ours(place, rows)
+    return None
+
+
+def _describe(
+    connection: db.Connection, ours: _Ours, info: git_commits.CommitInfo, files: Sequence[git_commits.FileChange]
+) -> Found:
+    by_path = {path: row for row in ours.rows if (path := _path(ours.place, row)) is not None}
+    sync = next((row for row in ours.rows if row.operation is Operation.SEED_SYNC), None)
+    known = inventory.by_paths(connection, ours.place.id, [file.path for file in files]) if sync else {}
+    changes, items = [], []
+    for file in files:
+        if (row := by_path.get(file.path)) is not None:
+            items.append(_item(row, file))
+            changes.append(building.change(row, file.path, file.new))
+        elif sync is not None and file.new is None and (item := known.get(file.path)) is not None:
+            items.append(sweeping.tombstone(item, list_resource_version=item.resource_version))
+            changes.append(sweeping.change(sync, item))
+    return Found(
+        commit=commits.NewCommit(
+            sha=info.sha,
+            author=f"{info.author_name} <{info.author_email}>",
+            message=info.message,
+            first_sequence=ours.rows[0].sequence,
+            last_sequence=ours.rows[-1].sequence,
+            changes=tuple(changes),
+        ),
+        place=ours.place,
+        items=tuple(items),
+        rows=tuple({change.sequence for change in changes}),
+        swept=sync.seed_run_id if sync else None,
+    )
+
+
+def _path(place: destinations.Place, row: ledger.Pending) -> str | None:
+    if row.operation is Operation.SEED_SYNC:
+        return None
+    try:
+        return paths.object_path(place.base_folder, row.identifier)
+    except errors.PermanentError:
+        return None
+
+
+def _item(row: ledger.Pending, file: git_commits.FileChange) -> inventory.Item:
+    return inventory.Item(
+        path=file.path,
+        identifier=row.identifier,
+        resource_version=row.resource_version,
+        content_hash=row.content_hash,
+        blob_id=file.new,
+        seed_run_id=row.seed_run_id,
+        removed=file.new is None,
+    )

@@ -1,0 +1,176 @@
+"""One push: build on the recorded head, push from the known parent, and when the remote has moved, look and rebuild.
+
+The remote is not asked first: `push_negotiation` compares its branch with the parent that this drain built on, so a
+branch that nobody else moved costs one connection (DESIGN section 8).
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from dataclasses import dataclass, field
+
+import structlog
+
+from app import db, errors, settings
+from app.drain import building, credentials, finding, leasing, planning, recording
+from app.git import cache as caches
+from app.git import remote as remotes
+from app.git.names import Sha
+from app.models import destinations, leases, ledger
+
+log = structlog.get_logger()
+
+# Somebody else pushes to the branch as fast as we do: after this many rebuilds the drain waits its turn.
+TRIES = 5
+# The first wait between two tries, in seconds; doubled and jittered.
+FIRST_PAUSE = 0.05
+
+
+@dataclass(slots=True)
+class Result:
+    """What one push did, with the seconds that its steps took."""
+
+    commits: int = 0
+    rows: int = 0
+    head: str = ""
+    seconds: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Pusher:
+    """What a push needs beside the destination."""
+
+    database: db.Database
+    options: settings.Settings
+    helpers: remotes.Helpers
+    credentials: credentials.CredentialSource
+
+    def push(
+        self, held: leasing.HeldBranch, destination: destinations.Destination, *, limit: int, max_commits: int
+    ) -> Result:
+        """Turn up to `limit` pending rows into at most `max_commits` commits, push them, record them.
+
+        Raises TemporaryError, StalledError; after either the rows still pend and nothing is lost.
+        """
+        remote = remotes.Remote(
+            url=destination.url,
+            transport=destination.transport,
+            credentials=self.credentials.of(destination),
+            timeout=self.options.git_timeout,
+        )
+        with caches.open_cache(self.options.work_dir, destination.url_key) as cache:
+            if not _can_build(held.lease, cache):
+                self._look(held, destination, cache, remote)
+            for attempt in range(TRIES):
+                try:
+                    return self._try(held, destination, cache, remote, limit=limit, max_commits=max_commits)
+                except errors.RemoteMovedError as moved:
+                    log.info("remote_moved", destination=str(destination.ref), message=moved.message)
+                    time.sleep(FIRST_PAUSE * 2**attempt * random.random())  # noqa: S311 - jitter, not a secret
+                    self._look(held, destination, cache, remote)
+        raise errors.TemporaryError(
+            f"branch {destination.branch} moved {TRIES} times while we pushed; will try again in 5 s",
+            delay=5.0,
+            reason="RemoteMoved",
+        )
+
+    def _try(
+        self,
+        held: leasing.HeldBranch,
+        destination: destinations.Destination,
+        cache: caches.Cache,
+        remote: remotes.Remote,
+        *,
+        limit: int,
+        max_commits: int,
+    ) -> Result:
+        clock = _Clock()
+        with self.database.read() as connection:
+            rows = ledger.pending(connection, destination.id, limit=limit)
+        builder = building.Builder(
+            cache=cache, base=_head(held.lease), destination=destination, database=self.database, options=self.options
+        )
+        plan = builder.build(rows, max_commits=max_commits)
+        clock.lap("build")
+        if plan.head is not None:
+            parent = _head(held.lease) if held.lease.state == leases.PRESENT else None
+            self.helpers.push(remote, cache, branch=destination.branch, commit=plan.head, parent=parent)
+        clock.lap("push")
+        held.lease = recording.record_plan(self.database, held.lease, destination=destination, plan=plan)
+        clock.lap("record")
+        clock.laps |= {"render": builder.timings.render, "trees": builder.timings.trees}
+        return _result(plan, clock)
+
+    def _look(
+        self,
+        held: leasing.HeldBranch,
+        destination: destinations.Destination,
+        cache: caches.Cache,
+        remote: remotes.Remote,
+    ) -> None:
+        """Fetch, find own unrecorded commits, and set the head to build on."""
+        lease = held.lease
+        fetched = self.helpers.fetch(remote, cache, branch=destination.branch, until=_head(lease))
+        if fetched.tip is None:
+            held.lease = self._branch_missing(lease, destination, fetched.default_tip)
+            return
+        if lease.state == leases.PRESENT and not fetched.contains_until:
+            held.lease = self._diverged(lease, destination, fetched.tip)
+        until = _head(lease) if fetched.contains_until else None
+        found = []
+        if lease.state != leases.UNKNOWN:
+            found = finding.find(self.database, cache, tip=fetched.tip, until=until, branch_id=lease.branch_id)
+        held.lease = recording.record_found(self.database, lease, found, tip=fetched.tip)
+
+    def _branch_missing(
+        self, lease: leases.BranchLease, destination: destinations.Destination, start: Sha | None
+    ) -> leases.BranchLease:
+        if lease.state == leases.PRESENT:
+            raise errors.BranchDivergedError(
+                f"branch {destination.branch} was deleted on the remote; it is not created again: push "
+                f"{lease.head} to it, or let the destination name another branch",
+                reason="BranchDeleted",
+            )
+        with self.database.write() as connection:
+            leases.fence_branch(connection, lease)
+            return leases.move_head(connection, lease, head=start, state=leases.MISSING)
+
+    def _diverged(
+        self, lease: leases.BranchLease, destination: destinations.Destination, tip: Sha
+    ) -> leases.BranchLease:
+        """Say it, and have the branch's destinations seeded again on top of what is there; nothing is forced."""
+        message = (
+            f"branch {destination.branch} was rewritten: its tip {tip[:10]} does not contain {str(lease.head)[:10]}, "
+            "which was recorded; what is there stays, and the destination is seeded again on top of it"
+        )
+        with self.database.write() as connection:
+            leases.fence_branch(connection, lease)
+            leases.move_head(connection, lease, head=tip, state=leases.PRESENT)
+            destinations.want_seed(connection, branch_id=lease.branch_id, cause="the branch was rewritten")
+        raise errors.BranchDivergedError(message)
+
+
+def _head(lease: leases.BranchLease) -> Sha | None:
+    return None if lease.head is None else Sha(lease.head)
+
+
+def _can_build(lease: leases.BranchLease, cache: caches.Cache) -> bool:
+    """Whether the head to build on is known and at hand; if it is out of date, the push will say so."""
+    return lease.state != leases.UNKNOWN and (lease.head is None or cache.has(lease.head))
+
+
+def _result(plan: planning.Plan, clock: _Clock) -> Result:
+    return Result(commits=len(plan.commits), rows=len(plan.ends), head=plan.head or "", seconds=clock.laps)
+
+
+class _Clock:
+    """Seconds from lap to lap."""
+
+    def __init__(self) -> None:
+        self._last = time.perf_counter()
+        self.laps: dict[str, float] = {}
+
+    def lap(self, name: str) -> None:
+        now = time.perf_counter()
+        self.laps[name], self._last = now - self._last, now

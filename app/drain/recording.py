@@ -1,0 +1,81 @@
+"""The record: what was pushed, in one SQL transaction under a valid fencing token (promises P6, P7, P8).
+
+Rows that are final already keep their end, so a place that was raised meanwhile, or a record that is made twice,
+changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from app import db
+from app.drain import finding, planning
+from app.git.names import Sha
+from app.models import commits, destinations, inventory, leases, ledger, seeds
+
+
+def record_plan(
+    database: db.Database,
+    lease: leases.BranchLease,
+    *,
+    destination: destinations.Destination,
+    plan: planning.Plan,
+) -> leases.BranchLease:
+    """Record a plan whose head was read back from the remote, or that needed no push; the lease with the new head.
+
+    Raises LeaseLostError, and UnknownOutcomeError when the database did not answer: the next drain finds out.
+    """
+    with database.write() as connection:
+        leases.fence_branch(connection, lease)
+        ids = [
+            commits.record(
+                connection,
+                commit,
+                destination_id=destination.id,
+                place_id=destination.place_id,
+                branch_id=lease.branch_id,
+            )
+            for commit in plan.commits
+        ]
+        ledger.settle(connection, destination.id, _settled(plan, ids))
+        inventory.save(connection, destination.place_id, plan.items.values())
+        for run in plan.swept:
+            seeds.finish(connection, run, state=seeds.SWEPT)
+        current = destinations.is_at(connection, destination.id, place_id=destination.place_id)
+        destinations.note_success(connection, destination.id, sha=plan.head if current else None)
+        leases.settle_branch(connection, lease)
+        if plan.head is None:
+            return lease
+        return leases.move_head(connection, lease, head=plan.head, state=leases.PRESENT)
+
+
+def _settled(plan: planning.Plan, ids: Sequence[int | None]) -> list[ledger.Settled]:
+    return [
+        ledger.Settled(sequence, end.state, end.reason, None if end.commit is None else ids[end.commit])
+        for sequence, end in plan.ends.items()
+    ]
+
+
+def record_found(
+    database: db.Database, lease: leases.BranchLease, found: Sequence[finding.Found], *, tip: Sha
+) -> leases.BranchLease:
+    """Record own commits that were found on the remote, and the tip as the head to build on."""
+    with database.write() as connection:
+        leases.fence_branch(connection, lease)
+        for one in found:
+            _record_one(connection, one, branch_id=lease.branch_id)
+        return leases.move_head(connection, lease, head=tip, state=leases.PRESENT)
+
+
+def _record_one(connection: db.Connection, one: finding.Found, *, branch_id: int) -> None:
+    destination_id, place_id = one.place.destination_id, one.place.id
+    commit_id = commits.record(
+        connection, one.commit, destination_id=destination_id, place_id=place_id, branch_id=branch_id
+    )
+    ends = (ledger.Settled(row, ledger.PUSHED, "found on the remote", commit_id) for row in one.rows)
+    ledger.settle(connection, destination_id, ends)
+    inventory.save(connection, place_id, one.items)
+    if one.swept is not None:
+        seeds.finish(connection, one.swept, state=seeds.SWEPT)
+    if destinations.is_at(connection, destination_id, place_id=place_id):
+        destinations.note_success(connection, destination_id, sha=one.commit.sha)

@@ -1,0 +1,84 @@
+"""Orphans: files of ours whose object a complete listing did not find. Evidence first (promises P2, P10, P11).
+
+Only rows of the inventory are looked at, so a file that is not ours cannot be an orphan, and only at the current
+place, so another branch or folder cannot be touched.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from app import db, errors
+from app.events import Identifier, Operation
+from app.models import commits, destinations, inventory, ledger, seeds
+from app.rules import paths, versions
+
+
+@dataclass(frozen=True, slots=True)
+class Orphan:
+    """A file to remove, and the listing that did not find its object."""
+
+    item: inventory.Item
+    list_resource_version: str
+
+
+def find_orphans(database: db.Database, *, destination: destinations.Destination, run: str) -> list[Orphan]:
+    """The orphans that one seed proves, by path. A superseded seed proves nothing."""
+    with database.read() as connection:
+        if seeds.state_of(connection, run) != seeds.SYNCED:
+            return []
+        listed = _listed_paths(ledger.seed_identities(connection, destination.id, run), destination.base_folder)
+        orphans = []
+        for scope in seeds.scopes_of(connection, run):
+            if not is_evidence(scope):
+                continue
+            key = scope.key
+            items = inventory.of_scope(
+                connection, destination.place_id, group=key.group, resource=key.resource, namespace=key.namespace
+            )
+            orphans += [
+                Orphan(item, scope.list_resource_version)
+                for item in items
+                if item.path not in listed and not may_be_newer(item, scope)
+            ]
+    return orphans
+
+
+def _listed_paths(identities: list[Identifier], base_folder: str) -> set[str]:
+    found: set[str] = set()
+    for identifier in identities:
+        try:
+            found.add(paths.object_path(base_folder, identifier))
+        except errors.PermanentError:
+            continue
+    return found
+
+
+def is_evidence(scope: seeds.Scope) -> bool:
+    """Whether a scope was listed to its end, is wholly in the ledger, and a rule on it selects DELETE."""
+    return scope.outcome == seeds.COMPLETE and scope.sweepable and scope.listed == scope.written
+
+
+def may_be_newer(item: inventory.Item, scope: seeds.Scope) -> bool:
+    """Promise P11: an object created after the listing began is no orphan. What cannot be compared is kept."""
+    return versions.newer(item.resource_version, scope.list_resource_version) is not False
+
+
+def tombstone(item: inventory.Item, *, list_resource_version: str) -> inventory.Item:
+    """The inventory's row of a removed orphan: the listing's version keeps older rows of it from coming back."""
+    return replace(item, resource_version=list_resource_version, blob_id=None, content_hash=None, removed=True)
+
+
+def change(row: ledger.Pending, item: inventory.Item) -> commits.Change:
+    """A removed orphan in the record; it names the SEED_SYNC row."""
+    return commits.Change(
+        path=item.path,
+        operation=Operation.DELETE.value,
+        identifier=item.identifier,
+        resource_version=item.resource_version,
+        user=None,
+        rule=row.rule,
+        sequence=row.sequence,
+        blob_id=None,
+        observed_at=row.observed_at,
+    )
