@@ -39,10 +39,12 @@ def _problem(line: str) -> str | None:
     if len(fields) < 3:  # noqa: PLR2004 - hosts, key type, key.
         return "a line needs a host, a key type and a key"
     try:
-        base64.b64decode(fields[2], validate=True)
+        key = base64.b64decode(fields[2], validate=True)
     except (binascii.Error, ValueError):
         return "the key is no base64"
-    return None
+    # A key starts with the length and text of its own type (RFC 4253, section 6.6).
+    kind = fields[1].encode()
+    return None if key.startswith(len(kind).to_bytes(4, "big") + kind) else f"the key is no {fields[1]} key"
 
 
 def _fields(line: str) -> list[str]:

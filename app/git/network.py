@@ -68,15 +68,10 @@ class NetworkHost:
 
     def fetch(self, cache: Path, *, branch: str, until: str | None) -> dict[str, Any]:
         """Bring the branch's tip into the cache, deepening until `until` is found or history ends."""
-        heads = self.heads()
-        tip = heads["branches"].get(branch)
+        tip, default = self._bring(cache, branch, until=until)
         if tip is None:
-            default = heads["default_branch"]
-            default_tip = heads["branches"].get(default)
-            if default_tip is not None:
-                default_tip = self._bring(cache, default, default_tip, until=None)
+            default_tip = self._bring(cache, default, until=None)[0] if default else None
             return {"tip": None, "contains_until": False, "default_tip": default_tip}
-        tip = self._bring(cache, branch, tip, until=until)
         contains = until is None or _contains(pygit2.Repository(str(cache)), tip, until)
         return {"tip": tip, "contains_until": contains, "default_tip": None}
 
@@ -85,9 +80,7 @@ class NetworkHost:
         repository = pygit2.Repository(str(cache))
         self._send(repository, branch=branch, commit=commit, parent=parent)
         try:
-            tip = self.heads()["branches"].get(branch)
-            if tip is not None and tip != commit:
-                tip = self._bring(cache, branch, tip, until=commit)
+            tip, _ = self._bring(cache, branch, until=commit)
         except errors.ReverserError as error:
             raise errors.UnknownOutcomeError(f"the push was taken, but not read back: {error.message}") from error
         if tip is None or not _contains(pygit2.Repository(str(cache)), tip, commit):
@@ -111,9 +104,7 @@ class NetworkHost:
 
     def _push_error(self, error: BaseException, callbacks: _Callbacks) -> errors.ReverserError:
         mapped = self._mapped(error, callbacks)
-        if callbacks.negotiated and isinstance(mapped, errors.TemporaryError):
-            if problems.is_damage(str(error)):
-                return problems.cache_error(error)
+        if callbacks.negotiated and mapped.reason == "HostUnreachable" and isinstance(mapped, errors.TemporaryError):
             return errors.UnknownOutcomeError(f"the push broke off: {mapped.message}", delay=mapped.delay)
         return mapped
 
@@ -125,31 +116,30 @@ class NetworkHost:
         if tip != parent:
             raise local.moved(branch, tip=tip, parent=parent) from error
 
-    def _bring(self, cache: Path, branch: str, tip: str, *, until: str | None) -> str:
-        """Fetch `branch` and return its tip, which may have moved on since it was listed as `tip`."""
-        repository = pygit2.Repository(str(cache))
-        if tip in repository and (until is None or _contains(repository, tip, until)):
-            return tip
+    def _bring(self, cache: Path, branch: str, *, until: str | None) -> tuple[str | None, str | None]:
+        """Fetch `branch`; its tip (None: there is none) and the name of the default branch."""
+        tip = default = None
         for depth in _DEPTHS if until else (1,):
-            tip = self._fetch_once(cache, branch, have=until, depth=depth)
+            tip, default = self._fetch_once(cache, branch, until=until, depth=depth)
             repository = pygit2.Repository(str(cache))
-            if until is None or _contains(repository, tip, until) or not repository.is_shallow:
+            if tip is None or until is None or _contains(repository, tip, until) or not repository.is_shallow:
                 break
-        return tip
+        return tip, default
 
-    def _fetch_once(self, cache: Path, branch: str, *, have: str | None, depth: int) -> str:
+    def _fetch_once(self, cache: Path, branch: str, *, until: str | None, depth: int) -> tuple[str | None, str | None]:
+        """One conversation: list, and fetch what is not here yet."""
         repository = pygit2.Repository(str(cache))
-        if have and have in repository:
-            # Without a ref to offer, libgit2 would have everything sent again.
-            repository.references.create("refs/have/recorded", have, force=True)
         try:
             with self._talking() as callbacks:
                 remote = self._remote(repository)
-                tip = _heads(remote, callbacks)["branches"].get(branch)
-                if tip is None:
-                    raise errors.RemoteMovedError(f"{branch} on {self._host} was deleted just now")
-                remote.fetch([f"refs/heads/{branch}"], callbacks=callbacks, depth=depth)
-                return str(tip)
+                heads = _heads(remote, callbacks)
+                tip = heads["branches"].get(branch)
+                if tip is not None and not (tip in repository and (not until or _contains(repository, tip, until))):
+                    if until and until in repository:
+                        # Without a ref to offer, libgit2 would have everything sent again.
+                        repository.references.create("refs/have/recorded", until, force=True)
+                    remote.fetch([f"refs/heads/{branch}"], callbacks=callbacks, depth=depth)
+                return tip, heads["default_branch"]
         finally:
             # A cache keeps no refs: neither ours nor the tags that came along.
             for name in list(repository.references):
@@ -170,7 +160,15 @@ class NetworkHost:
         if callbacks.untrusted and self._ssh:
             host, port = self._ssh
             return self._host_key_error(known=known_hosts.names(self._credentials.known_hosts, host=host, port=port))
+        if problems.is_damage(str(error)):
+            return problems.cache_error(error)
         return problems.network_error(error, host=self._host, secrets=self._credentials.secrets())
+
+    def refuse_stranger(self, host: str) -> None:
+        """Raise StalledError for a host that a redirect led to: the credentials are not meant for it."""
+        if self._ssh is None and host.lower() != urls.hostname(self._url):
+            message = f"{self._host} sends us on to {problems.redact(host)}: write the new address into repoUrl"
+            raise errors.StalledError(message, reason="RepositoryMoved")
 
     def _host_key_error(self, *, known: bool) -> errors.StalledError:
         assert self._ssh is not None
@@ -216,7 +214,8 @@ class _Callbacks(pygit2.RemoteCallbacks):
     def credentials(self, _url: str, username_from_url: str | None, allowed_types: CredentialType) -> Any:
         return self._host.credential(username_from_url, allowed_types, self._tries)
 
-    def certificate_check(self, _certificate: None, valid: bool, _host: bytes) -> bool:  # noqa: FBT001
+    def certificate_check(self, _certificate: None, valid: bool, host: bytes) -> bool:  # noqa: FBT001
+        self._host.refuse_stranger(host.decode(errors="replace"))
         self.untrusted = not valid
         return valid
 
@@ -266,10 +265,12 @@ def _contains(repository: pygit2.Repository, tip: str, sha: str) -> bool:
 
 def _check_scheme(url: str, transport: str) -> None:
     """libgit2 chooses the transport by the URL; a wrong one would take credentials elsewhere."""
-    fits = url.startswith("https://") if transport == "https" else transport == "ssh" and _is_ssh(url)
+    fits = url.lower().startswith("https://") if transport == "https" else transport == "ssh" and _is_ssh(url)
     if not fits:
         raise errors.PermanentError(f"{problems.redact(url)} is no {transport} URL", reason="InvalidUrl")
 
 
 def _is_ssh(url: str) -> bool:
-    return url.startswith("ssh://") or ("://" not in url and "::" not in url and ":" in url and not url.startswith("-"))
+    return url.lower().startswith("ssh://") or (
+        "://" not in url and "::" not in url and ":" in url and not url.startswith("-")
+    )

@@ -54,6 +54,16 @@ _LASTING: tuple[type[errors.StalledError | errors.PermanentError], ...] = (
 # First match wins. Text of libgit2 1.9, its HTTP and SSH transports, and of the servers behind them.
 _STALLED: tuple[tuple[re.Pattern[str], str, str], ...] = (
     (
+        re.compile("known.hosts", re.IGNORECASE),
+        "KnownHostsInvalid",
+        "known_hosts in the Secret cannot be read: write it with `ssh-keyscan HOST` and compare the fingerprints",
+    ),
+    (
+        re.compile("public key from private key|private key file", re.IGNORECASE),
+        "AuthenticationFailed",
+        "the private key in the Secret cannot be read: the passphrase is wrong, or it is no OpenSSH or PEM key",
+    ),
+    (
         re.compile(
             "repository not found|not found.*repository|could not read from remote repository|status code: 404"
             "|does not appear to be a git repository|could not find repository|no such file or directory"
@@ -66,7 +76,7 @@ _STALLED: tuple[tuple[re.Pattern[str], str, str], ...] = (
     (
         re.compile(
             "status code: 40[13]|authentication|credential|unauthorized|username/publickey|permission denied"
-            "|no auth|too many redirects or auth|unable to extract public key|access denied",
+            "|no auth|too many redirects or auth|access denied",
             re.IGNORECASE,
         ),
         "AuthenticationFailed",
@@ -84,8 +94,7 @@ _STALLED: tuple[tuple[re.Pattern[str], str, str], ...] = (
     ),
 )
 _DAMAGE = re.compile(
-    r"object not found|no match for id|corrupt|inflate|zlib|packfile|pack file|bad object|hash mismatch"
-    r"|odb:|truncated|failed to parse|invalid object|unable to read|missing tree|could not find appropriate",
+    "object not found|no match for id|corrupt|inflate|zlib|bad object|hash mismatch|odb:|invalid object|loose object",
     re.IGNORECASE,
 )
 _DISK_FULL = re.compile(r"no space left|disk quota|quota exceeded", re.IGNORECASE)

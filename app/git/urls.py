@@ -21,6 +21,11 @@ def host_of(url: str) -> str:
     return f"{parts.hostname}:{parts.port}" if parts.port else str(parts.hostname)
 
 
+def hostname(url: str) -> str:
+    """The host alone, in lower case."""
+    return str(urllib.parse.urlsplit(url).hostname)
+
+
 def ssh_host_and_port(url: str) -> tuple[str, int]:
     """Host and port of an SSH URL of either form."""
     if (scp := _SCP.match(url)) is not None:
