@@ -243,6 +243,7 @@ class _Sender:
     def _declare(self, destination: events.Ref, producer: Any) -> None:
         now = time.monotonic()
         if now - self._declared.get(destination, -DECLARED_FOR) >= DECLARED_FOR:
+            _forget_binding(producer.channel, events.queue_name(destination))
             bound: Any = queue_for(destination, broker_url=self._settings.broker_url)(producer.channel)
             bound.declare()
             self._declared[destination] = now
@@ -251,6 +252,13 @@ class _Sender:
         # Without a limit a broker under a memory alarm never answers. Redis has its socket timeout.
         amqp_broker = celeryconfig.is_amqp(self._settings.broker_url)
         return {"confirm_timeout": celeryconfig.SOCKET_TIMEOUT} if amqp_broker else {}
+
+
+def _forget_binding(channel: Any, name: events.QueueName) -> None:
+    """Make kombu write a binding again: on Redis it remembers what it wrote, whatever the server holds by now."""
+    state = getattr(channel.connection, "state", None)
+    if state is not None:
+        state.queue_bindings_delete(name)
 
 
 def _within_size(message: events.Message) -> tuple[events.Message, dict[str, Any]]:

@@ -1,0 +1,205 @@
+"""Live workers: which queues they serve, how often a task runs, how they come and go."""
+
+from __future__ import annotations
+
+import signal
+import time
+
+import pytest
+
+from app import events, queues
+from app.events import Message, Ref
+from tests.servers.redis import RedisServer
+from tests.waiting import wait_until
+from tests.worker.conftest import Bench
+
+POOLS = pytest.mark.parametrize("dedicated", [False, True], ids=["threads", "prefork"])
+
+
+def send(bench: Bench, task: str, destination: Ref, number: int) -> None:
+    """Send a task by name to a bare queue name, as any Celery client would."""
+    app = queues.make_app(bench.settings)
+    kwargs = Message(destination=destination, first=number, last=number).to_json()
+    with app.connection_for_write() as connection:
+        producer = app.amqp.Producer(connection)
+        app.send_task(task, kwargs=kwargs, queue=str(events.queue_name(destination)), producer=producer)
+
+
+@POOLS
+@pytest.mark.parametrize("task", [events.TASK_APPLY_EVENTS, events.TASK_APPLY_SEED, events.TASK_SWEEP_ORPHANS])
+def test_each_task_runs_once_per_message(bench: Bench, task: str, *, dedicated: bool) -> None:
+    """Each task drains its destination exactly once for a message on a bare queue name."""
+    prod = bench.add("shop/prod")
+    bench.worker(dedicated=dedicated)
+    bench.wait_serves("one", "shop/prod")
+    for number in (1, 2, 3):
+        send(bench, task, prod, number)
+    bench.publisher.ring(prod, 4, 4)
+    bench.wait_drained(4)
+    assert sorted(up_to for _, up_to, _ in bench.drains()) == [1, 2, 3, 4]
+    assert queues.queue_depths(bench.settings, [prod]) == {prod: 0}
+
+
+def test_a_new_destination_is_served_within_two_seconds(bench: Bench) -> None:
+    """A worker that started with nothing to serve takes a new destination's first message within 2 s."""
+    bench.worker()
+    bench.wait_serves("one")
+    new = bench.add("shop/new")
+    begun = time.monotonic()
+    bench.publisher.ring(new, 1, 1)
+    bench.wait_drained(1)
+    assert time.monotonic() - begun < 2.0
+
+
+def test_a_removed_destination_is_given_up(bench: Bench) -> None:
+    """A destination that is gone leaves the worker's queues without a restart; the others go on."""
+    prod, dev = bench.add("shop/prod"), bench.add("shop/dev")
+    bench.worker()
+    bench.wait_serves("one", "shop/prod", "shop/dev")
+    bench.remove(dev)
+    bench.wait_serves("one", "shop/prod")
+    bench.publisher.ring(prod, 1, 1)
+    bench.wait_drained(1)
+
+
+def test_one_message_per_queue_is_in_flight(bench: Bench) -> None:
+    """In a shared worker the messages of one destination run one after the other, those of others beside them."""
+    prod, dev = bench.add("shop/prod"), bench.add("shop/dev")
+    bench.behave(shop_prod={"sleep": 0.3})
+    bench.worker(slots=4)
+    bench.wait_serves("one", "shop/prod", "shop/dev")
+    for number in range(1, 5):
+        bench.publisher.ring(prod, number, number)
+    wait_until(lambda: bench.drains("begin"))
+    bench.publisher.ring(dev, 9, 9)
+    bench.wait_drained(5)
+    assert [what for what, _ in bench.spans("shop/prod")] == ["begin", "end"] * 4
+    ended = bench.spans("shop/prod")[-1][1]
+    assert bench.spans("shop/dev")[-1][1] < ended
+
+
+def test_two_workers_share_and_one_takes_over(bench: Bench) -> None:
+    """Each destination has exactly one worker; when one signs off the other serves all of them within 3 s."""
+    names = [f"shop/d{number}" for number in range(12)]
+    for name in names:
+        bench.add(name)
+    first, _second = bench.worker("one"), bench.worker("two")
+
+    def shared() -> bool:
+        one, two = bench.serves("one") or set(), bench.serves("two") or set()
+        return bool(one and two and not one & two and one | two == set(names))
+
+    wait_until(shared, 20)
+    first.send_signal(signal.SIGTERM)
+    assert first.wait(10) == 0
+    assert bench.serves("one") is None
+    bench.wait_serves("two", *names, timeout=3)
+
+
+def test_a_dedicated_worker_wins_over_the_pool(bench: Bench) -> None:
+    """A worker for named destinations takes them from the pool, and the pool has them back when it goes."""
+    bench.add("team-a/prod")
+    bench.add("shop/prod")
+    bench.worker("pool")
+    bench.wait_serves("pool", "shop/prod", "team-a/prod")
+    dedicated = bench.worker("own", dedicated=True, destinations=["team-*/prod"])
+    bench.wait_serves("own", "team-a/prod")
+    bench.wait_serves("pool", "shop/prod")
+    dedicated.send_signal(signal.SIGTERM)
+    assert dedicated.wait(10) == 0
+    bench.wait_serves("pool", "shop/prod", "team-a/prod")
+
+
+@POOLS
+def test_sigterm_finishes_the_message_in_flight(bench: Bench, *, dedicated: bool) -> None:
+    """SIGTERM lets the drain under way end and acknowledges its message; the next one waits for the next worker."""
+    prod = bench.add("shop/prod")
+    bench.behave(shop_prod={"sleep": 1.0})
+    worker = bench.worker(dedicated=dedicated)
+    bench.wait_serves("one", "shop/prod")
+    bench.publisher.ring(prod, 1, 1)
+    bench.publisher.ring(prod, 2, 2)
+    wait_until(lambda: bench.drains("begin"))
+    worker.send_signal(signal.SIGTERM)
+    assert worker.wait(15) == 0
+    assert [up_to for _, up_to, _ in bench.drains()] == [1]
+    assert queues.queue_depths(bench.settings, [prod]) == {prod: 1}
+    bench.behave()
+    bench.worker("two")
+    bench.wait_drained(2)
+    assert [up_to for _, up_to, _ in bench.drains()] == [1, 2]
+
+
+def test_a_broker_that_comes_back_is_used_again(bench: Bench, redis_server: RedisServer) -> None:
+    """A worker and a publisher outlive a broker that is killed and started again."""
+    prod = bench.add("shop/prod")
+    worker = bench.worker()
+    bench.wait_serves("one", "shop/prod")
+    redis_server.kill9()
+    bench.publisher.ring(prod, 1, 1)
+    wait_until(lambda: bench.publisher.dropped == 1)
+    redis_server.start()
+
+    def drained() -> bool:
+        bench.publisher.ring(prod, 2, 2)
+        return bool(bench.drains())
+
+    wait_until(drained, 20)
+    assert worker.poll() is None
+
+
+def test_a_worker_starts_before_its_broker(bench: Bench, redis_server: RedisServer) -> None:
+    """A worker that finds no broker waits for it, and claims no destination until then."""
+    prod = bench.add("shop/prod")
+    redis_server.kill9()
+    worker = bench.worker()
+    wait_until(lambda: "Connection" in bench.log().read_text() or "connect" in bench.log().read_text(), 20)
+    assert bench.serves("one") is None
+    redis_server.start()
+    bench.wait_serves("one", "shop/prod", timeout=30)
+    bench.publisher.ring(prod, 1, 1)
+    bench.wait_drained(1)
+    assert worker.poll() is None
+
+
+def test_a_broker_that_lost_its_data_routes_again(bench: Bench, redis_server: RedisServer) -> None:
+    """After the broker's data is gone while connections live, a later ring arrives without any restart."""
+    prod = bench.add("shop/prod")
+    bench.worker()
+    bench.wait_serves("one", "shop/prod")
+    bench.publisher.ring(prod, 1, 1)
+    bench.wait_drained(1)
+    client = redis_server.client()
+    client.flushall()
+    client.close()
+
+    def drained() -> bool:
+        bench.publisher.ring(prod, 2, 2)
+        return len(bench.drains()) > 1
+
+    wait_until(drained, queues.DECLARED_FOR + 5)
+
+
+def test_waiting_destinations_are_rung(bench: Bench) -> None:
+    """The destinations that a drain names as waiting for its branch get a ring of their own."""
+    prod = bench.add("shop/prod")
+    bench.add("shop/dev")
+    bench.behave(shop_prod={"rings": ["shop/dev"]})
+    bench.worker()
+    bench.wait_serves("one", "shop/prod", "shop/dev")
+    bench.publisher.ring(prod, 1, 1)
+    bench.wait_drained(2)
+    assert [name for name, _, _ in bench.drains()] == ["shop/prod", "shop/dev"]
+
+
+def test_a_killed_worker_is_replaced(bench: Bench) -> None:
+    """After kill -9 another worker serves the destination within the time that a heartbeat may be late."""
+    prod = bench.add("shop/prod")
+    first = bench.worker("one")
+    bench.wait_serves("one", "shop/prod")
+    first.kill()
+    first.wait(5)
+    bench.worker("two")
+    bench.wait_serves("two", "shop/prod")
+    bench.publisher.ring(prod, 1, 1)
+    bench.wait_drained(1)
