@@ -159,7 +159,11 @@ def _escape_first(encoded: str) -> str:
 
 
 def _decode_segment(segment: str) -> str:
-    return unquote_to_bytes(segment).decode(errors="surrogatepass") if segment.isascii() else ""
+    """The text of a segment; empty, which no segment is, where it is not one of ours."""
+    try:
+        return unquote_to_bytes(segment).decode(errors="surrogatepass")
+    except UnicodeDecodeError:
+        return ""
 
 
 def _invalid(message: str) -> errors.PermanentError:

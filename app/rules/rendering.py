@@ -26,8 +26,8 @@ _LONGEST_CACHED_KEY = 100
 # Words joined by single spaces, starting with a letter or a slash; a colon only inside of a word (`nginx:1.25`).
 _PLAIN = re.compile(r"[A-Za-z/][A-Za-z0-9_./@+=~-]*(?::[A-Za-z0-9_./@+=~-]+)*(?: [A-Za-z0-9_./@+=~()-]+)*")
 _PLAIN_KEY = re.compile(r"[A-Za-z/][A-Za-z0-9_./-]*")
-# Quantities and durations start with a digit and are no number to any reader: `100m`, `64Mi`, `30s`.
-_PLAIN_QUANTITY = re.compile(r"[1-9][0-9]*(?:m|Ki|Mi|Gi|Ti|s|ms|h)")
+# These start with a digit and are no number to any reader: `100m`, `64Mi`, `30s`, `25%`, `1.2.3`, `10.0.0.1`.
+_PLAIN_QUANTITY = re.compile(r"[1-9][0-9]*(?:m|Ki|Mi|Gi|Ti|s|ms|h|%)|[0-9]+(?:\.[0-9]+){2,3}")
 # What YAML 1.1 takes for a boolean or null, in any case.
 _WORDS = frozenset({"y", "n", "yes", "no", "on", "off", "true", "false", "null"})
 _LONGEST_WORD = 5
