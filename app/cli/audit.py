@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from contextlib import closing
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 import click
 
-from app import db
-from app.cli import options, tables
+from app.cli import options, records, tables
 from app.models import reports
 
 _COLUMNS = ("PUSHED (UTC)", "DESTINATION", "OPERATION", "OBJECT", "NAMESPACE", "BY", "RULE", "COMMIT", "PATH")
@@ -31,11 +30,8 @@ def log(*, data_dir: Path, output: str, destination: str, name: str, limit: int)
 
     BY is the manager of the object's newest field where nothing better is known.
     """
-    settings = options.settings_in(data_dir)
-    with closing(db.Database(settings.database_url, statement_timeout=settings.statement_timeout)) as database:
-        database.check_schema()
-        with database.read() as connection:
-            found = reports.audit_entries(connection, destination=destination, name=name, limit=limit)
+    question = partial(reports.audit_entries, destination=destination, name=name, limit=limit)
+    found = records.read(data_dir, question)
     if output == "json":
         tables.show_json([asdict(one) for one in found])
     elif found:

@@ -33,7 +33,7 @@ _HELD_BACK = {
     "asyncio": logging.WARNING,
     "celery": logging.INFO,
     "flower": logging.INFO,
-    "alembic": logging.INFO,
+    "alembic": logging.WARNING,
 }
 _LEVELS = ("debug", "info", "warning", "error", "critical")
 _FORMATS = ("auto", "console", "json")
@@ -77,7 +77,7 @@ def _formatter(settings: Settings, *, target: TextIO, shared: list[Processor]) -
         )
         renderers = [_escape, console]
     return structlog.stdlib.ProcessorFormatter(
-        foreign_pre_chain=[structlog.stdlib.ExtraAdder(allow=()), *shared],
+        foreign_pre_chain=[structlog.stdlib.add_logger_name, *shared],
         processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *renderers],
     )
 

@@ -13,17 +13,17 @@ import click
 
 from app import errors
 
-# In the order of the help.
+# Where each command stands and what it does, in the order of the help, which loads none of them.
 _COMMANDS = {
-    "up": "app.cli.up:up",
-    "down": "app.cli.up:down",
-    "status": "app.cli.status:status",
-    "audit": "app.cli.audit:audit",
-    "watch": "app.cli.watch:watch",
-    "worker": "app.cli.worker:worker",
-    "flower": "app.cli.flower:flower",
-    "migrate": "app.cli.migrate:migrate",
-    "crds": "app.cli.crds:crds",
+    "up": ("app.cli.up:up", "Run all of Reverser on this machine."),
+    "down": ("app.cli.up:down", "Stop what `reverser up` runs."),
+    "status": ("app.cli.status:status", "Show each destination."),
+    "audit": ("app.cli.audit:audit", "Ask the record of pushed changes."),
+    "watch": ("app.cli.watch:watch", "Follow one cluster."),
+    "worker": ("app.cli.worker:worker", "Turn pending changes into commits and push them."),
+    "flower": ("app.cli.flower:flower", "Show queues, workers and tasks in a browser."),
+    "migrate": ("app.cli.migrate:migrate", "Bring the database to this version."),
+    "crds": ("app.cli.crds:crds", "Print the CustomResourceDefinitions of Reverser."),
 }
 
 
@@ -38,10 +38,15 @@ class Commands(click.Group):
         """Import one command."""
         if cmd_name not in _COMMANDS:
             return None
-        module, _, name = _COMMANDS[cmd_name].partition(":")
+        module, _, name = _COMMANDS[cmd_name][0].partition(":")
         command = getattr(importlib.import_module(module), name)
         assert isinstance(command, click.Command)
         return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - click's
+        """Write the list of commands."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in _COMMANDS.items()])
 
     def invoke(self, ctx: click.Context) -> object:
         """Run the command; what we know how to say is said in one sentence, with exit code 1."""

@@ -51,13 +51,12 @@ def output(command: _Command) -> _Command:
 
 
 def settings_in(folder: Path) -> settings.Settings:
-    """The settings of this process: its environment, completed from a data folder if there is one.
+    """The settings of this process: its environment, completed from a data folder.
 
     Raises SettingsError.
     """
     own = {name: value for name, value in settings.inherited_environment().items() if value}
-    found = updata.DataFolder.at(folder).environment() if folder.is_dir() else {}
-    return settings.Settings.from_environment({**found, **own})
+    return settings.Settings.from_environment({**updata.DataFolder.at(folder).environment(), **own})
 
 
 def process_settings(folder: Path) -> settings.Settings:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from contextlib import closing
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 
 import click
 
-from app import db
-from app.cli import options, tables
+from app.cli import options, records, tables
 from app.models import reports
 
 _COLUMNS = ("DESTINATION", "READY", "BRANCH", "FOLDER", "PENDING", "OLDEST", "COMMIT", "PUSHED", "NEXT TRY", "MESSAGE")
@@ -21,11 +19,7 @@ _COLUMNS = ("DESTINATION", "READY", "BRANCH", "FOLDER", "PENDING", "OLDEST", "CO
 @options.output
 def status(*, data_dir: Path, output: str) -> None:
     """Show each destination: whether it is ready, what pends, its last commit, its last error and the next try."""
-    settings = options.settings_in(data_dir)
-    with closing(db.Database(settings.database_url, statement_timeout=settings.statement_timeout)) as database:
-        database.check_schema()
-        with database.read() as connection:
-            found = reports.destination_statuses(connection)
+    found = records.read(data_dir, reports.destination_statuses)
     if output == "json":
         tables.show_json([asdict(one) for one in found])
     elif found:

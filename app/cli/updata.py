@@ -23,7 +23,7 @@ from app.cli import processes
 
 DEFAULT = Path("reverser-data")
 # These have a meaning in the URLs of the database and the broker; nobody needs them in a path.
-_UNFIT = re.compile(r"[%?#\x00-\x1f\x7f]")
+_UNFIT = re.compile(r"[%?#;\x00-\x1f\x7f]")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +51,9 @@ class DataFolder:
         """The folder at a path as a user writes it. Raises PermanentError for a path that no URL can hold."""
         absolute = Path(os.path.abspath(path))  # noqa: PTH100 - a link to another disk stays as the user wrote it
         if _UNFIT.search(str(absolute)):
-            raise errors.PermanentError(f"the data folder {str(absolute)!r} may not hold %, ?, # or control characters")
+            raise errors.PermanentError(
+                f"the data folder {str(absolute)!r} may not hold %, ?, #, ; or control characters"
+            )
         return cls(absolute)
 
     @property
@@ -99,15 +101,15 @@ class DataFolder:
         return not names or bool(names & {self.lock.name, self.database.name})
 
     def environment(self) -> dict[str, str]:
-        """The settings of this folder as variables: of the running `up`, or where its files stand."""
-        values: dict[str, Any] = {
-            "database_url": f"sqlite:///{self.database}",
-            "work_dir": self.path / "work",
-            "allow_local_repos": True,
-        }
+        """The settings of this folder as variables: where its files stand, and what the running `up` uses.
+
+        Local repositories are allowed where `up` runs, and nowhere else by the mere name of a folder.
+        """
+        values = {"database_url": f"sqlite:///{self.database}", "work_dir": str(self.path / "work")}
         if up := self.read_up():
-            values |= {"database_url": up.database_url, "broker_url": up.broker_url, "kubeconfig": up.kubeconfig}
-        return {settings.variable_of(name): str(value) for name, value in values.items()}
+            values["database_url"] = up.database_url
+            values |= {"broker_url": up.broker_url, "kubeconfig": up.kubeconfig, "allow_local_repos": "true"}
+        return {settings.variable_of(name): value for name, value in values.items()}
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[Lock | None]:

@@ -1,0 +1,31 @@
+"""Reading the database for a command that only asks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import Any, TypeVar
+
+from app import db, errors
+from app.cli import options
+
+_SQLITE = "sqlite:///"
+_Answer = TypeVar("_Answer")
+
+
+def read(data_dir: Path, question: Callable[[Any], _Answer]) -> _Answer:
+    """Ask the database of these settings; `question` takes a connection.
+
+    Raises PermanentError for a database that is not there or not of this version.
+    """
+    settings = options.settings_in(data_dir)
+    if settings.database_url.startswith(_SQLITE) and not Path(settings.database_url.removeprefix(_SQLITE)).exists():
+        raise errors.PermanentError(
+            f"there is no database at {settings.database_url}: run this in the folder of `reverser up`, give "
+            "--data-dir, or set REVERSER_DATABASE_URL"
+        )
+    with closing(db.Database(settings.database_url, statement_timeout=settings.statement_timeout)) as database:
+        database.check_schema()
+        with database.read() as connection:
+            return question(connection)
