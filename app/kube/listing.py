@@ -78,7 +78,7 @@ def _position(document: dict[str, Any], path: str) -> tuple[str, str]:
 def _items(document: dict[str, Any], resource_type: types.ResourceType, path: str) -> list[dict[str, Any]]:
     """The objects, each with the apiVersion and kind that the server leaves out in lists of built-in types."""
     # An aggregated server written in Go may write an empty list as null; `_read` saw that the key is there.
-    items = document["items"] or []
+    items = [] if document["items"] is None else document["items"]
     if not isinstance(items, list) or not all(isinstance(item, dict) and "metadata" in item for item in items):
         raise problems.incomplete(f"list {path}", "the list holds something that is no object")
     head = {"apiVersion": resource_type.api_version, "kind": resource_type.kind}

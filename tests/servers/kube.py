@@ -10,14 +10,16 @@ import base64
 import contextlib
 import datetime as dt
 import ipaddress
-import os
+import json
+import signal
 import socket
 import ssl
 import subprocess
 import time
-import urllib.error
 import urllib.request
+from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import IO, Any, cast
 
 import yaml
 from cryptography import x509
@@ -25,18 +27,12 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from tests import lanes
+from tests.servers import processes
+
 # admin is in system:masters; the others may do what a test grants them.
 USERS = ("admin", "alice", "bob", "reader")
 _START_DEADLINE = 60.0
-
-
-def missing() -> str:
-    """Why the server cannot run here, or an empty text."""
-    assets = os.environ.get("KUBEBUILDER_ASSETS", "")
-    if not assets:
-        return "KUBEBUILDER_ASSETS is not set: it names a folder with etcd and kube-apiserver"
-    lacking = [name for name in ("etcd", "kube-apiserver") if not (Path(assets) / name).is_file()]
-    return f"KUBEBUILDER_ASSETS lacks {' and '.join(lacking)}" if lacking else ""
 
 
 class KubeServer:
@@ -66,7 +62,7 @@ class KubeServer:
         """Start both processes, wait until ready, and give the kubeconfig of admin."""
         if not self.ca.exists():
             self._directory.mkdir(parents=True, exist_ok=True)
-            _write_certificates(self._directory)
+            write_certificates(self._directory)
             self._write_users()
         self._spawn("etcd", self._etcd_flags())
         self._wait(f"http://127.0.0.1:{self._etcd_port}/health")
@@ -75,31 +71,32 @@ class KubeServer:
         return self.kubeconfig()
 
     def stop(self) -> None:
-        """End both processes, gently first."""
-        for process in reversed(self._processes):
-            process.terminate()
-        for process in reversed(self._processes):
-            try:
-                process.wait(10)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait(10)
-        self._processes.clear()
+        """End both processes, the API server first."""
+        while self._processes:
+            processes.end(self._processes.pop())
 
     def kill9(self) -> None:
         """End both processes at once, as a crash does."""
-        for process in self._processes:
-            process.kill()
-        for process in self._processes:
-            process.wait(10)
-        self._processes.clear()
+        while self._processes:
+            processes.end(self._processes.pop(), signal.SIGKILL)
+
+    def compact(self) -> None:
+        """Make etcd forget every state but the present one, as it does by itself after some minutes."""
+        revision = int(self._etcd("range", {"key": "AA=="})["header"]["revision"])
+        self._etcd("compaction", {"revision": str(revision), "physical": True})
+
+    def _etcd(self, verb: str, request: dict[str, object]) -> dict[str, Any]:
+        """One call of etcd's JSON gateway."""
+        url = f"http://127.0.0.1:{self._etcd_port}/v3/kv/{verb}"
+        with self._open(urllib.request.Request(url, data=json.dumps(request).encode())) as response:
+            return cast("dict[str, Any]", json.load(response))
 
     def _spawn(self, name: str, flags: list[str]) -> None:
-        binary = Path(os.environ["KUBEBUILDER_ASSETS"]) / name
+        folder = lanes.find_kube() or lanes.leave_out("kube")
         with (self._directory / f"{name}.log").open("ab") as log:
             self._processes.append(
                 subprocess.Popen(
-                    [binary, *flags], stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self._directory
+                    [folder / name, *flags], stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self._directory
                 )
             )
 
@@ -158,22 +155,23 @@ class KubeServer:
         )
 
     def _wait(self, url: str) -> None:
+        """Wait until a process answers. Raises RuntimeError with the end of its log."""
         deadline = time.monotonic() + _START_DEADLINE
         request = urllib.request.Request(url, headers={"Authorization": "Bearer admintoken"})
+        while time.monotonic() < deadline and self._processes[-1].poll() is None:
+            with contextlib.suppress(OSError), self._open(request):
+                return
+            time.sleep(0.05)
+        name = "kube-apiserver" if url.startswith("https") else "etcd"
+        self.kill9()
+        raise RuntimeError(f"{name} did not start:\n{processes.log_tail(self._directory / f'{name}.log')}")
+
+    def _open(self, request: urllib.request.Request) -> AbstractContextManager[IO[bytes]]:
         trust = ssl.create_default_context(cafile=str(self.ca))
         opener = urllib.request.build_opener(
             urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=trust)
         )
-        while time.monotonic() < deadline and self._processes[-1].poll() is None:
-            with contextlib.suppress(urllib.error.URLError, OSError), opener.open(request, timeout=5):
-                return
-            time.sleep(0.05)
-        logs = "".join(
-            (self._directory / f"{n}.log").read_text()[-2000:]
-            for n in ("etcd", "kube-apiserver")[: len(self._processes)]
-        )
-        self.kill9()
-        raise RuntimeError(f"{url} did not answer in {_START_DEADLINE:g} s:\n{logs}")
+        return cast("AbstractContextManager[IO[bytes]]", opener.open(request, timeout=5))
 
 
 def _free_ports(count: int) -> tuple[int, ...]:
@@ -185,7 +183,7 @@ def _free_ports(count: int) -> tuple[int, ...]:
         return tuple(one.getsockname()[1] for one in sockets)
 
 
-def _write_certificates(directory: Path) -> None:
+def write_certificates(directory: Path) -> None:
     """An authority, a server certificate for loopback and a key for service accounts."""
     authority, authority_key = _certificate("loopback-ca", issuer=None)
     server, server_key = _certificate("kube-apiserver", issuer=(authority, authority_key))
