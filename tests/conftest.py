@@ -17,7 +17,7 @@ from sqlalchemy.engine import URL
 
 from app import db
 from tests import lanes
-from tests.servers import postgres
+from tests.servers import postgres, rabbitmq
 from tests.servers.redis import RedisServer, find_server
 
 # A test must not depend on who runs it, nor reach what that person's tools reach.
@@ -145,6 +145,24 @@ def redis_server() -> Iterator[RedisServer]:
 def redis_url(redis_server: RedisServer) -> str:
     """The broker URL of a Redis of this test's own."""
     return redis_server.url
+
+
+@pytest.fixture(scope="session")
+def rabbitmq_url() -> Iterator[str]:
+    """The broker URL of a RabbitMQ that all tests of a run share: a node takes seconds to start. Name queues apart."""
+    program = rabbitmq.find_server() or lanes.leave_out("rabbitmq")
+    server = rabbitmq.RabbitServer(program)
+    try:
+        server.start()
+        yield server.url
+    finally:
+        server.stop()
+
+
+@pytest.fixture(params=["redis", pytest.param("rabbitmq", marks=pytest.mark.rabbitmq)])
+def broker_url(request: pytest.FixtureRequest) -> str:
+    """A broker: the test runs once on Redis and once on RabbitMQ."""
+    return str(request.getfixturevalue(f"{request.param}_url"))
 
 
 def _text(url: URL) -> str:

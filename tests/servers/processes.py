@@ -47,3 +47,9 @@ def end(process: subprocess.Popen[bytes], with_signal: signal.Signals = signal.S
 def log_tail(log: Path, lines: int = 20) -> str:
     """The end of a server's log, for the message of a failed start."""
     return "\n".join(log.read_text(errors="replace").splitlines()[-lines:]) if log.exists() else "(no log)"
+
+
+def end_group(process: subprocess.Popen[bytes]) -> None:
+    """Kill a process that leads its own session, with all that it started there, and reap it."""
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait(GRACE)

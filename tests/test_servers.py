@@ -1,0 +1,88 @@
+"""The servers that the fixtures start keep what a crash test relies on: what was confirmed survives a kill."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import kombu
+import pytest
+from amqp.exceptions import InternalError
+
+from tests import lanes
+from tests.servers import postgres, rabbitmq
+from tests.servers.redis import RedisServer
+from tests.waiting import wait_until
+
+
+@pytest.fixture
+def postgres_server() -> Iterator[postgres.PostgresServer]:
+    """A cluster that may be killed."""
+    server = postgres.PostgresServer(lanes.find_postgres() or lanes.leave_out("postgres"))
+    try:
+        server.start()
+        yield server
+    finally:
+        server.stop()
+
+
+@pytest.fixture
+def rabbitmq_server() -> Iterator[rabbitmq.RabbitServer]:
+    """A node that may be killed."""
+    server = rabbitmq.RabbitServer(rabbitmq.find_server() or lanes.leave_out("rabbitmq"))
+    try:
+        server.start()
+        yield server
+    finally:
+        server.stop()
+
+
+@pytest.mark.postgres
+def test_postgres_keeps_a_committed_row(postgres_server: postgres.PostgresServer) -> None:
+    """A row that was committed is there after the server was killed and started again."""
+    with postgres.connect(postgres_server.admin_url) as connection:
+        connection.execute("CREATE TABLE kept AS SELECT 1 AS value")
+    postgres_server.kill9()
+    postgres_server.start()
+    with postgres.connect(postgres_server.admin_url) as connection:
+        assert connection.execute("SELECT value FROM kept").fetchall() == [(1,)]
+
+
+def test_redis_keeps_a_message(redis_server: RedisServer) -> None:
+    """A message that the append-only file holds is there after the server was killed and started again."""
+    client = redis_server.client()
+    client.rpush("queue", "message")
+    # The file is flushed each second; the operating system holds it at once, and survives.
+    redis_server.kill9()
+    redis_server.start()
+    assert client.lrange("queue", 0, -1) == [b"message"]
+    client.close()
+
+
+@pytest.mark.rabbitmq
+def test_rabbitmq_keeps_a_confirmed_message(rabbitmq_server: rabbitmq.RabbitServer) -> None:
+    """A confirmed message on a quorum queue is there after the node was killed and started again."""
+    queue = kombu.Queue("dest.shop.prod", durable=True, queue_arguments={"x-queue-type": "quorum"})
+    with kombu.Connection(rabbitmq_server.url, transport_options={"confirm_publish": True}) as connection:
+        queue(connection.default_channel).declare()
+        connection.Producer().publish({"kept": True}, routing_key=queue.name)
+    # The node notes a new quorum queue's name on disk half a second late; without the note the queue stays leaderless.
+    wait_until(lambda: _noted(rabbitmq_server.folder, queue.name), what="the queue's name on disk")
+    rabbitmq_server.kill9()
+    rabbitmq_server.start()
+    message = wait_until(lambda: _get(rabbitmq_server.url, queue), timeout=30)
+    assert message
+    assert message.payload == {"kept": True}
+
+
+def _noted(folder: Path, queue: str) -> bool:
+    return any(queue.encode() in path.read_bytes() for path in folder.rglob("names.dets"))
+
+
+def _get(url: str, queue: kombu.Queue) -> kombu.Message | None:
+    """The next message; none while the queue has not elected its leader yet."""
+    with kombu.Connection(url) as connection:
+        try:
+            return queue(connection.default_channel).get(no_ack=True)
+        except InternalError:
+            return None
