@@ -18,6 +18,8 @@ A message never holds an object's content or a credential: it is shown in status
 
 from __future__ import annotations
 
+import traceback
+
 
 class ReverserError(Exception):
     """The root. `reason` is one CamelCase word, the reason of a Kubernetes condition."""
@@ -92,3 +94,9 @@ class EventError(PermanentError):
     """An Event that breaks an invariant where it is made."""
 
     default_reason = "InvalidEvent"
+
+
+def trace(error: BaseException) -> str:
+    """Where an unforeseen error was raised, innermost first, without a single value: its text may quote an object."""
+    frames = traceback.extract_tb(error.__traceback__)[::-1]
+    return " < ".join(f"{frame.filename.rpartition('/app/')[2]}:{frame.lineno}" for frame in frames[:8])

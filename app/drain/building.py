@@ -152,7 +152,7 @@ class Builder:
             raise errors.PermanentError("the object of this row is missing in the ledger", reason="BodyMissing")
         started = time.perf_counter()
         try:
-            return rendering.render(orjson.loads(body))
+            return rendering.render(_object(body))
         except (ValueError, TypeError, RecursionError, UnicodeError) as error:
             # The text of these errors quotes the object.
             raise errors.PermanentError(
@@ -225,7 +225,7 @@ class Builder:
         trailers = texts.trailers(
             destination=self._destination.ref, ledger=self._ledger, first=first, last=last, ids=ids
         )
-        message = f"{subject}\n\n{trailers}"
+        message = texts.message(subject, trailers=trailers)
         sha = git_commits.write_commit(
             self._cache,
             tree=self._editor.write(),
@@ -274,6 +274,13 @@ class Builder:
             log.warning("orphan_kept", destination=str(self._destination.ref), path=path, reason=error.reason)
             return False
         return True
+
+
+def _object(body: bytes) -> Mapping[str, object]:
+    parsed = orjson.loads(body)
+    if not isinstance(parsed, dict):
+        raise TypeError
+    return parsed
 
 
 def change(row: ledger.Pending, path: str, blob: BlobId | None) -> commits.Change:

@@ -116,7 +116,7 @@ class Drainer:
             self._put_off(held, destination_id, error)
         except Exception as error:
             # The text of an unforeseen error may quote an object: only its type is shown.
-            log.exception("drain_failed", destination_id=destination_id, error=type(error).__name__)
+            log.error("drain_failed", destination_id=destination_id, error=type(error).__name__, at=errors.trace(error))  # noqa: TRY400 - log.exception would quote values
             tally.note = f"unexpected {type(error).__name__}; see the worker's log"
             self._put_off(held, destination_id, errors.TemporaryError(tally.note, delay=UNEXPECTED_DELAY))
 

@@ -1,0 +1,176 @@
+"""The drain on a real repository and both databases: what pends becomes commits, in order, once."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from app.models import ledger
+from tests.drain.world import World, path_of
+
+
+@pytest.fixture
+def world(tmp_path: Path, database_url: str) -> Iterator[World]:
+    made = World(tmp_path, database_url)
+    yield made
+    made.close()
+
+
+def test_each_change_is_one_commit_on_an_empty_repository(world: World) -> None:
+    """An empty repository gets a root commit, and each Event one commit with author, subject and trailers."""
+    prod = world.destination()
+    world.change(prod, "a", "1", version=10)
+    world.change(prod, "a", "2", version=11)
+    outcome = world.drain(prod)
+    assert (outcome.commits, outcome.rows, outcome.note) == (2, 2, "")
+    assert world.files() == {path_of("a"): "'2'"} or world.files() == {path_of("a"): '"2"'}
+    assert world.states(prod) == ["pushed", "pushed"]
+    assert world.recorded() == world.log()
+    message = world.git("log", "-1", "--format=%B", "main")
+    assert message.startswith("[UPDATE] v1/configmaps/a by manager/kubectl\n")
+    assert "Reverser-Destination: shop/prod" in message
+    assert world.git("fsck", "--strict") == ""
+
+
+def test_missing_branch_starts_from_the_default_branch(world: World, tmp_path: Path) -> None:
+    """A missing branch starts from the remote's default branch, and main itself is not touched."""
+    main = world.destination("main", folder="elsewhere")
+    world.change(main, "x", "1", version=1)
+    world.drain(main)
+    before = world.log("main")
+    dev = world.destination("dev", branch="dev", folder="clusters/dev")
+    world.change(dev, "a", "1", version=2)
+    world.drain(dev)
+    assert world.log("dev")[: len(before)] == before
+    assert world.log("main") == before
+    assert set(world.files("dev")) == {path_of("x", "elsewhere"), path_of("a", "clusters/dev")}
+
+
+def test_a_delete_removes_only_its_file(world: World) -> None:
+    """A delete removes its file and leaves every other one."""
+    prod = world.destination()
+    world.write(world.event(prod, "a", "1", version=1), world.event(prod, "b", "1", version=2))
+    world.drain(prod)
+    world.change(prod, "a", None, version=3)
+    world.drain(prod)
+    assert set(world.files()) == {path_of("b")}
+
+
+def test_rows_are_drained_once(world: World) -> None:
+    """A second message for rows that are done is a no-op: no commit, no push."""
+    prod = world.destination()
+    world.change(prod, "a", "1", version=1)
+    world.drain(prod)
+    assert world.drain(prod).note == "nothing pending"
+    assert len(world.log()) == 1
+
+
+def test_an_unchanged_object_makes_no_commit(world: World) -> None:
+    """A row whose file is right already ends as unchanged, without a commit."""
+    prod = world.destination()
+    world.change(prod, "a", "1", version=1)
+    world.drain(prod)
+    world.change(prod, "a", "1", version=2)
+    world.drain(prod)
+    assert world.states(prod) == ["pushed", "unchanged"]
+    assert len(world.log()) == 1
+
+
+def test_an_older_version_never_wins(world: World) -> None:
+    """A row that is not newer than what Git holds of the same object is stale."""
+    prod = world.destination()
+    world.change(prod, "a", "new", version=20)
+    world.drain(prod)
+    world.change(prod, "a", "old", version=19)
+    world.drain(prod)
+    assert world.files() == {path_of("a"): "new"}
+    assert world.states(prod) == ["pushed", "stale"]
+
+
+def test_a_late_row_does_not_bring_a_deleted_object_back(world: World) -> None:
+    """The tombstone of a deleted object keeps its older rows out."""
+    prod = world.destination()
+    world.change(prod, "a", "1", version=1)
+    world.change(prod, "a", None, version=5)
+    world.change(prod, "b", "1", version=6)
+    world.drain(prod)
+    world.change(prod, "a", "late", version=4)
+    world.drain(prod)
+    assert set(world.files()) == {path_of("b")}
+    assert world.states(prod)[-1] == "stale"
+
+
+def test_a_delete_of_the_old_object_spares_the_new_one(world: World) -> None:
+    """A DELETE of one uid never removes the file of another that took its name."""
+    prod = world.destination()
+    world.change(prod, "a", "old", version=1, uid="one")
+    world.change(prod, "a", "new", version=3, uid="two")
+    world.change(prod, "a", None, version=2, uid="one")
+    world.drain(prod)
+    assert world.files() == {path_of("a"): "new"}
+    assert world.states(prod) == ["pushed", "pushed", "stale"]
+
+
+def test_a_raised_place_supersedes_what_pends(world: World) -> None:
+    """Rows of a former place never reach the new one, nor the old one after the move."""
+    old = world.destination(folder="clusters/prod")
+    world.change(old, "a", "1", version=1)
+    new = world.destination(folder="clusters/moved")
+    assert new.place_generation == old.place_generation + 1
+    world.change(new, "b", "1", version=2)
+    world.drain(new)
+    assert world.states(new) == ["superseded", "pushed"]
+    assert set(world.files()) == {path_of("b", "clusters/moved")}
+
+
+def test_a_row_that_cannot_be_rendered_is_dead_and_the_others_go_on(world: World) -> None:
+    """One object that cannot be written ends dead with its reason; nothing of it is quoted; the line goes on."""
+    prod = world.destination()
+    broken = world.event(prod, "broken", "1", version=1)
+    body = b'["canary-4711"]'
+    world.write(dataclasses.replace(broken, body=body), world.event(prod, "fine", "1", version=2))
+    world.drain(prod)
+    assert world.states(prod) == ["dead", "pushed"]
+    assert "canary" not in str(world.reason(prod, 1))
+    assert set(world.files()) == {path_of("fine")}
+
+
+def test_two_destinations_on_two_branches_never_mix(world: World) -> None:
+    """1,000 interleaved changes: each branch holds exactly its own."""
+    prod = world.destination("prod", branch="main", folder="clusters/prod")
+    dev = world.destination("dev", branch="dev", folder="clusters/dev")
+    for number in range(0, 1_000, 20):
+        world.write(
+            *(
+                world.event(dev if n % 2 else prod, f"o{n % 50}", f"v{n}", version=n + 1)
+                for n in range(number, number + 20)
+            )
+        )
+        if number % 100 == 80:
+            world.drain(prod)
+            world.drain(dev)
+    for destination, branch, odd in ((prod, "main", 0), (dev, "dev", 1)):
+        folder = destination.base_folder
+        own = {path_of(f"o{n}", folder): f"v{950 + n}" for n in range(50) if n % 2 == odd}
+        assert {path: value for path, value in world.files(branch).items() if path.startswith(folder)} == own
+        assert set(world.states(destination)) == {ledger.PUSHED}
+    assert not [path for path in world.files("main") if path.startswith("clusters/dev")]
+
+
+def test_pace_waits_for_the_interval_and_pushes_when_enough_is_ready(world: World) -> None:
+    """With push.interval a drain waits after a push, unless maxCommits are ready; nothing is lost by waiting."""
+    prod = world.destination(push_interval=3600.0, max_commits=3)
+    world.change(prod, "a", "1", version=1)
+    assert world.drain(prod).commits == 1
+    world.change(prod, "a", "2", version=2)
+    outcome = world.drain(prod)
+    assert (outcome.commits, outcome.note.startswith("waits")) == (0, True)
+    assert world.states(prod) == ["pushed", "pending"]
+    assert world.drainer.drain(prod.ref, up_to=10).note == "waits for its next try"
+    world.change(prod, "a", "3", version=3)
+    world.change(prod, "a", "4", version=4)
+    assert world.drain(prod).commits == 3
+    assert world.files() == {path_of("a"): "'4'"} or world.files() == {path_of("a"): '"4"'}

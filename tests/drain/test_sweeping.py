@@ -1,0 +1,168 @@
+"""Seeds and sweeps: what a complete listing did not find is removed, and nothing else."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from app.models import ledger, seeds
+from tests.drain.world import World, path_of
+
+
+@pytest.fixture
+def world(tmp_path: Path, database_url: str) -> Iterator[World]:
+    made = World(tmp_path, database_url)
+    yield made
+    made.close()
+
+
+def test_a_seed_is_one_commit_and_marks_what_is_right(world: World) -> None:
+    """A seed writes what is missing or wrong in one commit; what is right already ends unchanged."""
+    prod = world.destination()
+    world.change(prod, "right", "1", version=1)
+    world.drain(prod)
+    run = world.seed(prod, [("right", "1", 1), ("new", "1", 2), ("other", "1", 3)], list_version=5)
+    world.drain(prod)
+    assert world.states(prod) == ["pushed", "unchanged", "pushed", "pushed", "unchanged"]
+    assert len(world.log()) == 2
+    assert world.git("log", "-1", "--format=%s", "main").strip() == "[SEED_SYNC] 2 objects of shop/prod"
+    with world.database.read() as connection:
+        assert seeds.state_of(connection, run) == seeds.SWEPT
+
+
+def test_an_orphan_is_removed_inside_its_folder_only(world: World, tmp_path: Path) -> None:
+    """An orphan goes; files of others in the folder, other destinations and other branches stay."""
+    prod = world.destination("prod", folder="clusters/prod")
+    other = world.destination("other", folder="clusters/other")
+    world.change(prod, "orphan", "1", version=1)
+    world.change(prod, "kept", "1", version=2)
+    world.change(other, "orphan", "1", version=1)
+    world.drain(prod)
+    world.drain(other)
+    world.somebody_pushes(tmp_path, "clusters/prod/v1/configmaps/shop/theirs.yaml", "a: b\n")
+    world.seed(prod, [("kept", "1", 2)], list_version=10)
+    world.drain(prod)
+    assert set(world.files()) == {
+        path_of("kept"), path_of("orphan", "clusters/other"), "clusters/prod/v1/configmaps/shop/theirs.yaml",
+    }  # fmt: skip
+
+
+def test_an_incomplete_listing_removes_nothing(world: World) -> None:
+    """A type that answered 403 is not swept: no file goes."""
+    prod = world.destination()
+    world.change(prod, "a", "1", version=1)
+    world.drain(prod)
+    world.seed(prod, [], list_version=10, complete=False)
+    world.drain(prod)
+    assert set(world.files()) == {path_of("a")}
+    assert world.states(prod)[-1] == "unchanged"
+
+
+def test_a_listing_with_fewer_rows_than_objects_removes_nothing(world: World) -> None:
+    """Written is not listed: the scope is no evidence."""
+    prod = world.destination()
+    world.change(prod, "a", "1", version=1)
+    world.drain(prod)
+    run = world.seed(prod, [], list_version=10)
+    with world.database.write() as connection:
+        key = seeds.ScopeKey("", "configmaps", "shop")
+        seeds.complete(connection, run, key, listed=1, resource_version="10")
+    world.drain(prod)
+    assert set(world.files()) == {path_of("a")}
+
+
+def test_a_superseded_seed_sweeps_nothing(world: World) -> None:
+    """A seed that was given up is never swept, whatever its rows say."""
+    prod = world.destination()
+    world.change(prod, "a", "1", version=1)
+    world.drain(prod)
+    run = world.seed(prod, [], list_version=10)
+    with world.database.write() as connection:
+        seeds.finish(connection, run, state=seeds.SUPERSEDED)
+    world.drain(prod)
+    assert set(world.files()) == {path_of("a")}
+
+
+def test_an_object_newer_than_the_listing_is_no_orphan(world: World) -> None:
+    """An object created after the listing began stays: its version is newer than the list's."""
+    prod = world.destination()
+    world.change(prod, "young", "1", version=11)
+    world.drain(prod)
+    world.seed(prod, [], list_version=10)
+    world.drain(prod)
+    assert set(world.files()) == {path_of("young")}
+
+
+def test_a_listed_object_whose_row_died_is_no_orphan(world: World) -> None:
+    """A seed row stamps its path whatever becomes of it: a dead one keeps the former file."""
+    prod = world.destination()
+    world.change(prod, "a", "1", version=1)
+    world.drain(prod)
+    with world.database.write() as connection:
+        run = seeds.start(
+            connection, destination_id=prod.id, place_id=prod.place_id, cause="test",
+            scopes=[(seeds.ScopeKey("", "configmaps", "shop"), "v1", True)],
+        )  # fmt: skip
+    dead = dataclasses.replace(world.event(prod, "a", "2", version=2, seed=run), body=b"[]")
+    world.write(dead)
+    sync = world.seed(prod, [], list_version=10)
+    with world.database.write() as connection:
+        connection.exec_driver_sql(f"UPDATE event SET seed_run_id = '{sync}' WHERE seed_run_id = '{run}'")  # noqa: S608
+    world.drain(prod)
+    assert set(world.files()) == {path_of("a")}
+    assert world.states(prod) == ["pushed", "dead", "unchanged"]
+
+
+def test_a_stale_seed_row_is_no_orphan(world: World) -> None:
+    """A listed object with a newer live Event is written as stale by the watch daemon; its file stays."""
+    prod = world.destination()
+    world.change(prod, "a", "1", version=9)
+    world.drain(prod)
+    run = world.seed(prod, [], list_version=10)
+    stale = dataclasses.replace(
+        world.event(prod, "a", "1", version=9, seed=run), state=ledger.STALE, reason="a live Event is newer"
+    )
+    world.write(stale)
+    world.drain(prod)
+    assert set(world.files()) == {path_of("a")}
+
+
+def test_a_foreign_file_at_our_path_is_left_alone(world: World, tmp_path: Path) -> None:
+    """A file that is not this object's, or a link, is refused and reported, never overwritten or followed."""
+    prod = world.destination()
+    world.change(prod, "x", "1", version=1)
+    world.drain(prod)
+    world.somebody_pushes(tmp_path, path_of("a"), "kind: Recipe\n")
+    world.change(prod, "a", "1", version=2)
+    world.change(prod, "b", "1", version=3)
+    world.drain(prod)
+    assert world.files()[path_of("a")] == "kind: Recipe\n"
+    assert world.states(prod) == ["pushed", "dead", "pushed"]
+    assert "left as it is" in str(world.reason(prod, 2))
+
+
+def test_a_canonical_file_is_adopted(world: World, tmp_path: Path) -> None:
+    """A file of this very object without an inventory row (the record was lost) is adopted when the object exists."""
+    prod = world.destination()
+    world.change(prod, "x", "1", version=1)
+    world.drain(prod)
+    text = "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: a\n  namespace: shop\ndata:\n  value: before\n"
+    world.somebody_pushes(tmp_path, path_of("a"), text)
+    world.change(prod, "a", "now", version=2)
+    world.drain(prod)
+    assert world.files()[path_of("a")] == "now"
+
+
+def test_a_canonical_file_without_its_object_stays(world: World, tmp_path: Path) -> None:
+    """A canonical file that the record does not know is never swept."""
+    prod = world.destination()
+    world.change(prod, "x", "1", version=1)
+    world.drain(prod)
+    text = "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: a\n  namespace: shop\n"
+    world.somebody_pushes(tmp_path, path_of("a"), text)
+    world.seed(prod, [("x", "1", 1)], list_version=10)
+    world.drain(prod)
+    assert set(world.files()) == {path_of("a"), path_of("x")}
