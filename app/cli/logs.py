@@ -33,12 +33,15 @@ _HELD_BACK = {
     "asyncio": logging.WARNING,
     "celery": logging.INFO,
     "flower": logging.INFO,
+    # Says so for each worker that starts a little later than Flower.
+    "flower.inspector": logging.ERROR,
     "alembic": logging.WARNING,
 }
 _LEVELS = ("debug", "info", "warning", "error", "critical")
 _FORMATS = ("auto", "console", "json")
 # Enough for any sentence of ours; what is longer is somebody's data.
 _LONGEST_VALUE = 2_000
+_LINE_BREAKS = re.compile(r"[\x00-\x1f\x7f]+ *")
 _CONSOLE_WARNING = re.compile(r"^\S+ \[(?:warning|error|critical)\s*\] (.*)$")
 
 
@@ -110,6 +113,11 @@ def _escape(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict
 
 def warning_in(line: str) -> str | None:
     """The message of a log line that is a warning or worse, in one line; None for any other line."""
+    message = _warning_in(line)
+    return None if message is None else _LINE_BREAKS.sub(" ", message)[:_LONGEST_VALUE]
+
+
+def _warning_in(line: str) -> str | None:
     if not line.startswith("{"):
         found = _CONSOLE_WARNING.match(line)
         return found[1] if found else None
@@ -120,7 +128,7 @@ def warning_in(line: str) -> str | None:
     if not isinstance(event, dict) or event.get("level") not in {"warning", "error", "critical"}:
         return None
     rest = {k: v for k, v in event.items() if k not in {"event", "level", "timestamp", "exception", "logger"}}
-    return " ".join([str(event.get("event", "")), *(f"{key}={value}" for key, value in rest.items())])
+    return " ".join(str(part) for part in (event.get("event", ""), *(f"{k}={v}" for k, v in rest.items())))
 
 
 class Tail:

@@ -17,9 +17,9 @@ from pathlib import Path
 
 import click
 
-from app import errors
+from app import errors, settings
 from app.cli import installation, logs, options, processes, supervising, updata
-from app.kube import client, crds, discovery
+from app.kube import client, crds, discovery, kinds
 
 # `down` waits for the sum of the graces and a little more before it kills.
 STOP_WITHIN = 45.0
@@ -126,26 +126,34 @@ def _run(plan: installation.Installation, *, apply_crds: bool, ready_within: flo
     with plan.folder.locked() as lock:
         if lock is None:
             raise errors.PermanentError(f"another `reverser up` has just started in {plan.folder.path}")
-        me = processes.identify(os.getpid())
-        assert me
         _end_leftovers(plan.folder)
         plan.folder.forget()
-        plan.folder.write_identities({"supervisor": me})
-        _look_at_cluster(plan, apply_crds=apply_crds)
-        record = _Record(plan, me)
-        supervisor = supervising.Supervisor(
-            broker=plan.broker(),
-            services=plan.services(),
-            prepare=plan.prepare,
-            say=say,
-            noted=record.note,
-            when_ready=record.ready,
-            check_ground=lambda: _check_ground(lock),
-            ready_within=ready_within,
-        )
-        supervisor.run()
-        plan.folder.forget()
-        say("Stopped.")
+        try:
+            _supervise(plan, lock, apply_crds=apply_crds, ready_within=ready_within)
+        finally:
+            plan.folder.forget()
+    say("Stopped.")
+
+
+def _supervise(
+    plan: installation.Installation, lock: updata.Lock, *, apply_crds: bool, ready_within: float | None
+) -> None:
+    me = processes.identify(os.getpid())
+    assert me
+    record = _Record(plan, me)
+    record.note({})
+    _look_at_cluster(plan, apply_crds=apply_crds)
+    supervisor = supervising.Supervisor(
+        broker=plan.broker(),
+        services=plan.services(),
+        prepare=plan.prepare,
+        say=say,
+        noted=record.note,
+        when_ready=record.ready,
+        check_ground=lambda: _check_ground(lock),
+        ready_within=ready_within,
+    )
+    supervisor.run()
 
 
 class _Record:
@@ -207,26 +215,27 @@ def _say_running(folder: updata.DataFolder, *, kubeconfig: str, apply_crds: bool
             f"{folder.path} mirrors the cluster of {up.kubeconfig}: `reverser down` first, or give another --data-dir"
         )
     if apply_crds:
-        _apply_crds(client.connect(replace(options.settings_in(folder.path), kubeconfig=up.kubeconfig)))
+        with contextlib.closing(client.connect(replace(settings.Settings(), kubeconfig=up.kubeconfig))) as cluster:
+            _apply_crds(cluster)
     say(describe(folder, up))
 
 
 def _look_at_cluster(plan: installation.Installation, *, apply_crds: bool) -> None:
     """Apply the CRDs if told to; else say when they are missing. A cluster that is away is waited for."""
     try:
-        cluster = client.connect(plan.options)
-        if apply_crds:
-            _apply_crds(cluster)
-            return
-        served = discovery.discover(cluster).ours_served
+        with contextlib.closing(client.connect(plan.options)) as cluster:
+            if apply_crds:
+                _apply_crds(cluster)
+                return
+            missing = kinds.OUR_TYPES.keys() - discovery.discover(cluster).ours_served
     except errors.ReverserError as error:
         if apply_crds or isinstance(error, errors.PermanentError):
             raise
         say(f"The cluster cannot be asked yet: {error.message}")
         return
-    if not served:
+    if missing:
         say(
-            "The cluster does not serve the kinds of Reverser. Type this, or start again with --apply-crds:\n"
+            f"The cluster does not serve {', '.join(sorted(missing))}. Type this, or start again with --apply-crds:\n"
             f"  reverser crds --allow-local | kubectl --kubeconfig {plan.options.kubeconfig} apply -f -\n"
             "Waiting for them."
         )

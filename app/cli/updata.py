@@ -92,6 +92,8 @@ class DataFolder:
         try:
             self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
             self.path.chmod(0o700)
+            # Marks the folder as ours.
+            self.lock.touch(mode=0o600)
             self.logs.mkdir(mode=0o700, exist_ok=True)
         except OSError as error:
             raise errors.PermanentError(f"the data folder {self.path} cannot be used: {error.strerror}") from error
