@@ -119,7 +119,7 @@ class Publisher:
             self._put(message)
 
     def ring(self, destination: events.Ref, first: int, last: int) -> None:
-        """Say that rows pend; the message expires after a minute."""
+        """Say that rows pend: at least up to `last`, any at all where it is 0. The message expires after a minute."""
         self._put(events.Message(destination=destination, first=first, last=last))
 
     def bury(self, identity: Mapping[str, str]) -> None:

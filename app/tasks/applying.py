@@ -8,6 +8,7 @@ they are, and their text may hold an object.
 
 from __future__ import annotations
 
+import time
 import traceback
 from collections.abc import Mapping
 from pathlib import Path
@@ -24,6 +25,11 @@ log = structlog.get_logger(__name__)
 
 # A result is one line of Flower's table.
 RESULT_LONGEST = 200
+# A ring that names no rows (numbers start at 1) is about all of them.
+ANY_ROW = 2**63 - 1
+# A database that fails over is waited for in place: its message is not acknowledged before its rows are.
+DATABASE_PATIENCE = 5.0
+DATABASE_RETRY = 0.5
 
 
 @house.task(name=events.TASK_APPLY_EVENTS)
@@ -62,7 +68,7 @@ def _apply(kwargs: Mapping[str, Any]) -> str:
 
 def _drain(process: tools.Tools, message: events.Message) -> str:
     try:
-        outcome = process.drainer.drain(message.destination, up_to=message.last)
+        outcome = _drained(process.drainer, message)
     except errors.ReverserError as error:
         log.warning("drain ended early", destination=str(message.destination), reason=error.reason)
         return f"{error.reason}: {error.message}"[:RESULT_LONGEST]
@@ -72,6 +78,17 @@ def _drain(process: tools.Tools, message: events.Message) -> str:
     for waiting in outcome.rings:
         process.publisher.ring(waiting, 0, 0)
     return summary(outcome)
+
+
+def _drained(drainer: tools.Drains, message: events.Message) -> draining.Outcome:
+    give_up = time.monotonic() + DATABASE_PATIENCE
+    while True:
+        try:
+            return drainer.drain(message.destination, up_to=message.last or ANY_ROW)
+        except errors.TemporaryError as error:
+            if error.reason != "DatabaseAway" or time.monotonic() > give_up:
+                raise
+        time.sleep(DATABASE_RETRY)
 
 
 def summary(outcome: draining.Outcome) -> str:

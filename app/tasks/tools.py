@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from app import queues
+from app import db, queues
 from app.drain import draining
 from app.events import Ref
 from app.settings import Settings
@@ -30,11 +30,12 @@ class Drains(Protocol):
 class Tools:
     """The tools of one process."""
 
+    database: db.Database
     drainer: Drains
     publisher: queues.Publisher
 
 
-MakeDrainer = Callable[[Settings], Drains]
+MakeDrainer = Callable[[Settings, db.Database], Drains]
 
 _tools: Tools | None = None
 
@@ -42,7 +43,8 @@ _tools: Tools | None = None
 def start(settings: Settings, make_drainer: MakeDrainer) -> None:
     """Make this process's tools; called once, before its first task."""
     global _tools  # noqa: PLW0603 - Celery calls tasks without arguments of ours: the process is the only place.
-    _tools = Tools(drainer=make_drainer(settings), publisher=queues.Publisher(settings))
+    database = db.Database(settings.database_url, statement_timeout=settings.statement_timeout)
+    _tools = Tools(database=database, drainer=make_drainer(settings, database), publisher=queues.Publisher(settings))
 
 
 def current() -> Tools:
@@ -59,3 +61,4 @@ def stop() -> None:
     if tools is not None:
         tools.drainer.close()
         tools.publisher.close()
+        tools.database.close()

@@ -11,7 +11,7 @@ from typing import Any
 
 from celery import bootsteps, signals
 
-from app import db, queues
+from app import queues
 from app.drain import draining
 from app.settings import Settings
 from app.tasks import applying, tools
@@ -41,18 +41,13 @@ class RosterStep(bootsteps.StartStopStep):  # type: ignore[misc]
     terminate = stop
 
 
-def make_drainer(settings: Settings) -> tools.Drains:
-    """The drainer of one process, with its own database."""
-    return draining.Drainer(settings, db.Database(settings.database_url, statement_timeout=settings.statement_timeout))
-
-
 def run(
     settings: Settings,
     *,
     destinations: Sequence[str] = (),
     slots: int | None = None,
     dedicated: bool = False,
-    make_drainer: tools.MakeDrainer = make_drainer,
+    make_drainer: tools.MakeDrainer = draining.Drainer,
 ) -> int:
     """Serve destinations until SIGTERM or SIGINT; returns the exit code.
 

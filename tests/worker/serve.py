@@ -65,7 +65,7 @@ def run(options: dict) -> int:
         destinations=options.get("destinations", []),
         slots=options.get("slots", 4),
         dedicated=options.get("dedicated", False),
-        make_drainer=lambda _settings: RecordingDrainer(Path(options["folder"])),
+        make_drainer=lambda _settings, _database: RecordingDrainer(Path(options["folder"])),
     )
 
 

@@ -1,0 +1,108 @@
+"""A live Flower on a live worker: what it shows, and whom it refuses."""
+
+from __future__ import annotations
+
+import base64
+import json
+import socket
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from app.events import Ref
+from tests.servers import processes
+from tests.waiting import wait_until
+from tests.worker.conftest import ROOT, Bench
+
+PROGRAM = """
+import json, sys
+from app.settings import Settings
+from app.worker import flower
+options = json.loads(sys.argv[1])
+flower.run(Settings(broker_url=options["broker_url"], flower_login=options["login"]), port=options["port"])
+"""
+LOGIN = "admin:hunter2"
+
+
+def free_port() -> int:
+    """A port that was free a moment ago."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class Site:
+    """A Flower process, asked over HTTP."""
+
+    def __init__(self, bench: Bench, login: str) -> None:
+        self.url = f"http://127.0.0.1:{(port := free_port())}"
+        options = json.dumps({"broker_url": bench.settings.broker_url, "login": login, "port": port})
+        with bench.log("flower").open("ab") as log:
+            self.process = subprocess.Popen([sys.executable, "-c", PROGRAM, options], cwd=ROOT, stdout=log, stderr=log)
+        wait_until(lambda: self.ask("/healthcheck")[0] == 200, 20, what="Flower")
+
+    def ask(self, path: str, *, method: str = "GET", login: str = "", **headers: str) -> tuple[int, str]:
+        """Status and text of a request; 0 while nobody listens."""
+        request = urllib.request.Request(self.url + path, method=method)
+        for name, value in headers.items():
+            request.add_header(name.replace("_", "-"), value)
+        if login:
+            request.add_header("Authorization", "Basic " + base64.b64encode(login.encode()).decode())
+        try:
+            with urllib.request.urlopen(request, timeout=5) as answer:
+                return answer.status, answer.read().decode()
+        except urllib.error.HTTPError as error:
+            return error.code, error.read().decode()
+        except OSError:
+            return 0, ""
+
+
+@pytest.fixture
+def site(bench: Bench) -> Iterator[Site]:
+    """A Flower with a login."""
+    site = Site(bench, LOGIN)
+    yield site
+    processes.end(site.process)
+
+
+def test_flower_shows_destination_and_result(bench: Bench, site: Site) -> None:
+    """A task's line in Flower has the destination as kwargs and what was done as result, for those who log in."""
+    bench.add("shop/prod")
+    bench.worker()
+    bench.wait_serves("one", "shop/prod")
+    bench.publisher.ring(Ref("shop", "prod"), 1, 5)
+
+    def shown() -> list[dict[str, Any]]:
+        status, text = site.ask("/api/tasks?kwargs=", login=LOGIN)
+        assert status == 200
+        return [task for task in json.loads(text).values() if task["state"] == "SUCCESS"]
+
+    (task,) = wait_until(shown, 20)
+    assert "'dest': 'shop/prod'" in task["kwargs"]
+    assert "1 commit, 2 rows, main a1b2c3d" in task["result"]
+
+
+def test_flower_refuses_strangers(site: Site) -> None:
+    """Without the login nothing is shown, and with it another site still cannot post."""
+    assert site.ask("/tasks")[0] == 401
+    assert site.ask("/tasks", login="admin:wrong")[0] == 401
+    assert site.ask("/tasks", login=LOGIN)[0] == 200
+    shutdown = "/api/worker/shutdown/reverser@one"
+    assert site.ask(shutdown, method="POST")[0] == 401
+    status, _ = site.ask(shutdown, method="POST", login=LOGIN, Origin="http://evil.example")
+    assert status == 403
+    assert site.ask(shutdown, method="POST", login=LOGIN, Sec_Fetch_Site="cross-site")[0] == 403
+
+
+def test_flower_without_a_login_has_no_remote_control(bench: Bench) -> None:
+    """On loopback without a login nobody can change anything through Flower, and SIGTERM ends it cleanly."""
+    site = Site(bench, "")
+    assert site.ask("/tasks")[0] == 200
+    assert site.ask("/api/worker/shutdown/reverser@one", method="POST")[0] == 401
+    site.process.terminate()
+    assert site.process.wait(10) == 0

@@ -1,0 +1,108 @@
+"""The private names of Celery and kombu that the worker leans on: a new version that changes one fails here first."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import inspect
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from celery.app import amqp
+from celery.worker import consumer as celery_consumer
+from celery.worker import strategy
+from kombu.message import Message
+from kombu.transport import redis as redis_transport
+
+from app import queues
+from app.events import Ref
+from app.settings import Settings
+from app.worker import private
+
+PROD = Ref("shop", "prod")
+
+
+@pytest.fixture
+def channel(redis_url: str) -> Iterator[Any]:
+    """A channel on Redis that listens to shop/prod."""
+    app = queues.make_app(Settings(broker_url=redis_url))
+    connection = app.connection_for_read()
+    task_consumer = app.amqp.TaskConsumer(connection, queues=[queues.queue_for(PROD, broker_url=redis_url)])
+    task_consumer.on_message = lambda _message: None
+    task_consumer.consume()
+    yield task_consumer.channel
+    connection.release()
+
+
+@pytest.mark.parametrize(
+    ("package", "version"),
+    [("celery", "5.7.0"), ("kombu", "5.7.0"), ("amqp", "5.4.2"), ("billiard", "4.3.2"), ("flower", "2.2.0")],
+)
+def test_versions_are_those_that_were_measured(package: str, version: str) -> None:
+    """Another version needs this file and app/worker/private.py read again."""
+    assert importlib.metadata.version(package) == version
+
+
+def test_the_consumer_takes_the_steps_we_name() -> None:
+    """Celery's consumer still has each step that ours lists, and ours lacks only what we leave out."""
+    theirs = set(celery_consumer.Consumer.Blueprint.default_steps)
+    ours = {step for step in private.Consumer.Blueprint.default_steps if isinstance(step, str)}
+    assert ours <= theirs
+    left_out = {name.rpartition(":")[2] for name in theirs - ours}
+    assert left_out == {"Mingle", "Gossip", "DelayedDelivery", "Agent"}
+
+
+def test_the_names_of_the_consumer_exist() -> None:
+    """The methods that we override or call have the shape that we rely on."""
+    assert list(inspect.signature(celery_consumer.Consumer.create_task_handler).parameters) == ["self", "promise"]
+    assert "worker_options" in inspect.signature(celery_consumer.Consumer.__init__).parameters
+    assert list(inspect.signature(celery_consumer.Consumer.cancel_task_queue).parameters) == ["self", "queue"]
+    source = inspect.getsource(celery_consumer.Consumer.create_task_handler)
+    assert "message.ack_log_error" in source
+    assert "message.reject_log_error" in source
+    assert "message.body, message.headers" in inspect.getsource(strategy.default)
+
+
+def test_the_table_of_queues_has_its_hooks() -> None:
+    """Every way of a queue into Celery's table ends in `add` or `new_missing`."""
+    assert list(inspect.signature(amqp.Queues.new_missing).parameters) == ["self", "name"]
+    assert "self.add(self.new_missing(name))" in inspect.getsource(amqp.Queues.__missing__)
+    assert "self.add(queue, **kwargs)" in inspect.getsource(amqp.Queues.select_add)
+    assert "self.queues_cls(" in inspect.getsource(amqp.AMQP.Queues)
+
+
+def test_a_message_can_be_written_anew() -> None:
+    """A kombu message gives its new body to Celery after its old one was read."""
+    message = Message(body="[1]", content_type="application/json", content_encoding="utf-8", headers={"a": 1})
+    assert message.payload == [1]
+    changed = private.rewritten(message, headers={"b": 2}, body=b"[2]")
+    assert changed.payload == [2]
+    assert changed.headers == {"b": 2}
+
+
+def test_a_redis_channel_can_stop_and_resume_a_queue(channel: Any) -> None:
+    """A queue on hold is not among those that the next BRPOP names, and is again afterwards."""
+    stand_in = _Consumer(channel)
+    assert channel.active_queues == ["dest.shop.prod"]
+    private.hold(stand_in, "dest.shop.prod")
+    assert channel.active_queues == []
+    private.resume(stand_in, "dest.shop.other")
+    assert channel.active_queues == []
+    private.resume(stand_in, "dest.shop.prod")
+    assert channel.active_queues == ["dest.shop.prod"]
+
+
+def test_a_redis_channel_reads_through_its_handlers(channel: Any) -> None:
+    """The transport calls what stands in `handlers`, and blocks through `_brpop_start` on `client.connection`."""
+    assert channel.handlers["BRPOP"].__func__ is redis_transport.Channel._brpop_read
+    assert "chan.handlers[type]()" in inspect.getsource(redis_transport.MultiChannelPoller.on_readable)
+    assert "channel._brpop_start()" in inspect.getsource(redis_transport.MultiChannelPoller._register_BRPOP)
+    assert "self._in_poll = self.client.connection" in inspect.getsource(redis_transport.Channel._brpop_start)
+
+
+class _Consumer:
+    """As much of a consumer as holding a queue needs."""
+
+    def __init__(self, channel: Any) -> None:
+        self.task_consumer = type("TaskConsumer", (), {"channel": channel})()
+        self.app = queues.make_app(Settings())
