@@ -214,37 +214,13 @@ def test_a_plain_folder_is_accepted(our_kinds: client.Cluster, folder: str) -> N
     assert refusal(our_kinds, "GitDestination", destination(baseFolder=folder)) == ""
 
 
-@pytest.mark.parametrize(
-    "branch",
-    [
-        "",
-        "-x",
-        "/x",
-        "x/",
-        "a//b",
-        "a..b",
-        "a b",
-        "a~1",
-        "a^",
-        "a:b",
-        "a?",
-        "a*",
-        "a[",
-        "a\\b",
-        "@",
-        "a@{1}",
-        ".a",
-        "a/.b",
-        "a.lock",
-        "a.lock/b",
-        "a.",
-        "refs/heads/main",
-        "HEAD",
-        "a\x7f",
-        "a\nb",
-        "x" * 201,
-    ],
-)
+NO_BRANCHES = [
+    *("", "-x", "/x", "x/", "a//b", "a..b", "a b", "a~1", "a^", "a:b", "a?", "a*", "a[", "a\\b", "@", "a@{1}", ".a"),
+    *("a/.b", "a.lock", "a.lock/b", "a.", "refs/heads/main", "HEAD", "a\x7f", "a\nb", "x" * 201),
+]
+
+
+@pytest.mark.parametrize("branch", NO_BRANCHES)
 def test_what_git_takes_for_no_branch_is_refused(our_kinds: client.Cluster, branch: str) -> None:
     """A branch name that Git would refuse or read otherwise is refused when applied."""
     assert "spec.branch" in refusal(our_kinds, "GitDestination", destination(branch=branch))
@@ -338,6 +314,23 @@ def test_applying_needs_the_right_to(kube: KubeServer) -> None:
     alice = client.connect(settings.Settings(kubeconfig=str(kube.kubeconfig("alice"))))
     with pytest.raises(errors.StalledError, match="customresourcedefinitions"):
         crds.apply(alice, allow_local=False)
+
+
+def test_kinds_that_are_not_served_in_time_are_temporary(
+    our_kinds: client.Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A cluster that is slow to serve our kinds is tried again; the message says where to look."""
+    monkeypatch.setattr(crds, "_SERVED_DEADLINE", 0.2)
+    monkeypatch.setattr(crds, "_served", lambda *_: False)
+    with pytest.raises(errors.TemporaryError, match="conditions of clusterwatchrules"):
+        crds.apply(our_kinds, allow_local=False)
+
+
+def test_a_damaged_installation_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without its CRD files, an installation names the folder where they are missing."""
+    monkeypatch.setattr(crds, "FOLDER", tmp_path)
+    with pytest.raises(errors.PermanentError, match=str(tmp_path)):
+        crds.manifests(allow_local=False)
 
 
 def test_all_kinds_tell_their_conditions_alike() -> None:

@@ -79,17 +79,13 @@ def test_a_group_that_does_not_answer_is_named(cluster: client.Cluster, way: str
     }
     objects.create(cluster, _API_SERVICES, {"metadata": {"name": name}, "spec": spec})
     try:
-        found = wait_until(lambda: _with_failures(cluster), timeout=20)
+        wait_until(lambda: discovery.discover(cluster).failed_groups, timeout=20)
+        found = discovery.discover(cluster)
         assert found.failed_groups == {f"{way}.example.com"}
         assert find(found, "deployments", "apps")
     finally:
         objects.delete(cluster, _API_SERVICES, events.Ref("", name))
         wait_until(lambda: not discovery.discover(cluster).failed_groups, timeout=20)
-
-
-def _with_failures(cluster: client.Cluster) -> discovery.Discovery | None:
-    found = discovery.discover(cluster)
-    return found if found.failed_groups else None
 
 
 def test_our_kinds_are_served_once_applied(our_kinds: client.Cluster, way: str) -> None:

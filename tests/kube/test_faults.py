@@ -241,6 +241,24 @@ def test_a_streaming_list_without_its_end_proves_nothing(faults: fault.FaultServ
         read_stream(faulty, initial=True)
 
 
+def test_an_event_without_end_is_not_collected(
+    faults: fault.FaultServer, faulty: client.Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A line that never ends is given up before it fills the memory."""
+    monkeypatch.setattr(watching, "_LONGEST_LINE", 100)
+    faults.answers = [fault.Answer(chunks=[b"x" * 60, b"x" * 60, b"\n"])]
+    with pytest.raises(errors.TemporaryError, match="no end"):
+        read_stream(faulty)
+
+
+def test_a_cluster_without_identity_is_not_known(faults: fault.FaultServer, faulty: client.Cluster) -> None:
+    """A namespace without a uid is a damaged answer, and the text of a cluster shows no credentials."""
+    faults.answers = [fault.json({"metadata": {}})]
+    with pytest.raises(errors.TemporaryError, match="uid"):
+        faulty.uid()
+    assert repr(faulty) == f"<Cluster home at {faults.url}>"
+
+
 def test_a_stream_that_goes_silent_is_given_up(faults: fault.FaultServer, faulty: client.Cluster) -> None:
     """A read that takes longer than the timeout is a TemporaryError."""
     hold = threading.Event()
