@@ -114,7 +114,7 @@ class Drainer:
         except errors.ReverserError as error:
             tally.note = error.message
             self._put_off(held, destination_id, error)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - one destination must not end the worker that serves the others
             # The text of an unforeseen error may quote an object: only its type is shown.
             log.error("drain_failed", destination_id=destination_id, error=type(error).__name__, at=errors.trace(error))  # noqa: TRY400 - log.exception would quote values
             tally.note = f"unexpected {type(error).__name__}; see the worker's log"

@@ -14,6 +14,7 @@ from tests.drain.world import World, path_of
 
 @pytest.fixture
 def world(tmp_path: Path, database_url: str) -> Iterator[World]:
+    """A fresh world on each database."""
     made = World(tmp_path, database_url)
     yield made
     made.close()

@@ -20,6 +20,7 @@ from tests.waiting import wait_until
 
 @pytest.fixture
 def world(tmp_path: Path, database_url: str) -> Iterator[World]:
+    """A fresh world on each database."""
     made = World(tmp_path, database_url, branch_lease=1.0)
     yield made
     made.close()
@@ -207,7 +208,7 @@ def test_a_row_that_kills_its_workers_is_left_out(world: World) -> None:
 
 
 def test_push_after_a_reset_branch_does_not_bring_commits_back(world: World) -> None:
-    """The remote branch was reset to an ancestor: said as BranchDiverged, nothing forced, no removed commit restored."""
+    """The branch was reset to an ancestor: said as BranchDiverged, nothing forced, no removed commit restored."""
     prod = world.destination()
     for number in range(3):
         world.change(prod, "a", str(number), version=number + 1)

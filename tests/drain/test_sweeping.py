@@ -14,6 +14,7 @@ from tests.drain.world import World, path_of
 
 @pytest.fixture
 def world(tmp_path: Path, database_url: str) -> Iterator[World]:
+    """A fresh world on each database."""
     made = World(tmp_path, database_url)
     yield made
     made.close()
@@ -110,7 +111,7 @@ def test_a_listed_object_whose_row_died_is_no_orphan(world: World) -> None:
     world.write(dead)
     sync = world.seed(prod, [], list_version=10)
     with world.database.write() as connection:
-        connection.exec_driver_sql(f"UPDATE event SET seed_run_id = '{sync}' WHERE seed_run_id = '{run}'")  # noqa: S608
+        connection.exec_driver_sql(f"UPDATE event SET seed_run_id = '{sync}' WHERE seed_run_id = '{run}'")
     world.drain(prod)
     assert set(world.files()) == {path_of("a")}
     assert world.states(prod) == ["pushed", "dead", "unchanged"]

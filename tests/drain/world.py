@@ -1,5 +1,7 @@
-"""A small world for tests of the drain: a migrated database, a bare repository, destinations, and a short way to
-write Events into the ledger as a watch daemon would."""
+"""A small world for tests of the drain.
+
+A migrated database, a bare repository, destinations, and a short way to write Events as a watch daemon would.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +10,6 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 
-import orjson
 from sqlalchemy import select
 
 from app import db, events, settings
@@ -16,8 +17,6 @@ from app.drain import draining
 from app.events import Operation, Ref
 from app.models import commits, destinations, leases, ledger, seeds
 from app.rules import sanitising
-
-GROUP_VERSION = ("", "v1")
 
 
 class World:
@@ -87,7 +86,7 @@ class World:
             body = sanitising.body(configmap(name, value, namespace))
         event = events.Event.create(
             cluster="home", source_epoch=1, operation=operation, destination=destination.ref,
-            identifier=events.Identifier(*GROUP_VERSION, "configmaps", namespace, name, "ConfigMap", uid or f"uid-{name}"),
+            identifier=_identifier(namespace, name, uid or f"uid-{name}"),
             resource_version=str(version), observed_at=datetime.now(UTC), destination_uid=destination.uid,
             repo_config=destination.repo_config, branch=destination.branch, base_folder=destination.base_folder,
             place_generation=destination.place_generation, rule="WatchRule shop/all",
@@ -212,6 +211,10 @@ class World:
         return run_git("-C", str(clone), "rev-parse", "HEAD").strip()
 
 
+def _identifier(namespace: str, name: str, uid: str) -> events.Identifier:
+    return events.Identifier("", "v1", "configmaps", namespace, name, "ConfigMap", uid)
+
+
 def configmap(name: str, value: str, namespace: str = "shop") -> dict[str, object]:
     """A sanitised ConfigMap."""
     metadata = {"name": name, "namespace": namespace}
@@ -227,8 +230,3 @@ def run_git(*arguments: str) -> str:
     """Run git; its output."""
     done = subprocess.run(["git", *arguments], check=True, capture_output=True, text=True)
     return done.stdout
-
-
-def raw(value: object) -> bytes:
-    """JSON bytes of a body that no watch daemon would write."""
-    return orjson.dumps(value)
