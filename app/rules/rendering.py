@@ -59,8 +59,6 @@ def render(sanitised: Mapping[str, Any]) -> bytes:
             else:
                 _entry(lines, key, value=value, lead="", pad="")
         return "".join(lines or ["{}\n"]).encode()
-    except UnicodeEncodeError as error:
-        raise _not_writable("text that is no Unicode") from error
     except RecursionError as error:
         raise _not_writable("more levels than can be written") from error
 

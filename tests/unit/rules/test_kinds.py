@@ -77,7 +77,7 @@ def test_an_unknown_access_mode_opens_nothing() -> None:
 
 
 def test_references_default_to_their_own_namespace() -> None:
-    """repoRef and a WatchRule's destinationRef without a namespace mean the object's own."""
+    """A repoRef and a WatchRule's destinationRef without a namespace mean the object's own."""
     raw = _obj({"repoRef": {"name": "r"}, "branch": "main", "baseFolder": "a"})
     assert kinds.GitDestination.from_object(raw).repo_ref == Ref("shop", "r")
     assert kinds.WatchRule.from_object(_rule()).destination_ref == Ref("shop", "prod")

@@ -1,0 +1,65 @@
+"""Anything that JSON can hold, with a liking for what YAML readers stumble over."""
+
+from __future__ import annotations
+
+from hypothesis import strategies as st
+
+# Words that some reader takes for a number, a date, a boolean, or syntax.
+WORDS = """
+yes No ON off y n true False null ~ = << 1e3 12e03 0o14 08 0x1F 0b11 1_000 12:30 1:2:3 .5 5. .inf -.INF .nan
+2020-01-01 2020-01-01T00:00:00Z - -- --- ... ? : # a: a:b a:b:c :a & * ! % @ ` { } [ ] , | > ' " /a 1.2.3
+10m 1E 64Mi 25% 1.5Gi 0 -1 +1 1.0 e3 inf NaN
+"""
+TRAPS = [
+    *WORDS.split(),
+    "",
+    " ",
+    "a ",
+    " a",
+    "a  b",
+    "a #b",
+    "a: b",
+    "a -b",
+    "two words",
+    "\n",
+    "a\n",
+    "a\nb",
+    "a\nb\n\n",
+    "\na",
+    " a\nb",
+    "a\n\tb\n",
+    "a\n \n",
+    "a\n  b\nc",
+    "a\r\nb",
+    "#!/bin/sh\n\n  echo 'x'\n",
+    "\t",
+    "\0",
+    "\x7f",
+    "\x85",
+    "\xa0",
+    "\u2028",
+    "\u202e",
+    "\ufeff",
+    "\uffff",
+    "😀",
+    "é\nü",
+    "a\u2029b\nc",
+]
+texts = st.one_of(
+    st.sampled_from(TRAPS),
+    st.text(st.characters(exclude_categories=["Cs"]), max_size=20),
+    st.text(alphabet=" \t\n\r-:#|>'\"\\ab01.e", max_size=16),
+)
+scalars = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(-(2**63), 2**64 - 1),
+    st.floats(allow_nan=False, allow_infinity=False),
+    texts,
+)
+values = st.recursive(
+    scalars,
+    lambda children: st.lists(children, max_size=4) | st.dictionaries(texts, children, max_size=4),
+    max_leaves=12,
+)
+objects = st.dictionaries(texts, values, max_size=4)

@@ -1,0 +1,255 @@
+"""Matching by the field comments of the CRDs: what a rule names, what `*` reaches, what it leaves out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.events import Identifier, Operation
+from app.rules import kinds, matching
+from app.rules.types import ResourceType
+
+WATCH = frozenset({"get", "list", "watch"})
+
+
+def _type(text: str, *, namespaced: bool = True, preferred: bool = True, verbs: frozenset[str] = WATCH) -> ResourceType:
+    """A type from `group/version/resource`; the core group is empty."""
+    group, version, resource = text.split("/")
+    return ResourceType(group, version, resource, resource.title(), namespaced, verbs, preferred)
+
+
+TYPES = (
+    _type("/v1/configmaps"),
+    _type("/v1/services"),
+    _type("/v1/secrets"),
+    _type("/v1/pods"),
+    _type("/v1/events"),
+    _type("/v1/endpoints"),
+    _type("/v1/bindings", verbs=frozenset({"create"})),
+    _type("/v1/nodes", namespaced=False),
+    _type("events.k8s.io/v1/events"),
+    _type("apps/v1/deployments"),
+    _type("apps/v1/replicasets"),
+    _type("apps/v1/controllerrevisions"),
+    _type("autoscaling/v1/horizontalpodautoscalers", preferred=False),
+    _type("autoscaling/v2/horizontalpodautoscalers"),
+    _type("coordination.k8s.io/v1/leases"),
+    _type("discovery.k8s.io/v1/endpointslices"),
+    _type("flowcontrol.apiserver.k8s.io/v1/flowschemas", namespaced=False),
+    _type("metrics.k8s.io/v1beta1/nodes", namespaced=False, verbs=frozenset({"list"})),
+    _type("serving.knative.dev/v1/services"),
+    _type("configbutler.ai/v1alpha1/watchrules"),
+)
+
+
+def _item(*resources: str, **fields: Any) -> kinds.RuleItem:
+    defaults: dict[str, Any] = {"operations": (), "api_groups": (), "api_versions": (), "scope": "Namespaced"}
+    return kinds.RuleItem(resources=resources, **{**defaults, **fields})
+
+
+def _selected(item: kinds.RuleItem) -> list[str]:
+    return [f"{type_.api_version}/{type_.resource}" for type_ in matching.resolve(item, TYPES).selected]
+
+
+def _reasons(item: kinds.RuleItem) -> list[tuple[str, str]]:
+    return [(problem.resource, problem.reason) for problem in matching.resolve(item, TYPES).problems]
+
+
+@pytest.mark.parametrize(
+    ("item", "selected"),
+    [
+        (_item("configmaps"), ["v1/configmaps"]),
+        (_item("ConfigMaps"), ["v1/configmaps"]),
+        (_item("services"), ["v1/services", "serving.knative.dev/v1/services"]),
+        (_item("services", api_groups=("",)), ["v1/services"]),
+        (_item("services.serving.knative.dev"), ["serving.knative.dev/v1/services"]),
+        (_item("Deployments.Apps"), ["apps/v1/deployments"]),
+        (_item("deployments", "deployments.apps"), ["apps/v1/deployments"]),
+        (_item("horizontalpodautoscalers"), ["autoscaling/v2/horizontalpodautoscalers"]),
+        (_item("horizontalpodautoscalers", api_versions=("v1",)), ["autoscaling/v1/horizontalpodautoscalers"]),
+        (_item("horizontalpodautoscalers", api_versions=("v1", "v2")), ["autoscaling/v2/horizontalpodautoscalers"]),
+        (_item("horizontalpodautoscalers", api_versions=("*",)), ["autoscaling/v2/horizontalpodautoscalers"]),
+        (_item("nodes", scope="Cluster"), ["v1/nodes"]),
+        (_item("pods", api_groups=("*",)), ["v1/pods"]),
+    ],
+)
+def test_a_pattern_selects_what_it_names(item: kinds.RuleItem, selected: list[str]) -> None:
+    """Plural or plural.group, in any case; the preferred version unless the rule names versions."""
+    assert _selected(item) == selected
+    assert _reasons(item) == []
+
+
+def test_named_versions_are_taken_in_the_order_of_the_rule() -> None:
+    """Where the preferred version is not allowed, the rule's own order decides."""
+    types = [_type("g/v3/as"), _type("g/v1/as", preferred=False), _type("g/v2/as", preferred=False)]
+    for versions, chosen in ((("v2", "v1"), "v2"), (("v1", "v2"), "v1"), (("v9", "v2"), "v2")):
+        resolution = matching.resolve(_item("as", api_versions=versions), types)
+        assert [type_.version for type_ in resolution.selected] == [chosen]
+
+
+@pytest.mark.parametrize(
+    ("item", "reason", "said"),
+    [
+        (_item("gadgets"), "NotServed", "not served in this cluster"),
+        (_item("configmaps", api_groups=("apps",)), "NotServed", "not served in apps of this cluster"),
+        (_item("deployments", api_groups=("",)), "NotServed", 'the core group ""'),
+        (_item("configmaps.apps"), "NotServed", "check plural"),
+        (_item("pods/log"), "Subresource", "remove it"),
+        (_item("*/scale"), "Subresource", "never shows"),
+        (_item("bindings"), "CannotWatch", "list and watch"),
+        (_item("deployments", api_versions=("v1beta1",)), "OtherVersionOnly", "served as v1 only"),
+        (_item("nodes", api_groups=("",)), "OtherScope", "ClusterWatchRule"),
+        (_item("configmaps", scope="Cluster"), "OtherScope", "scope Namespaced"),
+        (_item("secrets"), "EncryptionRequired", "encrypted"),
+        (_item("*", api_groups=("nowhere",)), "NotServed", "nowhere"),
+        (_item("*", api_versions=("v9",)), "NotServed", "any group"),
+    ],
+)
+def test_what_a_rule_names_and_cannot_have_is_a_problem(item: kinds.RuleItem, reason: str, said: str) -> None:
+    """Each has its reason, and a message that says what to do."""
+    resolution = matching.resolve(item, TYPES)
+    assert not resolution.selected
+    assert [problem.reason for problem in resolution.problems] == [reason]
+    assert said in resolution.problems[0].message
+
+
+def test_a_problem_with_one_type_leaves_the_others() -> None:
+    """EncryptionRequired holds for secrets alone; the rule's other types go on."""
+    item = _item("secrets", "configmaps", "pods/log", "gadgets")
+    assert _selected(item) == ["v1/configmaps"]
+    assert _reasons(item) == [
+        ("secrets", "EncryptionRequired"),
+        ("pods/log", "Subresource"),
+        ("gadgets", "NotServed"),
+    ]
+
+
+def test_a_plural_of_another_group_is_no_problem() -> None:
+    """`nodes` means the nodes that can be watched, and metrics are not reported for it."""
+    assert _reasons(_item("nodes", scope="Cluster")) == []
+
+
+def test_the_wildcard_leaves_out_what_controllers_generate_and_says_so() -> None:
+    """`*` reaches what people write, our own kinds included; each type that it leaves out has a note."""
+    resolution = matching.resolve(_item("*"), TYPES)
+    assert _selected(_item("*")) == [
+        "v1/configmaps",
+        "v1/services",
+        "apps/v1/deployments",
+        "apps/v1/replicasets",
+        "autoscaling/v2/horizontalpodautoscalers",
+        "configbutler.ai/v1alpha1/watchrules",
+        "serving.knative.dev/v1/services",
+    ]
+    assert resolution.by_wildcard == {type_.key for type_ in resolution.selected}
+    assert resolution.problems == ()
+    for left_out in (
+        "secrets",
+        "pods",
+        "events",
+        "events.events.k8s.io",
+        "endpoints",
+        "endpointslices.discovery.k8s.io",
+        "leases.coordination.k8s.io",
+        "controllerrevisions.apps",
+    ):
+        assert any(note.startswith(f"* leaves out {left_out}:") for note in resolution.notes), left_out
+    assert sum("single objects" in note for note in resolution.notes) == 2
+    flowcontrol = matching.resolve(_item("*", scope="Cluster"), TYPES)
+    assert any("flowschemas.flowcontrol.apiserver.k8s.io" in note for note in flowcontrol.notes)
+
+
+def test_naming_a_type_beside_the_wildcard_includes_it() -> None:
+    """What is named is not left out, nor are single objects of it, and no note says otherwise."""
+    resolution = matching.resolve(_item("*", "pods", "configmaps"), TYPES)
+    assert ("", "pods") in {type_.key for type_ in resolution.selected}
+    assert not {("", "pods"), ("", "configmaps")} & resolution.by_wildcard
+    assert not any("leaves out pods:" in note or "kube-root" in note for note in resolution.notes)
+
+
+def test_a_wildcard_that_reaches_only_what_it_leaves_out_is_no_problem() -> None:
+    """The note says it; the group is served."""
+    resolution = matching.resolve(_item("*", api_groups=("coordination.k8s.io",)), TYPES)
+    assert (resolution.selected, resolution.problems, len(resolution.notes)) == ((), (), 1)
+
+
+def _identifier(group: str, resource: str, name: str) -> Identifier:
+    return Identifier(group, "v1", resource, "shop", name, kind="Any", uid="u")
+
+
+def test_single_objects_of_controllers_are_excluded() -> None:
+    """A ReplicaSet is excluded when a controller owns it, the root CA by its name, and nothing else."""
+    replicaset = _identifier("apps", "replicasets", "web-1")
+    owned = {"metadata": {"ownerReferences": [{"kind": "X"}, {"kind": "Deployment", "controller": True}]}}
+    assert matching.excluded_object(replicaset, owned) == matching.OWNED_REPLICASET
+    for free in (
+        {},
+        {"metadata": {}},
+        {"metadata": {"ownerReferences": None}},
+        {"metadata": {"ownerReferences": [{}]}},
+    ):
+        assert matching.excluded_object(replicaset, free) is None
+    assert matching.excluded_object(_identifier("", "configmaps", "kube-root-ca.crt"), {}) == matching.ROOT_CA
+    assert matching.excluded_object(_identifier("", "configmaps", "app"), {}) is None
+    assert matching.excluded_object(_identifier("x", "configmaps", "kube-root-ca.crt"), {}) is None
+    assert matching.excluded_object(_identifier("example.com", "replicasets", "web-1"), owned) is None
+
+
+@pytest.mark.parametrize(
+    ("operations", "expected"),
+    [
+        ((), {"CREATE", "UPDATE", "DELETE"}),
+        (("*",), {"CREATE", "UPDATE", "DELETE"}),
+        (("CREATE", "*"), {"CREATE", "UPDATE", "DELETE"}),
+        (("DELETE",), {"DELETE"}),
+        (("CREATE", "UPDATE"), {"CREATE", "UPDATE"}),
+    ],
+)
+def test_empty_operations_mean_all(operations: tuple[str, ...], expected: set[str]) -> None:
+    """Empty and `*` mean all; otherwise exactly what is listed."""
+    assert matching.operations_of(_item("x", operations=operations)) == {Operation(name) for name in expected}
+
+
+def _naive(item: kinds.RuleItem, types: tuple[ResourceType, ...]) -> set[tuple[str, str, str]]:
+    """The rule read word by word, one type after the other, as a reference."""
+    chosen = set()
+    for group, resource in {type_.key for type_ in types}:
+        if item.api_groups and "*" not in item.api_groups and group not in item.api_groups:
+            continue
+        names = {resource, f"{resource}.{group}"}
+        named = any(pattern.lower() in names for pattern in item.resources)
+        generated = (group, resource) in matching.LEFT_OUT_BY_WILDCARD or group == "flowcontrol.apiserver.k8s.io"
+        if (group, resource) == ("", "secrets") or not (named or ("*" in item.resources and not generated)):
+            continue
+        versions = [type_ for type_ in types if type_.key == (group, resource)]
+        if item.api_versions and "*" not in item.api_versions:
+            versions = [type_ for type_ in versions if type_.version in item.api_versions]
+        versions.sort(
+            key=lambda type_: (not type_.preferred, item.api_versions and item.api_versions.index(type_.version))
+        )
+        if versions and versions[0].watchable and versions[0].namespaced == (item.scope == "Namespaced"):
+            chosen.add((group, resource, versions[0].version))
+    return chosen
+
+
+_parts = {
+    "api_groups": st.lists(st.sampled_from(["", "apps", "autoscaling", "*", "metrics.k8s.io"]), max_size=2),
+    "api_versions": st.lists(st.sampled_from(["v1", "v2", "v1beta1"]), max_size=2, unique=True),
+    "scope": st.sampled_from(["Cluster", "Namespaced"]),
+}
+_patterns = st.sampled_from(
+    ["*", "configmaps", "PODS", "services", "deployments.apps", "secrets", "nodes", "horizontalpodautoscalers", "a/b"]
+)
+
+
+@given(st.lists(_patterns, min_size=1, max_size=4), st.fixed_dictionaries(_parts))
+def test_resolving_equals_reading_the_rule_word_by_word(resources: list[str], fields: dict[str, Any]) -> None:
+    """Whatever a rule says, it selects what a naive reading selects, one version per type."""
+    fields = {key: tuple(value) if isinstance(value, list) else value for key, value in fields.items()}
+    item = _item(*resources, **fields)
+    selected = matching.resolve(item, TYPES).selected
+    assert {(*type_.key, type_.version) for type_ in selected} == _naive(item, TYPES)
+    assert len({type_.key for type_ in selected}) == len(selected)
