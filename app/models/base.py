@@ -121,6 +121,7 @@ def _now_sqlite(element: now, compiler: SQLCompiler, **options: Any) -> str:
 
 
 # Names for the few SQLAlchemy types that query functions spell out.
+Connection = sqlalchemy.Connection
 AnySelect = sqlalchemy.Select[*tuple[Any, ...]]
 Update = sqlalchemy.Update
 AnyRow = sqlalchemy.Row[*tuple[Any, ...]]

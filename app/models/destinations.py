@@ -453,6 +453,12 @@ def want_seed(connection: Connection, *, branch_id: int, cause: str) -> None:
     connection.execute(update(_D).where(_D.place_id.in_(on_branch), _D.deleted_at.is_(None)).values(seed_wanted=cause))
 
 
+def wants_seed(connection: Connection, *, cluster: str) -> bool:
+    """Whether a worker wants a seed of any destination of a cluster."""
+    query = select(_D.id).where(_D.cluster == cluster, _D.seed_wanted.is_not(None)).limit(1)
+    return connection.scalar(query) is not None
+
+
 def take_wanted_seeds(connection: Connection, *, cluster: str) -> dict[int, str]:
     """Destination id -> cause of the seeds that workers asked for; clear them in the same transaction."""
     query = select(_D.id, _D.seed_wanted).where(_D.cluster == cluster, _D.seed_wanted.is_not(None))

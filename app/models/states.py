@@ -1,0 +1,98 @@
+"""How destinations stand, read for the sweeper and for the status of our objects: queries, no tables."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import Connection, func, or_, select
+
+from app.events import Ref
+from app.models import base, destinations, inventory, ledger
+
+_D, _P, _I = destinations.GitDestinationRow, destinations.PlaceRow, inventory.InventoryRow
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """Rows that pend for a destination; `due` says whether `not_before` has passed, by the database's clock."""
+
+    destination_id: int
+    ref: Ref
+    first: int
+    last: int
+    due: bool
+
+
+@dataclass(frozen=True, slots=True)
+class DestinationState:
+    """How the drains of a destination went, as its row says."""
+
+    destination_id: int
+    place_id: int | None
+    last_error: str | None
+    last_error_reason: str | None
+    not_before: datetime | None
+    last_sha: str | None
+    last_pushed_at: datetime | None
+    branch_exists: bool | None
+    pending: int
+
+
+def waiting(connection: Connection, *, cluster: str) -> list[Waiting]:
+    """Destinations of a cluster with pending rows, deleted ones included, by id."""
+    due = or_(_D.not_before.is_(None), _D.not_before <= base.now())
+    rows = {
+        row.id: row
+        for row in connection.execute(
+            select(_D.id, _D.namespace, _D.name, due.label("due")).where(_D.cluster == cluster)
+        )
+    }
+    return [
+        Waiting(
+            backlog.destination_id,
+            Ref(rows[backlog.destination_id].namespace, rows[backlog.destination_id].name),
+            backlog.first,
+            backlog.last,
+            bool(rows[backlog.destination_id].due),
+        )
+        for backlog in sorted(ledger.backlogs(connection, list(rows)), key=lambda backlog: backlog.destination_id)
+    ]
+
+
+def of_destinations(connection: Connection, *, cluster: str) -> dict[str, DestinationState]:
+    """The live destinations of a cluster, by uid."""
+    query = select(_D.__table__).where(_D.cluster == cluster, _D.deleted_at.is_(None))
+    rows = list(connection.execute(query))
+    pending = {one.destination_id: one.count for one in ledger.backlogs(connection, [row.id for row in rows])}
+    return {
+        row.uid: DestinationState(
+            destination_id=row.id,
+            place_id=row.place_id,
+            last_error=row.last_error,
+            last_error_reason=row.last_error_reason,
+            not_before=row.not_before,
+            last_sha=row.last_sha,
+            last_pushed_at=row.last_pushed_at,
+            branch_exists=row.branch_exists,
+            pending=pending.get(row.id, 0),
+        )
+        for row in rows
+    }
+
+
+def file_counts(
+    connection: Connection, destination_ids: Sequence[int]
+) -> Mapping[int, list[tuple[int, str, str, str, int]]]:
+    """What stands in Git for some destinations: (place id, group, resource, namespace, files) by destination id."""
+    query = (
+        select(_P.destination_id, _I.place_id, _I.api_group, _I.resource, _I.namespace, func.count())
+        .join(_P, _P.id == _I.place_id)
+        .where(_P.destination_id.in_(destination_ids), ~_I.removed)
+        .group_by(_P.destination_id, _I.place_id, _I.api_group, _I.resource, _I.namespace)
+    )
+    found: dict[int, list[tuple[int, str, str, str, int]]] = {}
+    for destination_id, place_id, group, resource, namespace, count in connection.execute(query):
+        found.setdefault(destination_id, []).append((place_id, group, resource, namespace, count))
+    return found

@@ -1,0 +1,164 @@
+"""One batch on its way into the ledger: a stretch of live changes and listed objects, with all that goes with them.
+
+`Batch` is filled from the inbox without touching the writer's memory, so that a batch whose transaction fails leaves
+no trace; `writing.py` commits it and then lets it take effect.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from app.models import inventory, ledger
+from app.watch import eventing, inbox, routing, runs
+
+NOT_SELECTED = "it was listed, and the rules select no such operation of it: what is in Git stays"
+
+_ScopeOf = tuple[str, routing.WantedScope]
+
+
+class Overlay:
+    """What a destination knows, with what this batch changes on top."""
+
+    def __init__(self, below: dict[inventory.Key, inventory.Known]) -> None:
+        self._below = below
+        self._changed: dict[inventory.Key, inventory.Known | None] = {}
+
+    def get(self, key: inventory.Key, /) -> inventory.Known | None:
+        """The newest state of an object, or None."""
+        return self._changed[key] if key in self._changed else self._below.get(key)
+
+    def note(self, subject: eventing.Subject) -> None:
+        """An Event of this object is in the batch. A DELETE of an older uid says nothing of its successor."""
+        if not subject.deleted:
+            self._changed[subject.key] = inventory.Known(subject.identifier.uid, subject.content.hash)
+            return
+        found = self.get(subject.key)
+        if found is not None and found.uid == subject.identifier.uid:
+            self._changed[subject.key] = None
+
+    def apply(self) -> None:
+        """The batch is committed."""
+        for key, found in self._changed.items():
+            if found is None:
+                self._below.pop(key, None)
+            else:
+                self._below[key] = found
+
+
+@dataclass
+class Batch:
+    """Rows and what is written with them in one transaction."""
+
+    cluster: str
+    routes: routing.Routing
+    book: runs.SeedBook
+    known: Mapping[int, Overlay]
+    entries: list[ledger.Entry] = field(default_factory=list)
+    # Event id -> the seed scope that its row counts for.
+    scope_of: dict[str, _ScopeOf] = field(default_factory=dict)
+    # Stream -> (resourceVersion, epoch) up to which its changes stand in this batch.
+    positions: dict[routing.StreamKey, tuple[str, int]] = field(default_factory=dict)
+    taken: Counter[inbox.Listing] = field(default_factory=Counter)
+    ended: list[tuple[inbox.Listing, str]] = field(default_factory=list)
+    unchanged: int = 0
+    changes: int = 0
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+    @property
+    def empty(self) -> bool:
+        """Whether there is nothing to write."""
+        return not (self.entries or self.positions or self.taken or self.ended)
+
+    def pages_full(self, most: int) -> bool:
+        """Whether this batch took as many listed objects as it should."""
+        return sum(self.taken.values()) >= most
+
+    def selected(self, scope: _ScopeOf) -> int:
+        """Rows of this batch that count for a seed scope."""
+        return sum(1 for found in self.scope_of.values() if found == scope)
+
+    def add_live(self, item: inbox.Live) -> None:
+        """Take one line of a stream."""
+        self.positions[item.key] = item.change.resource_version, item.source_epoch
+        kind = item.change.kind
+        if kind in {"BOOKMARK", "SYNCED"}:
+            return
+        self.changes += 1
+        subject = eventing.Subject(item.type, item.change.object, change=_KINDS[kind])
+        self.book.note(subject)
+        origin = eventing.Origin(self.cluster, item.source_epoch, item.observed_at)
+        for chosen in list(eventing.select(subject, self.routes, self.known)):
+            known = self.known[chosen.target.id]
+            if eventing.is_unchanged(subject, known):
+                self.unchanged += 1
+                continue
+            self.entries.append(eventing.entry(subject, chosen, origin))
+            known.note(subject)
+
+    def add_page(self, page: inbox.Page) -> None:
+        """Take objects of a listing, for the seeds that are still open."""
+        listing = page.listing
+        served = [(run_id, scope) for run_id, scope in listing.scopes if run_id in self.book.runs]
+        if not served:
+            listing.cancelled.set()
+            return
+        origin = eventing.Origin(self.cluster, listing.source_epoch, page.observed_at)
+        for obj in page.objects:
+            self._add_listed(eventing.Subject(listing.type, obj, change="LISTED"), served, origin)
+        self.taken[listing] += len(page.objects)
+        if page.ended_at:
+            self.ended.append((listing, page.ended_at))
+
+    def _add_listed(self, subject: eventing.Subject, served: list[_ScopeOf], origin: eventing.Origin) -> None:
+        """Every seed row is written, even of unchanged content: that repairs a repository somebody changed."""
+        # An object on its way out counts as not listed: a listing must not resurrect it.
+        if subject.deleted:
+            return
+        chosen = {one.target.id: one for one in eventing.select(subject, self.routes, self.known)}
+        for run_id, scope in served:
+            run = self.book.runs[run_id]
+            if not scope.holds(subject.identifier.namespace):
+                continue
+            selected = chosen.get(run.destination_id)
+            stale = run.stale(subject)
+            if selected is None:
+                selected, stale = self._only_listed(subject, run), NOT_SELECTED
+            if selected is None:
+                continue
+            entry = eventing.entry(subject, selected, origin, seed=run_id, stale=stale)
+            self.entries.append(entry)
+            self.scope_of[entry.event.id] = run_id, scope
+            if stale is None:
+                self.known[run.destination_id].note(subject)
+
+    def _only_listed(self, subject: eventing.Subject, run: runs.OpenRun) -> eventing.Selected | None:
+        """An object that is in Git and exists, whatever the rules select: its row keeps it from being an orphan."""
+        known = self.known[run.destination_id]
+        if known.get(subject.key) is None:
+            return None
+        return eventing.Selected(self.routes.target_of(run.destination_id), subject.operation(known), None)
+
+    def closing(self) -> list[runs.OpenRun]:
+        """Seeds whose last scope ends with this batch: SEED_SYNC is tried for them."""
+        now = {(run_id, scope) for listing, _ in self.ended for run_id, scope in listing.scopes}
+        return [
+            run
+            for run in self.book.runs.values()
+            if all(
+                state.progress is runs.Progress.ENDED or (run.id, scope) in now for scope, state in run.scopes.items()
+            )
+        ]
+
+    def part(self, entries: list[ledger.Entry], *, last: bool) -> Batch:
+        """A batch of some of the rows; cursors, counts and ends go with the last part only."""
+        rest = Batch(self.cluster, self.routes, self.book, self.known, entries=entries, scope_of=self.scope_of)
+        if last:
+            rest.positions, rest.taken, rest.ended = self.positions, self.taken, self.ended
+        return rest
+
+
+_KINDS: Mapping[str, eventing.ChangeKind] = {"ADDED": "ADDED", "MODIFIED": "MODIFIED", "DELETED": "DELETED"}

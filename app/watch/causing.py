@@ -1,0 +1,250 @@
+"""The transactions that cause something: what rules and destinations say, the seeds they start, where streams resume.
+
+Causes are atomic (DESIGN section 2): a compiled-rule version, a place generation and the seed they cause stand in one
+transaction. All of this runs in the writer's thread, between two batches, so that no batch is made with a routing or a
+place that is not the current one. `reconciling.py`, `streams.py` and `seeding.py` call in from their threads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import structlog
+
+from app.models import base, cursors, destinations, rules, seeds
+from app.rules import types
+from app.watch import inbox, recording, routing, writing
+
+log = structlog.get_logger(__name__)
+
+
+class Causes:
+    """What other threads may ask the writer to do. Each method returns after its transaction is committed.
+
+    All of them raise TemporaryError(Stopping) when the daemon stops, and LeaseLostError when another one leads.
+    """
+
+    def __init__(self, writer: writing.Writer) -> None:
+        self._writer = writer
+        self._cluster = writer.settings.cluster
+        self._first = True
+
+    def adopt(self, seen: recording.Seen) -> routing.Routing:
+        """Write what was compiled, start the seeds that it causes, and let the writer follow it."""
+        return self._writer.call(lambda: self._adopt(seen))
+
+    def resume(self, wanted: Iterable[routing.StreamKey]) -> dict[routing.StreamKey, cursors.Cursor]:
+        """Give the streams that are wanted their cursors, and drop those of all others.
+
+        A wider stream goes on from the lowest cursor of the narrower ones, a narrower one from the wider one's.
+        """
+        keys = tuple(wanted)
+        return self._writer.call(lambda: self._resume(keys))
+
+    def begin_stream(self, key: routing.StreamKey, *, resource_version: str, cause: str, epoch: bool = False) -> int:
+        """Start a stream from here and seed what it covers, unless that is about to be listed; its source epoch.
+
+        With `epoch` the source's history was put back: resourceVersions of before mean nothing any more.
+        """
+        return self._writer.call(lambda: self._begin_stream(key, resource_version, cause, raised=epoch))
+
+    def refuse_stream(self, key: routing.StreamKey, *, reason: str) -> None:
+        """A type cannot be read: forget its cursor, and end its scopes without a sweep (promise P10)."""
+        self._writer.call(lambda: self._refuse_stream(key, reason))
+
+    def begin_listing(self, key: routing.StreamKey, type_: types.ResourceType) -> inbox.Listing | None:
+        """A listing for all waiting scopes that a stream covers; None when there are none, or no running stream."""
+        return self._writer.call(lambda: self._begin_listing(key, type_))
+
+    def end_listing(self, listing: inbox.Listing) -> None:
+        """A listing broke off: half of it proves nothing, so each seed that it served starts again."""
+        self._writer.call(lambda: self._end_listing(listing))
+
+    def seed_wanted(self) -> None:
+        """Start the seeds that workers asked for (a branch that was rewritten)."""
+        self._writer.call(self._seed_wanted)
+
+    def _adopt(self, seen: recording.Seen) -> routing.Routing:
+        def work(connection: base.Connection) -> routing.Routing:
+            before = _units(rules.in_force(connection, cluster=self._cluster))
+            recorded = recording.record(connection, seen, cluster=self._cluster)
+            after = _units(rules.in_force(connection, cluster=self._cluster))
+            open_runs = {run.destination_id: run for run in seeds.open_runs(connection, recorded.routes.scopes)}
+            for target in recorded.routes.targets.values():
+                wanted = recorded.routes.scopes.get(target.id, ())
+                gained = _touched(wanted, after.get(target.id, set()) - before.get(target.id, set()))
+                changed = target.id in recorded.changed
+                self._seed(
+                    connection, target, wanted=wanted, gained=gained, changed=changed, run=open_runs.get(target.id)
+                )
+            return recorded.routes
+
+        routes = self._writer.durably(work)
+        self._first = False
+        self._writer.follow(routes)
+        return routes
+
+    def _seed(
+        self,
+        connection: base.Connection,
+        target: routing.Target,
+        *,
+        wanted: Sequence[routing.WantedScope],
+        gained: set[routing.WantedScope],
+        changed: bool,
+        run: seeds.Run | None,
+    ) -> None:
+        """Start the seed of one destination that a change of places or rules makes necessary, if any.
+
+        A run of a former leader, or one whose rules changed, starts again: what it counted is not what is wanted now.
+        """
+        if run is not None and run.place_id == target.place_id:
+            if not (changed or gained or self._first):
+                return
+            scopes = {scope for scope in wanted if scope.key in {one.key for one in run.scopes}} | gained
+            cause = "rules changed" if changed or gained else f"{run.cause} (taken over)"
+        elif run is not None or seeds.last_synced(connection, target.id, target.place_id) is None:
+            scopes, cause = set(wanted), "new destination or place"
+        else:
+            scopes, cause = gained, "rules changed"
+        if scopes:
+            _start(connection, target, scopes, cause)
+        elif run is not None:
+            seeds.supersede(connection, target.id)
+
+    def _resume(self, keys: Sequence[routing.StreamKey]) -> dict[routing.StreamKey, cursors.Cursor]:
+        def work(connection: base.Connection) -> dict[routing.StreamKey, cursors.Cursor]:
+            stored = cursors.load(connection, cluster=self._cluster)
+            resumed = {key: found for key in keys if (found := _resume_point(key, stored)) is not None}
+            wanted = {key.resource_key for key in resumed}
+            for cursor in stored:
+                if (cursor.group, cursor.resource, cursor.namespace) not in wanted:
+                    cursors.drop(connection, cluster=self._cluster, cursor=cursor)
+            for cursor in resumed.values():
+                cursors.move(connection, cluster=self._cluster, cursor=cursor)
+            return resumed
+
+        self._writer.positions = self._writer.durably(work)
+        return dict(self._writer.positions)
+
+    def _begin_stream(self, key: routing.StreamKey, resource_version: str, cause: str, *, raised: bool) -> int:
+        def work(connection: base.Connection) -> cursors.Cursor:
+            stored = cursors.load(connection, cluster=self._cluster)
+            newest = max((cursor.source_epoch for cursor in stored), default=1)
+            cursor = cursors.Cursor(
+                key.group, key.resource, key.namespace, key.version, resource_version, newest + 1 if raised else newest
+            )
+            cursors.move(connection, cluster=self._cluster, cursor=cursor)
+            self._seed_covered(connection, key, cause, always=raised)
+            return cursor
+
+        cursor = self._writer.durably(work)
+        self._writer.positions[key] = cursor
+        self._writer.read_seeds()
+        return cursor.source_epoch
+
+    def _seed_covered(self, connection: base.Connection, key: routing.StreamKey, cause: str, *, always: bool) -> None:
+        """What a stream missed, a listing has to bring; what no listing has touched yet is listed anyway."""
+        for destination_id, covered in self._writer.routes.covered(key):
+            run = self._writer.book.of_destination(destination_id)
+            if run is not None and not always and all(self._writer.book.untouched(run.id, scope) for scope in covered):
+                continue
+            scopes = set(covered) | (set(run.scopes) if run else set())
+            target = self._writer.routes.target_of(destination_id)
+            _start(connection, target, scopes, cause)
+
+    def _refuse_stream(self, key: routing.StreamKey, reason: str) -> None:
+        unlisted = self._writer.book.unlisted(key)
+
+        def work(connection: base.Connection) -> None:
+            cursor = cursors.Cursor(key.group, key.resource, key.namespace, key.version, "", 0)
+            cursors.drop(connection, cluster=self._cluster, cursor=cursor)
+            for run_id, scope in unlisted:
+                seeds.fail(connection, run_id, scope.key, reason=reason)
+
+        self._writer.durably(work)
+        self._writer.positions.pop(key, None)
+        for run_id, scope in unlisted:
+            self._writer.book.end(run_id, scope)
+
+    def _begin_listing(self, key: routing.StreamKey, type_: types.ResourceType) -> inbox.Listing | None:
+        position = self._writer.positions.get(key)
+        begun = self._writer.book.begin(key) if position else ()
+        if position is None or not begun:
+            return None
+        return inbox.Listing(key=key, type=type_, scopes=begun, source_epoch=position.source_epoch)
+
+    def _end_listing(self, listing: inbox.Listing) -> None:
+        listing.cancelled.set()
+        if not listing.given:
+            self._writer.book.put_back(listing)
+            return
+        again = [
+            self._writer.book.runs[run_id]
+            for run_id in {run_id for run_id, _ in listing.scopes}
+            if run_id in self._writer.book.runs
+        ]
+
+        def work(connection: base.Connection) -> None:
+            for run in again:
+                _start(connection, self._writer.routes.target_of(run.destination_id), run.scopes, run.cause)
+
+        self._writer.durably(work)
+        self._writer.read_seeds()
+
+    def _seed_wanted(self) -> None:
+        def work(connection: base.Connection) -> None:
+            for destination_id, cause in destinations.take_wanted_seeds(connection, cluster=self._cluster).items():
+                wanted = self._writer.routes.scopes.get(destination_id, ())
+                if wanted:
+                    _start(connection, self._writer.routes.target_of(destination_id), wanted, cause)
+
+        self._writer.durably(work)
+        self._writer.read_seeds()
+
+
+def _start(
+    connection: base.Connection, target: routing.Target, scopes: Iterable[routing.WantedScope], cause: str
+) -> None:
+    wanted = sorted((scope.key, scope.version, scope.sweepable) for scope in scopes)
+    seeds.start(connection, destination_id=target.id, place_id=target.place_id, cause=cause, scopes=wanted)
+    log.info("seed_started", destination=str(target.ref), cause=cause, scopes=len(wanted))
+
+
+_Unit = tuple[str, str, str, str, str, bool]
+
+
+def _units(in_force: Iterable[base.AnyRow]) -> dict[int, set[_Unit]]:
+    """What each destination's rules select, in pieces that can be compared across compilations."""
+    units: dict[int, set[_Unit]] = {}
+    for row in in_force:
+        found = units.setdefault(row.destination_id, set())
+        for scope in row.spec["scopes"]:
+            found |= {
+                (scope["group"], scope["resource"], scope["version"], scope["namespace"], operation, scope["wildcard"])
+                for operation in scope["operations"]
+            }
+    return units
+
+
+def _touched(wanted: Sequence[routing.WantedScope], units: set[_Unit]) -> set[routing.WantedScope]:
+    """The scopes in which something is selected that was not before."""
+    return {
+        scope
+        for scope in wanted
+        if any(unit[:2] == (scope.key.group, scope.key.resource) and scope.holds(unit[3]) for unit in units)
+    }
+
+
+def _resume_point(key: routing.StreamKey, stored: Sequence[cursors.Cursor]) -> cursors.Cursor | None:
+    """Where a stream goes on: its own cursor, a wider one's, or the lowest of the narrower ones."""
+    same_type = [cursor for cursor in stored if (cursor.group, cursor.resource) == (key.group, key.resource)]
+    own = [cursor for cursor in same_type if cursor.namespace == key.namespace]
+    wider = [cursor for cursor in same_type if cursor.namespace == ""]
+    candidates = own or wider or (same_type if key.namespace == "" else [])
+    lowest = min(candidates, key=writing.order_of, default=None)
+    if lowest is None:
+        return None
+    return cursors.Cursor(
+        key.group, key.resource, key.namespace, key.version, lowest.resource_version, lowest.source_epoch
+    )

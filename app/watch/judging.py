@@ -1,0 +1,169 @@
+"""The status of our objects from what is known of them: pure, without a clock and without I/O.
+
+Conditions follow the kstatus convention: Ready says whether it works, Reconciling that something is on its way, Stalled
+that a person has to act. `reporting.py` gathers what is known and writes what is made here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from app import errors, events
+from app.kube import status
+from app.models import states
+from app.rules import compiling
+from app.watch import routing
+
+# Reasons of errors that pass by themselves (app/errors.py); with any other one a person has to act.
+PASSING = frozenset({"Temporary", "RemoteMoved", "UnknownOutcome", "LeaseLost", "DatabaseAway", "Timeout"})
+
+Conditions = list[status.Condition]
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A status without its conditions, and those."""
+
+    fields: Mapping[str, Any]
+    conditions: Conditions
+
+    @property
+    def ready(self) -> str:
+        """The status of Ready, a change of which is always written at once."""
+        return next(one.status for one in self.conditions if one.type == "Ready")
+
+
+def unreadable(error: errors.PermanentError) -> Judged:
+    """An object that cannot be read at all."""
+    return Judged({}, _stalled(error.reason, error.message))
+
+
+def repo_config(verdict: compiling.RepoVerdict) -> Judged:
+    """A GitRepoConfig; whether the host answers is known by its destinations."""
+    return Judged({}, _ready(verdict.message) if verdict.ready else _stalled(verdict.reason, verdict.message))
+
+
+def destination(
+    ref: events.Ref,
+    verdict: compiling.DestinationVerdict,
+    *,
+    state: states.DestinationState | None,
+    seeding: bool,
+    retained: int,
+) -> Judged:
+    """A GitDestination."""
+    fields: dict[str, Any] = {"queue": events.queue_name(ref)}
+    if state is None:
+        conditions = _progressing("Recording", "it is being recorded") if verdict.ready else _refused(verdict)
+        return Judged({**fields, "syncStatus": "syncing" if verdict.ready else "error"}, conditions)
+    fields |= {"pending": state.pending, "retained": retained}
+    fields |= {"lastCommitSHA": state.last_sha} if state.last_sha else {}
+    fields |= {"branchExists": state.branch_exists} if state.branch_exists is not None else {}
+    fields |= {"lastSyncTime": _time(state.last_pushed_at)} if state.last_pushed_at else {}
+    fields["syncStatus"] = _sync_status(verdict, state, seeding=seeding)
+    return Judged(fields, _destination_conditions(verdict, state, seeding=seeding))
+
+
+def rule(verdict: compiling.RuleVerdict, *, refusals: Mapping[routing.StreamKey, str], namespace: str) -> Judged:
+    """A WatchRule or ClusterWatchRule, with the types that the cluster does not let us read."""
+    problems = [
+        {"resource": problem.resource, "reason": problem.reason, "message": problem.message}
+        for problem in verdict.problems
+    ]
+    fields: dict[str, Any] = {"excluded": list(verdict.notes)}
+    if verdict.rule is None:
+        return Judged({**fields, "problems": problems}, _stalled(verdict.reason, verdict.message))
+    resolved = {
+        (scope.type.group, scope.type.version, scope.type.resource): str(scope.type) for scope in verdict.rule.scopes
+    }
+    unread = [
+        {"resource": resolved[key[:3]], "reason": "Unreadable", "message": message}
+        for key, message in refusals.items()
+        if key[:3] in resolved and (key.namespace in {"", namespace} or not namespace)
+    ]
+    fields |= {
+        "destination": str(verdict.rule.destination),
+        "resolvedTypes": sorted("/".join(part for part in key if part) for key in resolved),
+        "problems": problems + unread,
+    }
+    if unread:
+        message = "; ".join(str(problem["message"]) for problem in unread)
+        return Judged(fields, _stalled("Unreadable", message, ready=len(unread) < len(resolved), fine=verdict.message))
+    return Judged(fields, _ready(verdict.message))
+
+
+def retained(
+    counts: Iterable[tuple[int, str, str, str, int]], *, place_id: int | None, scopes: Iterable[routing.WantedScope]
+) -> int:
+    """Files that no rule stands behind any more: of former places, and of scopes that are no longer selected."""
+    held = list(scopes)
+    return sum(
+        count
+        for place, group, resource, namespace, count in counts
+        if place != place_id
+        or not any((s.key.group, s.key.resource) == (group, resource) and s.holds(namespace) for s in held)
+    )
+
+
+def _destination_conditions(
+    verdict: compiling.DestinationVerdict, state: states.DestinationState, *, seeding: bool
+) -> Conditions:
+    if not verdict.ready:
+        return _refused(verdict)
+    if state.last_error:
+        reason = state.last_error_reason or "Error"
+        again = f"; next try at {_time(state.not_before)}" if state.not_before else ""
+        if reason not in PASSING:
+            return _stalled(reason, state.last_error + again)
+        return _progressing(reason, state.last_error + again, ready="False")
+    if seeding:
+        ready = "True" if state.last_sha else "Unknown"
+        return _progressing("Seeding", "the objects that the rules select are being listed", ready=ready)
+    if state.pending:
+        ready = "True" if state.last_sha else "Unknown"
+        # No number here: a condition that changes with each Event would be written with each Event.
+        return _progressing("Pending", "changes are on their way", ready=ready)
+    return _ready(verdict.message)
+
+
+def _sync_status(verdict: compiling.DestinationVerdict, state: states.DestinationState, *, seeding: bool) -> str:
+    if not verdict.ready or state.last_error:
+        return "error"
+    return "syncing" if seeding or state.pending else "idle"
+
+
+def _ready(message: str) -> Conditions:
+    return [
+        status.Condition("Ready", "True", "Ready", message),
+        status.Condition("Reconciling", "False", "Ready", "nothing is on its way"),
+        status.Condition("Stalled", "False", "Ready", "nobody has to act"),
+    ]
+
+
+def _refused(verdict: compiling.DestinationVerdict) -> Conditions:
+    return _stalled(verdict.reason, verdict.message)
+
+
+def _stalled(reason: str, message: str, *, ready: bool = False, fine: str = "") -> Conditions:
+    return [
+        status.Condition(
+            "Ready", "True" if ready else "False", "Ready" if ready else reason, fine if ready else message
+        ),
+        status.Condition("Reconciling", "False", reason, "it is tried again slowly"),
+        status.Condition("Stalled", "True", reason, message),
+    ]
+
+
+def _progressing(reason: str, message: str, *, ready: Any = "Unknown") -> Conditions:
+    return [
+        status.Condition("Ready", ready, "Ready" if ready == "True" else reason, message),
+        status.Condition("Reconciling", "True", reason, message),
+        status.Condition("Stalled", "False", reason, "nobody has to act"),
+    ]
+
+
+def _time(moment: datetime | None) -> str:
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ") if moment else ""

@@ -1,0 +1,145 @@
+"""The reporter: writes the status of our objects, from the last compilation and from SQL.
+
+Looked at each second, written only on a change, and at most every few seconds for one object, except when Ready moves.
+A status that cannot be written is said and tried again later; mirroring never waits for it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import structlog
+
+from app import db, errors, events
+from app.kube import client, status
+from app.kube import kinds as our_kinds
+from app.models import states
+from app.rules import compiling
+from app.settings import Settings
+from app.watch import judging, ours, reconciling, streams, writing
+
+log = structlog.get_logger(__name__)
+
+_BEAT = 1.0
+# Counting the files of a large destination takes a moment, and nobody watches that number by the second.
+_COUNT_EVERY = 10.0
+# After a write that failed, the object waits this long: a conflict or a refusal must not become a loop.
+_AFTER_FAILURE = 10.0
+
+
+@dataclass(slots=True)
+class _Written:
+    """What was written for one object, and when the next write may be."""
+
+    judged: judging.Judged
+    generation: object
+    not_before: float
+
+
+class Reporter:
+    """One thread of the leading watch daemon of the home cluster."""
+
+    def __init__(
+        self,
+        services: streams.Services,
+        *,
+        database: db.Database,
+        objects: ours.OurObjects,
+        reconciler: reconciling.Reconciler,
+        running: streams.Streams,
+    ) -> None:
+        self._settings: Settings = services.settings
+        self._cluster: client.Cluster = services.cluster
+        self._writer: writing.Writer = services.writer
+        self._stop = services.stop
+        self._database = database
+        self._objects = objects
+        self._reconciler = reconciler
+        self._streams = running
+        self._written: dict[tuple[str, str], _Written] = {}
+        self._states: dict[str, states.DestinationState] = {}
+        self._retained: dict[int, int] = {}
+        self._count_at = 0.0
+
+    def run(self) -> None:
+        """Report at each beat, until told to stop."""
+        while not self._stop.wait(_BEAT):
+            outcome = self._reconciler.outcome
+            if outcome is None:
+                continue
+            try:
+                self._read_states()
+            except errors.TemporaryError as error:
+                log.debug("status_not_read", error=error.message)
+                continue
+            for kind, ref, judged in self._judge(outcome):
+                self._report(kind, ref, judged)
+
+    def _read_states(self) -> None:
+        with self._database.read() as connection:
+            self._states = states.of_destinations(connection, cluster=self._settings.cluster)
+            if time.monotonic() < self._count_at:
+                return
+            self._count_at = time.monotonic() + _COUNT_EVERY
+            by_id = {state.destination_id: state for state in self._states.values()}
+            counts = states.file_counts(connection, list(by_id))
+        scopes = self._writer.routes.scopes
+        self._retained = {
+            id_: judging.retained(found, place_id=by_id[id_].place_id, scopes=scopes.get(id_, ()))
+            for id_, found in counts.items()
+        }
+
+    def _judge(self, outcome: reconciling.Outcome) -> Iterator[tuple[str, events.Ref, judging.Judged]]:
+        compilation = outcome.compilation
+        for (kind, ref), error in outcome.unreadable.items():
+            yield kind, ref, judging.unreadable(error)
+        for ref, repo in compilation.repo_configs.items():
+            yield "GitRepoConfig", ref, judging.repo_config(repo)
+        for ref, destination in compilation.destinations.items():
+            yield "GitDestination", ref, self._judge_destination(ref, destination)
+        refusals = self._streams.refusals()
+        for key, rule in compilation.rules.items():
+            yield key.kind, key.ref, judging.rule(rule, refusals=refusals, namespace=key.ref.namespace)
+
+    def _judge_destination(self, ref: events.Ref, verdict: compiling.DestinationVerdict) -> judging.Judged:
+        raw = self._objects.snapshot_of("GitDestination", ref)
+        state = self._states.get(raw["metadata"].get("uid", "")) if raw else None
+        seeding = state is not None and any(
+            run.destination_id == state.destination_id for run in list(self._writer.book.runs.values())
+        )
+        retained = self._retained.get(state.destination_id, 0) if state else 0
+        return judging.destination(ref, verdict, state=state, seeding=seeding, retained=retained)
+
+    def _report(self, kind: str, ref: events.Ref, judged: judging.Judged) -> None:
+        raw = self._objects.snapshot_of(kind, ref)
+        if raw is None:
+            return
+        metadata, now = raw["metadata"], time.monotonic()
+        key = kind, str(metadata.get("uid"))
+        before = self._written.get(key)
+        if before is not None and (before.judged, before.generation) == (judged, metadata.get("generation")):
+            return
+        urgent = before is None or before.judged.ready != judged.ready
+        if before is not None and now < before.not_before and not urgent:
+            return
+        wait = self._settings.status_interval if self._write(kind, raw, judged) else _AFTER_FAILURE
+        if wait == _AFTER_FAILURE and before is not None:
+            self._written[key] = _Written(before.judged, before.generation, now + wait)
+        else:
+            self._written[key] = _Written(judged, metadata.get("generation"), now + wait)
+
+    def _write(self, kind: str, raw: ours.Raw, judged: judging.Judged) -> bool:
+        """Write one status; False when that failed."""
+        generation = int(raw["metadata"].get("generation") or 0)
+        old = (raw.get("status") or {}).get("conditions") or []
+        conditions = status.merge_conditions(old, judged.conditions, generation=generation, now=datetime.now(UTC))
+        wanted = {**judged.fields, "observedGeneration": generation, "conditions": conditions}
+        try:
+            self._objects.put(kind, status.patch_status(self._cluster, our_kinds.OUR_TYPES[kind], raw, status=wanted))
+        except errors.ReverserError as error:
+            log.debug("status_not_written", kind=kind, name=raw["metadata"]["name"], error=error.message)
+            return False
+        return True

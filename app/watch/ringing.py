@@ -1,0 +1,115 @@
+"""The sweeper: rings for destinations whose pending rows nobody works on (DESIGN section 2, "Rings").
+
+A message that was lost, or could not be sent, costs latency only, because this finds its rows. It also ends what pends
+for deleted destinations, and starts the seeds that workers asked for.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import structlog
+
+from app import db, errors, queues
+from app.models import destinations, leases, states
+from app.settings import Settings
+from app.watch import causing
+
+log = structlog.get_logger(__name__)
+
+# The first distance of two rings; it doubles without progress.
+FIRST = 1.0
+# Rows of a deleted destination drain for so long, then they are superseded (DESIGN section 9).
+GRACE = 60.0
+_RETIRE_EVERY = 5.0
+
+
+@dataclass(slots=True)
+class _Watched:
+    """One destination's oldest pending row, and when it is rung for next. Times are of one monotonic clock."""
+
+    first: int
+    ring_at: float
+    distance: float = FIRST
+
+
+class Bells:
+    """Decides for whom to ring: pure but for its memory; `now` is passed in."""
+
+    def __init__(self, longest: float) -> None:
+        self._longest = longest
+        self._watched: dict[int, _Watched] = {}
+
+    def due(self, waiting: Sequence[states.Waiting], *, now: float) -> list[states.Waiting]:
+        """The destinations to ring for. What pends newly was just published, and gets its first second."""
+        self._watched = {
+            one.destination_id: self._look(self._watched.get(one.destination_id), one, now) for one in waiting
+        }
+        rung = [one for one in waiting if one.due and self._watched[one.destination_id].ring_at <= now]
+        for one in rung:
+            watched = self._watched[one.destination_id]
+            watched.ring_at = now + watched.distance
+            watched.distance = min(2 * watched.distance, self._longest)
+        return rung
+
+    @staticmethod
+    def _look(before: _Watched | None, one: states.Waiting, now: float) -> _Watched:
+        if before is not None and before.first == one.first:
+            return before
+        return _Watched(first=one.first, ring_at=now + FIRST)
+
+
+class Sweeper:
+    """One thread, in the leading watch daemon only."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        database: db.Database,
+        lead: leases.Lead,
+        publisher: queues.Publisher,
+        causes: causing.Causes,
+        stop: threading.Event,
+    ) -> None:
+        self._settings = settings
+        self._database = database
+        self._lead = lead
+        self._publisher = publisher
+        self._causes = causes
+        self._stop = stop
+        self._bells = Bells(settings.ring_longest)
+        self._retire_at = 0.0
+
+    def run(self) -> None:
+        """Sweep at each beat, until told to stop. Raises LeaseLostError."""
+        while not self._stop.wait(self._settings.sweep_interval):
+            try:
+                self._sweep()
+            except errors.LeaseLostError:
+                raise
+            except errors.TemporaryError as error:
+                log.debug("sweep_failed", error=error.message)
+
+    def _sweep(self) -> None:
+        with self._database.read() as connection:
+            waiting = states.waiting(connection, cluster=self._settings.cluster)
+            wanted = destinations.wants_seed(connection, cluster=self._settings.cluster)
+        for one in self._bells.due(waiting, now=time.monotonic()):
+            log.debug("ring", destination=str(one.ref), first=one.first, last=one.last)
+            self._publisher.ring(one.ref, one.first, one.last)
+        if wanted:
+            self._causes.seed_wanted()
+        if time.monotonic() >= self._retire_at:
+            self._retire_at = time.monotonic() + _RETIRE_EVERY
+            self._retire()
+
+    def _retire(self) -> None:
+        with self._database.write() as connection:
+            leases.fence_lead(connection, self._lead)
+            count = destinations.retire_drained(connection, after=GRACE)
+        if count:
+            log.info("rows of deleted destinations were superseded", rows=count)

@@ -1,0 +1,123 @@
+"""What one compilation means for the watching: which destinations exist, what each holds, which streams that needs.
+
+A `Routing` is immutable. `reconciling.py` makes it in the transaction that writes its causes and hands it to the
+writer, which makes every Event with the routing of the moment; `streams.py` follows `Routing.streams`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from app import events
+from app.models import seeds
+from app.rules import matching, selecting, types
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A ready destination at its current place, as Events name it."""
+
+    id: int
+    uid: str
+    ref: events.Ref
+    repo_config: events.Ref
+    place_id: int
+    place_generation: int
+    branch: str
+    base_folder: str
+
+
+class StreamKey(NamedTuple):
+    """What one stream covers. An empty namespace means cluster scope or all namespaces."""
+
+    group: str
+    version: str
+    resource: str
+    namespace: str
+
+    @property
+    def resource_key(self) -> tuple[str, str, str]:
+        """The cursor's key: two versions of one type share a resume point, the lower one of both."""
+        return self.group, self.resource, self.namespace
+
+    def covers(self, scope: WantedScope) -> bool:
+        """Whether a scope's objects come through this stream."""
+        return (self.group, self.version, self.resource) == (
+            scope.key.group,
+            scope.version,
+            scope.key.resource,
+        ) and self.namespace in {"", scope.key.namespace}
+
+    def __str__(self) -> str:
+        """`apps/v1/deployments` or `apps/v1/deployments in shop`, for logs."""
+        kind = "/".join(part for part in (self.group, self.version, self.resource) if part)
+        return f"{kind} in {self.namespace}" if self.namespace else kind
+
+
+class WantedScope(NamedTuple):
+    """One type in one namespace that a destination holds; `sweepable` when a rule on it selects DELETE."""
+
+    key: seeds.ScopeKey
+    version: str
+    sweepable: bool
+
+    def holds(self, namespace: str) -> bool:
+        """Whether an object of the type in this namespace belongs to the scope."""
+        return self.key.namespace in {"", namespace}
+
+
+@dataclass(frozen=True)
+class Routing:
+    """Everything that turns a change into Events: rules, destinations, and what they hold."""
+
+    matcher: selecting.Matcher
+    targets: Mapping[events.Ref, Target] = field(default_factory=dict)
+    # Destination id -> what its rules select.
+    scopes: Mapping[int, tuple[WantedScope, ...]] = field(default_factory=dict)
+    streams: Mapping[StreamKey, types.ResourceType] = field(default_factory=dict)
+
+    def covered(self, key: StreamKey) -> Iterator[tuple[int, tuple[WantedScope, ...]]]:
+        """Destinations that a stream serves, with the scopes that come through it."""
+        for destination_id, wanted in self.scopes.items():
+            through = tuple(scope for scope in wanted if key.covers(scope))
+            if through:
+                yield destination_id, through
+
+    def target_of(self, destination_id: int) -> Target:
+        """The destination of this id."""
+        return next(target for target in self.targets.values() if target.id == destination_id)
+
+
+NOTHING = Routing(matcher=selecting.Matcher([]))
+
+
+def wanted_scopes(found: Iterable[selecting.DestinationScope]) -> tuple[WantedScope, ...]:
+    """The scopes of one destination in a stable order; of two versions of a type the preferred one is seeded."""
+    chosen: dict[seeds.ScopeKey, tuple[bool, WantedScope]] = {}
+    for scope in found:
+        key = seeds.ScopeKey(scope.type.group, scope.type.resource, scope.namespace)
+        wanted = scope.type.preferred, WantedScope(key, scope.type.version, scope.sweepable)
+        if key not in chosen or wanted > chosen[key]:
+            chosen[key] = wanted
+    return tuple(chosen[key][1] for key in sorted(chosen))
+
+
+def plan_streams(found: Iterable[selecting.DestinationScope]) -> dict[StreamKey, types.ResourceType]:
+    """Exactly the streams that the rules of all destinations need.
+
+    One namespace of a type gets a stream of its own; two, or a rule over all of them, get one wide stream, because a
+    connection per namespace costs the API server more than the objects that we then leave aside.
+    """
+    namespaces: dict[types.ResourceType, set[str]] = {}
+    for scope in found:
+        # Belt and braces: a rule on Secrets never compiles, and no stream may ever read them (promise P12).
+        if scope.type.key != matching.SECRETS:
+            namespaces.setdefault(scope.type, set()).add(scope.namespace)
+    return {_stream_key(type_, names): type_ for type_, names in namespaces.items()}
+
+
+def _stream_key(type_: types.ResourceType, namespaces: set[str]) -> StreamKey:
+    only = next(iter(namespaces)) if len(namespaces) == 1 else ""
+    return StreamKey(type_.group, type_.version, type_.resource, only)

@@ -1,0 +1,154 @@
+"""The open seeds as the writer sees them: which scopes wait for a listing, what was counted, who lived meanwhile.
+
+SQL holds the truth (`app/models/seeds.py`); what stands here is derived from it, changes after a commit only, and is
+thrown away with the run. Only the writer's thread touches it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from enum import Enum
+
+from app.models import seeds
+from app.rules import versions
+from app.watch import eventing, inbox, routing
+
+
+class Progress(Enum):
+    """How far the listing of one scope is."""
+
+    WAITING = "waiting"
+    LISTING = "listing"
+    ENDED = "ended"
+
+
+@dataclass(slots=True)
+class ScopeState:
+    """One scope of an open seed; `selected` counts the objects of it whose rows are committed."""
+
+    progress: Progress = Progress.WAITING
+    selected: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Lived:
+    """The newest live Event of an object during a seed."""
+
+    deleted: bool
+    resource_version: str
+
+
+@dataclass(slots=True)
+class OpenRun:
+    """One seed without SEED_SYNC."""
+
+    id: str
+    destination_id: int
+    cause: str
+    scopes: dict[routing.WantedScope, ScopeState]
+    # uid -> its newest live Event, from before the list request until SEED_SYNC.
+    lived: dict[str, Lived] = field(default_factory=dict)
+
+    @property
+    def ended(self) -> bool:
+        """Whether every scope is listed, or known to be out of reach."""
+        return all(state.progress is Progress.ENDED for state in self.scopes.values())
+
+    def stale(self, subject: eventing.Subject) -> str | None:
+        """Why a listed object is no news, or None: a live Event of it was a DELETE, or is not older."""
+        lived = self.lived.get(subject.identifier.uid)
+        if lived is None:
+            return None
+        if lived.deleted:
+            return "it was deleted while it was listed"
+        if versions.newer(subject.resource_version, lived.resource_version):
+            return None
+        return "a live change that is not older was seen while it was listed"
+
+
+class SeedBook:
+    """All open seeds, by run id."""
+
+    def __init__(self) -> None:
+        self.runs: dict[str, OpenRun] = {}
+        # What no listing works on; read by the seeder's thread, replaced as a whole.
+        self.waiting: tuple[routing.WantedScope, ...] = ()
+
+    def replace(self, found: Iterable[seeds.Run]) -> None:
+        """Follow SQL: runs that are open go on as they are, new ones start, others are forgotten."""
+        self.runs = {run.id: self.runs.get(run.id) or _opened(run) for run in found}
+        self._publish()
+
+    def forget(self, run_id: str) -> None:
+        """A seed was closed."""
+        self.runs.pop(run_id, None)
+        self._publish()
+
+    def begin(self, key: routing.StreamKey) -> tuple[tuple[str, routing.WantedScope], ...]:
+        """Hand all waiting scopes that a stream covers to one listing."""
+        begun = tuple(self._in(Progress.WAITING, key))
+        for run_id, scope in begun:
+            self.runs[run_id].scopes[scope].progress = Progress.LISTING
+        self._publish()
+        return begun
+
+    def untouched(self, run_id: str, scope: routing.WantedScope) -> bool:
+        """Whether nothing of a scope was listed yet."""
+        run = self.runs.get(run_id)
+        return run is not None and scope in run.scopes and run.scopes[scope].progress is Progress.WAITING
+
+    def put_back(self, listing: inbox.Listing) -> None:
+        """A listing ended before its first object: its scopes wait for the next one."""
+        for run_id, scope in listing.scopes:
+            if run_id in self.runs:
+                self.runs[run_id].scopes[scope].progress = Progress.WAITING
+        self._publish()
+
+    def end(self, run_id: str, scope: routing.WantedScope) -> None:
+        """A scope is listed, or out of reach."""
+        self.runs[run_id].scopes[scope].progress = Progress.ENDED
+        self._publish()
+
+    def unlisted(self, key: routing.StreamKey) -> list[tuple[str, routing.WantedScope]]:
+        """What a stream covers and nobody has listed to the end."""
+        return [*self._in(Progress.WAITING, key), *self._in(Progress.LISTING, key)]
+
+    def of_destination(self, destination_id: int) -> OpenRun | None:
+        """The open seed of a destination; there is at most one."""
+        return next((run for run in self.runs.values() if run.destination_id == destination_id), None)
+
+    def note(self, subject: eventing.Subject) -> None:
+        """A live Event, even of unchanged content: what a listing says of this object may be older."""
+        group, resource, namespace, _ = subject.key
+        for run in self.runs.values():
+            if any((s.key.group, s.key.resource) == (group, resource) and s.holds(namespace) for s in run.scopes):
+                run.lived[subject.identifier.uid] = Lived(subject.deleted, subject.resource_version)
+
+    def _in(self, progress: Progress, key: routing.StreamKey) -> Iterator[tuple[str, routing.WantedScope]]:
+        for run in self.runs.values():
+            for scope, state in run.scopes.items():
+                if state.progress is progress and key.covers(scope):
+                    yield run.id, scope
+
+    def _publish(self) -> None:
+        self.waiting = tuple(
+            scope
+            for run in self.runs.values()
+            for scope, state in run.scopes.items()
+            if state.progress is Progress.WAITING
+        )
+
+
+def _opened(run: seeds.Run) -> OpenRun:
+    return OpenRun(
+        id=run.id,
+        destination_id=run.destination_id,
+        cause=run.cause,
+        scopes={
+            routing.WantedScope(scope.key, scope.version, scope.sweepable): ScopeState(
+                Progress.WAITING if scope.outcome == seeds.NOT_LISTED else Progress.ENDED
+            )
+            for scope in run.scopes
+        },
+    )

@@ -1,0 +1,217 @@
+"""The streams: one thread follows one type (in one namespace or all) and hands each change to the writer.
+
+`Streams.follow` keeps exactly the streams that the routing needs. A stream resumes from its cursor; without one it
+takes the cluster's present resourceVersion, and a seed brings what is there (`seeding.py`), so that the stream always
+runs from before the list request. An API server that forgot (410) or went back in time (etcd restored) starts a seed.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import structlog
+
+from app import errors
+from app.kube import client, listing, problems, watching
+from app.models import cursors
+from app.rules import types, versions
+from app.settings import Settings
+from app.watch import backoff, causing, inbox, routing, writing
+
+log = structlog.get_logger(__name__)
+
+# A type that RBAC forbids or that is not served is tried again this slowly: a person has to act.
+REFUSED_WAIT = 10.0
+# A stream that was silent for so long is compared with the cluster: a watch from the future delivers nothing.
+QUIET_AFTER = 60.0
+_TICK = 5.0
+# A thread whose connection was shut down ends at once; longer means that it hangs in a call with its own timeout.
+_JOIN = 40.0
+
+
+@dataclass(frozen=True)
+class Services:
+    """What every stream stands on."""
+
+    settings: Settings
+    cluster: client.Cluster
+    writer: writing.Writer
+    causes: causing.Causes
+    stop: threading.Event
+
+
+class Stream:
+    """One stream and its thread. `refusal` says why the type cannot be read, empty while it can."""
+
+    def __init__(
+        self, key: routing.StreamKey, type_: types.ResourceType, cursor: cursors.Cursor | None, services: Services
+    ) -> None:
+        self.key = key
+        self.type = type_
+        self.refusal = ""
+        # Set from when the resume point is written: a listing that starts later misses nothing.
+        self.running = threading.Event()
+        self._services = services
+        self._position = cursor.resource_version if cursor else ""
+        self._epoch = cursor.source_epoch if cursor else 1
+        self._cause = "no resume point"
+        self._heard = time.monotonic()
+        self._stop = threading.Event()
+        self._lock = threading.Lock()
+        self._connection: watching.Stream | None = None
+        self.thread = threading.Thread(target=self._run, name=f"stream {key}", daemon=True)
+
+    def close(self) -> None:
+        """Tell the thread to end, and wake it from its connection."""
+        self._stop.set()
+        self._drop_connection()
+
+    def check_quiet(self) -> None:
+        """Compare a silent stream with the cluster. Raises what the request raises."""
+        if time.monotonic() - self._heard < QUIET_AFTER or not self._position:
+            return
+        latest = listing.latest_resource_version(self._services.cluster, self.type, self.key.namespace)
+        self._heard = time.monotonic()
+        if versions.newer(self._position, latest):
+            self._drop_connection()
+
+    def _run(self) -> None:
+        waits = backoff.Backoff()
+        while not self._ending():
+            try:
+                self._follow()
+                continue
+            except problems.Expired:
+                self._position, self._cause = "", "the resume point expired"
+                wait = waits.failed()
+            except (problems.Forbidden, problems.NotServed) as error:
+                self._refused(error)
+                wait = REFUSED_WAIT
+            except errors.TemporaryError as error:
+                wait = waits.failed(at_least=error.delay)
+                if not self._ending():
+                    log.info("stream_broke", stream=str(self.key), error=error.message, next_try_s=round(wait, 1))
+            except errors.ReverserError as error:
+                log.warning("stream_stalled", stream=str(self.key), error=error.message)
+                wait = REFUSED_WAIT
+            self._stop.wait(wait)
+
+    def _follow(self) -> None:
+        """Connect and hand over changes until the server ends the stream."""
+        settings = self._services.settings
+        self._find_start()
+        with watching.watch(
+            self._services.cluster,
+            self.type,
+            self.key.namespace,
+            resource_version=self._position,
+            timeout=settings.watch_timeout * random.uniform(0.5, 1.0),  # noqa: S311 - spreads reconnects
+            stop=self._stop,
+        ) as connection:
+            self._keep_connection(connection)
+            for change in connection:
+                self._heard = time.monotonic()
+                item = inbox.Live(self.key, self.type, change, self._epoch, datetime.now(UTC))
+                if not self._services.writer.inbox.put_live(item, stop=self._stop):
+                    return
+                self._position = change.resource_version
+
+    def _find_start(self) -> None:
+        """Compare the resume point with the cluster, or make one; after that, listings may begin."""
+        latest = listing.latest_resource_version(self._services.cluster, self.type, self.key.namespace)
+        restored = bool(self._position) and bool(versions.newer(self._position, latest))
+        if restored:
+            log.error("the cluster went back in time, it was restored from a backup", stream=str(self.key))
+        if restored or not self._position:
+            cause = "the cluster was restored from a backup" if restored else self._cause
+            self._epoch = self._services.causes.begin_stream(
+                self.key, resource_version=latest, cause=cause, epoch=restored
+            )
+            self._position = latest
+        if self.refusal:
+            log.info("the type can be read again", stream=str(self.key))
+        self.refusal = ""
+        self._heard = time.monotonic()
+        self.running.set()
+        self._services.writer.seeds_changed.set()
+
+    def _refused(self, error: errors.ReverserError) -> None:
+        """403 or 404 is never read as empty: the type stops, its scopes end without a sweep."""
+        self.running.clear()
+        self._position, self._cause = "", "the type can be read again"
+        if not self.refusal:
+            log.warning("stream_refused", stream=str(self.key), error=error.message)
+        self.refusal = error.message
+        self._services.causes.refuse_stream(self.key, reason=error.reason)
+
+    def _keep_connection(self, connection: watching.Stream) -> None:
+        with self._lock:
+            self._connection = connection
+        if self._ending():
+            connection.close()
+
+    def _drop_connection(self) -> None:
+        with self._lock:
+            if self._connection is not None:
+                self._connection.close()
+
+    def _ending(self) -> bool:
+        return self._stop.is_set() or self._services.stop.is_set()
+
+
+class Streams:
+    """The running streams; `follow` is called by the reconciler's thread only."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        # Replaced as a whole, because the seeder and the reporter read it.
+        self.running: Mapping[routing.StreamKey, Stream] = {}
+        self._started = False
+
+    def follow(self, routes: routing.Routing) -> None:
+        """Stop the streams that are not wanted, then start the new ones where those left off."""
+        unwanted = [stream for key, stream in self.running.items() if key not in routes.streams]
+        fresh = [key for key in routes.streams if key not in self.running]
+        if not unwanted and not fresh and self._started:
+            return
+        self._end(unwanted)
+        kept = {key: stream for key, stream in self.running.items() if key in routes.streams}
+        resumed = self._services.causes.resume(routes.streams)
+        started = {key: Stream(key, routes.streams[key], resumed.get(key), self._services) for key in fresh}
+        self.running = {**kept, **started}
+        self._started = True
+        for stream in started.values():
+            stream.thread.start()
+
+    def refusals(self) -> dict[routing.StreamKey, str]:
+        """The types that cannot be read, and why."""
+        return {key: stream.refusal for key, stream in self.running.items() if stream.refusal}
+
+    def watch_quiet(self) -> None:
+        """Thread: compare silent streams with the cluster, until told to stop."""
+        while not self._services.stop.wait(_TICK):
+            for stream in self.running.values():
+                try:
+                    stream.check_quiet()
+                except errors.ReverserError as error:
+                    # The stream itself will meet the same trouble, and deals with it.
+                    log.debug("quiet_check_failed", stream=str(stream.key), error=error.message)
+
+    def close(self) -> None:
+        """Tell all threads to end; they are daemons and nobody waits for them long."""
+        for stream in self.running.values():
+            stream.close()
+
+    def _end(self, streams: list[Stream]) -> None:
+        for stream in streams:
+            stream.close()
+        for stream in streams:
+            stream.thread.join(_JOIN)
+            if stream.thread.is_alive():
+                # It hands nothing over any more: its stop is set. Its cursor is safe.
+                log.warning("a stream does not end", stream=str(stream.key))
