@@ -38,8 +38,8 @@ class LocalHost:
         self.path = local_path(url)
         try:
             self.repository = pygit2.Repository(str(self.path))
-        except pygit2.GitError as error:
-            message = f"there is no Git repository at {self.path}: create it with `git init --bare {self.path}`"
+        except (pygit2.GitError, OSError) as error:
+            message = f"no Git repository can be read at {self.path}: create it with `git init --bare {self.path}`"
             raise errors.StalledError(message, reason="RepositoryNotFound") from error
         if not self.repository.is_bare:
             message = f"{self.path} has a work tree, which a push would leave behind: name a bare repository"
@@ -136,10 +136,10 @@ class LocalHost:
             self._compare(str(reference.target), parent, branch)
             # libgit2 moves it only if it still has the target that was just compared.
             reference.set_target(commit)
-        except (pygit2.GitError, KeyError) as error:
+        except (pygit2.GitError, KeyError, OSError) as error:
             self._compare(self._tip(branch), parent, branch)
             words = problems.redact(str(error))
-            if "lock" in words:
+            if "failed to lock file" in words:
                 raise errors.TemporaryError(
                     f"{branch} of {self.path} is locked: {words}", reason="RefLocked"
                 ) from error

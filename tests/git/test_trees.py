@@ -1,0 +1,165 @@
+"""Trees: what is changed is changed, everything else keeps its bytes, and nothing leads out of the folder."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import hypothesis
+import pytest
+from hypothesis import strategies
+
+from app import errors
+from app.git import cache as caches
+from app.git import problems, trees
+from app.git.names import EMPTY_TREE, BlobId, TreeId
+from tests.git import servers
+from tests.git.building import tree
+
+NAMES = strategies.sampled_from(["a", "b", "a.yaml", "b.yaml"])
+PATHS = strategies.lists(NAMES, min_size=1, max_size=3).map("/".join)
+
+
+def _content(cache: caches.Cache, root: TreeId) -> dict[str, bytes]:
+    editor = trees.TreeEditor(cache, root)
+    return {path: editor.read(BlobId(entry.id), 1_000) for path, entry in editor.files()}
+
+
+def test_put_get_remove_and_write(cache: caches.Cache) -> None:
+    """An edit is seen before and after it is written, and an editor goes on after `write`."""
+    editor = trees.TreeEditor(cache, None)
+    blob = editor.blob(b"x")
+    editor.put("v1/a/x.yaml", blob)
+    found = editor.get("v1/a/x.yaml")
+    assert found == trees.Entry("blob", blob, 0o100644)
+    first = editor.write()
+    editor.put("v1/b.yaml", blob)
+    editor.remove("v1/a/x.yaml")
+    assert editor.get("v1/a/x.yaml") is None
+    assert editor.get("v1/a") is None
+    assert _content(cache, editor.write()) == {"v1/b.yaml": b"x"}
+    assert _content(cache, first) == {"v1/a/x.yaml": b"x"}
+
+
+def test_the_last_file_takes_its_folders_along(cache: caches.Cache) -> None:
+    """Git has no empty folders: removing the last file leaves the empty tree."""
+    root = tree(cache, {"a/b/c/d.yaml": "1"})
+    assert tree(cache, {"a/b/c/d.yaml": None}, root) == EMPTY_TREE
+
+
+def test_removing_what_is_not_there_changes_nothing(cache: caches.Cache) -> None:
+    """A second removal is no error and makes no other tree."""
+    root = tree(cache, {"a/b": "1"})
+    assert tree(cache, {"a/c": None, "x/y/z": None}, root) == root
+
+
+def test_an_unchanged_file_makes_the_same_tree(cache: caches.Cache) -> None:
+    """Writing what is already there is no change (promise P7)."""
+    root = tree(cache, {"a/b": "1", "a/c": "2"})
+    assert tree(cache, {"a/b": "1"}, root) == root
+
+
+@hypothesis.given(edits=strategies.lists(strategies.tuples(PATHS, strategies.none() | strategies.text(max_size=3))))
+@hypothesis.settings(suppress_health_check=[hypothesis.HealthCheck.function_scoped_fixture])
+def test_any_edits_end_as_a_dictionary_would(cache: caches.Cache, edits: list[tuple[str, str | None]]) -> None:
+    """Whatever the order of puts, removals and writes, the tree holds what was put last, and Git's own tree of it."""
+    editor, expected = trees.TreeEditor(cache, None), dict[str, bytes]()
+    for number, (path, text) in enumerate(edits):
+        try:
+            if text is None:
+                editor.remove(path)
+                expected.pop(path, None)
+            else:
+                editor.put(path, editor.blob(text.encode()))
+                expected[path] = text.encode()
+        except problems.ForeignContentError:
+            above = {known for known in expected if path.startswith(f"{known}/")}
+            below = {known for known in expected if known.startswith(f"{path}/")}
+            assert above | below
+        if number % 3 == 0:
+            editor.write()
+    root = editor.write()
+    assert _content(cache, root) == expected
+    assert tree(cache, {path: data.decode() for path, data in expected.items()}) == root
+
+
+@pytest.mark.parametrize("mode", ["120000", "160000"])
+@pytest.mark.parametrize("path", ["base", "base/v1", "base/v1/a.yaml"])
+def test_a_link_or_submodule_is_never_followed_or_replaced(tmp_path: Path, mode: str, path: str) -> None:
+    """A link or submodule at our path or above it refuses that path, by name, and stays as it is."""
+    repository = servers.create_repository(tmp_path / "r.git")
+    target = servers.git("hash-object", "-w", "--stdin", cwd=repository, text="../../etc")
+    oid = target if mode == "120000" else "1" * 40
+    tip = servers.commit_entry(repository, path, oid, mode=mode)
+    opened = caches.Cache(repository)
+    editor = trees.TreeEditor(opened, TreeId(servers.git("rev-parse", f"{tip}^{{tree}}", cwd=repository)))
+    before = editor.write()
+    for edit in (lambda: editor.put("base/v1/a.yaml", editor.blob(b"x")), lambda: editor.remove("base/v1/a.yaml")):
+        with pytest.raises(
+            problems.ForeignContentError, match=r"base/v1/a\.yaml: a (symbolic link|submodule)"
+        ) as caught:
+            edit()
+        assert caught.value.reason == "ForeignContent"
+    assert editor.write() == before
+
+
+def test_a_file_where_a_folder_belongs_and_the_reverse_are_refused(cache: caches.Cache) -> None:
+    """Somebody's file in place of our folder, or folder in place of our file, is foreign content."""
+    editor = trees.TreeEditor(cache, tree(cache, {"base": "a file", "x/a.yaml/README": "a folder"}))
+    blob = editor.blob(b"x")
+    with pytest.raises(problems.ForeignContentError, match="a file stands where its folder 'base' belongs"):
+        editor.put("base/a.yaml", blob)
+    with pytest.raises(problems.ForeignContentError, match="a folder stands where a file of ours belongs"):
+        editor.put("x/a.yaml", blob)
+    with pytest.raises(problems.ForeignContentError):
+        editor.remove("x/a.yaml")
+
+
+@pytest.mark.parametrize(
+    "path", ["", "/a", "a/", "a//b", ".", "a/../b", "./a", "a\0b", ".git/hooks/x", "a/.GIT", "git~1/x"]
+)
+def test_a_path_that_leads_elsewhere_is_refused(cache: caches.Cache, path: str) -> None:
+    """No path can name Git's own folder or leave the tree (promise P13)."""
+    with pytest.raises(errors.PermanentError) as caught:
+        tree(cache, {path: "x"})
+    assert caught.value.reason == "PathRefused"
+
+
+def test_odd_content_of_others_keeps_its_bytes(tmp_path: Path) -> None:
+    """Filters, LFS pointers, modules and executables beside our files are neither read nor changed."""
+    repository = servers.create_repository(tmp_path / "r.git")
+    servers.commit_file(repository, ".gitattributes", "* filter=lfs eol=crlf\n")
+    servers.commit_file(repository, ".gitmodules", '[submodule "x"]\n\tpath = x\n\turl = ext::sh\n')
+    tip = servers.commit_file(repository, "run.sh", "#!/bin/sh\n", mode="100755")
+    opened = caches.Cache(repository)
+    root = TreeId(servers.git("rev-parse", f"{tip}^{{tree}}", cwd=repository))
+    after = tree(opened, {"base/a.yaml": "a: 1\n"}, root)
+    listed = servers.git("diff-tree", "-r", "--name-status", root, after, cwd=repository)
+    assert listed == "A\tbase/a.yaml"
+    assert servers.git("show", f"{after}:base/a.yaml", cwd=repository) == "a: 1"
+
+
+def test_reading_is_bounded(cache: caches.Cache) -> None:
+    """A file of somebody's that is too large is not loaded."""
+    editor = trees.TreeEditor(cache, None)
+    blob = editor.blob(b"x" * 100)
+    assert editor.read(blob, 100) == b"x" * 100
+    with pytest.raises(errors.PermanentError, match="over the limit"):
+        editor.read(blob, 99)
+
+
+def test_files_lists_one_folder(cache: caches.Cache) -> None:
+    """The listing of a folder holds every file below it and nothing beside it."""
+    editor = trees.TreeEditor(cache, tree(cache, {"a/b/c": "1", "a/d": "2", "ab/c": "3"}))
+    assert [path for path, _ in editor.files("a")] == ["a/b/c", "a/d"]
+    assert [path for path, _ in editor.files("none/such")] == []
+
+
+def test_one_change_beside_many_files_is_quick(cache: caches.Cache) -> None:
+    """The cost follows the change: one file beside 20,000 in 200 folders is written within 50 ms."""
+    root = tree(cache, {f"v1/ns{n % 200}/{n}.yaml": str(n) for n in range(20_000)})
+    started = time.perf_counter()
+    changed = tree(cache, {"v1/ns7/7.yaml": "other"}, root)
+    took = time.perf_counter() - started
+    assert changed != root
+    assert took < 0.05
