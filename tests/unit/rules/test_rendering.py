@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from app import errors
@@ -18,7 +18,6 @@ def _text(obj: dict[str, Any]) -> str:
     return rendering.render(obj).decode()
 
 
-@settings(max_examples=300, deadline=None)
 @given(strategies.objects)
 @example({})
 @example({"k" * 2000: {"a": [1]}, "l" * 2000: [{"m" * 1100: "x"}]})
