@@ -1,11 +1,13 @@
 """From compiled rules to single objects: which destinations an object goes to, and what each of them selects.
 
-`Matcher` is built once for a set of compiled rules and asked for every change; all its answers are made beforehand,
-so that a lookup costs the same for one rule and for thousands.
+`Matcher` is built once for a set of compiled rules and asked for every change. An answer is made when a type and
+namespace is first asked for, and kept, so that a lookup costs the same for one rule and for thousands.
 """
 
 from __future__ import annotations
 
+import heapq
+import operator
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +19,8 @@ from app.rules.types import ResourceType
 
 Match = tuple[Ref, CompiledRule]
 _Key = tuple[str, str, str, Operation]
+# The place of the rule among all, so that two sorted lists can be joined.
+_Entry = tuple[int, Scope, CompiledRule]
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +31,27 @@ class _Answers:
     of_named: tuple[Match, ...]
 
 
-_NOTHING = _Answers((), ())
+class _Rules:
+    """The rules of one type, version and operation, sorted by name: those of single namespaces, and of all."""
+
+    def __init__(self, scoped: Iterable[tuple[Scope, CompiledRule]]) -> None:
+        self._wide: list[_Entry] = []
+        self._narrow: dict[str, list[_Entry]] = {}
+        for order, (scope, rule) in enumerate(scoped):
+            entries = self._narrow.setdefault(scope.namespace, []) if scope.namespace else self._wide
+            entries.append((order, scope, rule))
+        self._everywhere = _answers(self._wide)
+        self._known: dict[str, _Answers] = {}
+
+    def answers(self, namespace: str) -> _Answers:
+        """What objects of a namespace get. Two threads that ask at once make the same answer twice."""
+        if namespace not in self._narrow:
+            return self._everywhere
+        known = self._known.get(namespace)
+        if known is None:
+            entries = heapq.merge(self._narrow[namespace], self._wide, key=operator.itemgetter(0))
+            known = self._known[namespace] = _answers(list(entries))
+        return known
 
 
 class Matcher:
@@ -41,7 +65,7 @@ class Matcher:
                 for operation in scope.operations:
                     key = scope.type.group, scope.type.resource, scope.type.version, operation
                     entries.setdefault(key, []).append((scope, rule))
-        self._answers = {key: _by_namespace(scoped) for key, scoped in entries.items()}
+        self._rules = {key: _Rules(scoped) for key, scoped in entries.items()}
 
     def match(
         self, identifier: Identifier, *, operation: Operation, obj: Mapping[str, Any] | None = None
@@ -51,10 +75,10 @@ class Matcher:
         `obj` is the object as the API delivered it: sanitising removes the ownerReferences that are looked at. None
         means that nobody knows the object any more, and nothing of it is left out.
         """
-        namespaces = self._answers.get((identifier.group, identifier.resource, identifier.version, operation))
-        if namespaces is None:
+        rules = self._rules.get((identifier.group, identifier.resource, identifier.version, operation))
+        if rules is None:
             return ()
-        answers = namespaces.get(identifier.namespace) or namespaces.get("", _NOTHING)
+        answers = rules.answers(identifier.namespace)
         if answers.of_all is answers.of_named or matching.excluded_object(identifier, obj or {}) is None:
             return answers.of_all
         return answers.of_named
@@ -78,8 +102,9 @@ def scopes_of(compilation: Compilation, destination: Ref) -> set[DestinationScop
     A dropped scope does not pass its DELETE on: whether a wide scope is swept is decided by its own rules alone.
     """
     sweepable: dict[tuple[ResourceType, str], bool] = {}
-    for rule in compilation.compiled():
-        if rule.destination == destination:
+    for verdict in compilation.rules.values():
+        rule = verdict.rule
+        if rule is not None and rule.destination == destination:
             for scope in rule.scopes:
                 key = scope.type, scope.namespace
                 sweepable[key] = sweepable.get(key, False) or Operation.DELETE in scope.operations
@@ -90,22 +115,8 @@ def scopes_of(compilation: Compilation, destination: Ref) -> set[DestinationScop
     }
 
 
-def _by_namespace(scoped: Iterable[tuple[Scope, CompiledRule]]) -> dict[str, _Answers]:
-    """Answers for each namespace that a rule names, and under '' for every other one. Input is sorted by rule."""
-    wide: list[tuple[int, Scope, CompiledRule]] = []
-    narrow: dict[str, list[tuple[int, Scope, CompiledRule]]] = {}
-    for order, (scope, rule) in enumerate(scoped):
-        (narrow.setdefault(scope.namespace, []) if scope.namespace else wide).append((order, scope, rule))
-    answers = {namespace: _answers(sorted(entries + wide, key=_order)) for namespace, entries in narrow.items()}
-    return answers | {"": _answers(wide)}
-
-
-def _order(entry: tuple[int, Scope, CompiledRule]) -> int:
-    return entry[0]
-
-
-def _answers(entries: Sequence[tuple[int, Scope, CompiledRule]]) -> _Answers:
-    of_all = _first_of_each((rule for _, _, rule in entries))
+def _answers(entries: Sequence[_Entry]) -> _Answers:
+    of_all = _first_of_each(rule for _, _, rule in entries)
     if not any(scope.wildcard for _, scope, _ in entries):
         return _Answers(of_all, of_all)
     return _Answers(of_all, _first_of_each(rule for _, scope, rule in entries if not scope.wildcard))
