@@ -96,7 +96,7 @@ def up(
     os.umask(0o077)
     plan = installation.install(folder=folder, kubeconfig=kubeconfig, flower_port=flower_port)
     if detach:
-        _detach(plan, apply_crds=apply_crds, timeout=timeout)
+        _detach(plan, flower_port=flower_port, apply_crds=apply_crds, timeout=timeout)
         return
     _run(plan, apply_crds=apply_crds, ready_within=ready_within)
 
@@ -267,14 +267,18 @@ def _stop(folder: updata.DataFolder) -> None:
         folder.forget()
 
 
-def _detach(plan: installation.Installation, *, apply_crds: bool, timeout: float) -> None:
+def _detach(
+    plan: installation.Installation, *, flower_port: int | None, apply_crds: bool, timeout: float
+) -> None:
     """Start the supervisor in a session of its own and repeat what it says until everything is ready."""
     plan.folder.make()
     log = plan.folder.log_of("supervisor")
     processes.rotate(log)
     tail = logs.Tail(log)
     words = ["up", "--data-dir", str(plan.folder.path), "--kubeconfig", plan.options.kubeconfig]
-    words += ["--flower-port", str(plan.flower_port), "--ready-within", str(timeout)]
+    # A port that nobody gave is chosen by the supervisor: until it starts, another process may take it.
+    words += ["--flower-port", str(flower_port)] if flower_port else []
+    words += ["--ready-within", str(timeout)]
     words += ["--apply-crds"] if apply_crds else []
     with log.open("ab") as output:
         supervisor = subprocess.Popen(  # noqa: S603 - our own command, no shell
