@@ -111,7 +111,9 @@ class Pusher:
     ) -> None:
         """Fetch, find own unrecorded commits, and set the head to build on."""
         lease = held.lease
-        fetched = self.helpers.fetch(remote, cache, branch=destination.branch, until=_head(lease))
+        # A branch that started empty holds nothing but what we and others pushed since: all of it is looked at.
+        started_empty = lease.state == leases.MISSING and lease.head is None
+        fetched = self.helpers.fetch(remote, cache, branch=destination.branch, until=_head(lease), whole=started_empty)
         if fetched.tip is None:
             held.lease = self._branch_missing(lease, destination, fetched.default_tip)
             return

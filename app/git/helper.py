@@ -168,7 +168,7 @@ def _operate(request: Mapping[str, Any], home: Path, credentials: Credentials) -
         return host.heads()
     cache = Path(request["cache"])
     if operation == "fetch":
-        return host.fetch(cache, branch=branch, until=request["until"])
+        return host.fetch(cache, branch=branch, until=request["until"], whole=request["whole"])
     return host.push(cache, branch=branch, commit=request["commit"], parent=request["parent"])
 
 

@@ -52,7 +52,14 @@ class LocalHost:
         default = named.decode().removeprefix("refs/heads/") if isinstance(named, bytes) else None
         return {"default_branch": default if default in branches else None, "branches": branches}
 
-    def fetch(self, cache: Path, *, branch: str, until: str | None) -> dict[str, Any]:
+    def fetch(
+        self,
+        cache: Path,
+        *,
+        branch: str,
+        until: str | None,
+        whole: bool,  # noqa: ARG002 - borrowed objects come with all their history
+    ) -> dict[str, Any]:
         """Let the cache borrow the objects; nothing is copied."""
         self._lend(cache)
         heads = self.heads()

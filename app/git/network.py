@@ -66,9 +66,9 @@ class NetworkHost:
         with self._talking() as callbacks:
             return _heads(self._remote(pygit2.Repository(str(self._scratch))), callbacks)
 
-    def fetch(self, cache: Path, *, branch: str, until: str | None) -> dict[str, Any]:
+    def fetch(self, cache: Path, *, branch: str, until: str | None, whole: bool) -> dict[str, Any]:
         """Bring the branch's tip into the cache, deepening until `until` is found or history ends."""
-        tip, default = self._bring(cache, branch, until=until)
+        tip, default = self._bring(cache, branch, until=until, whole=whole)
         if tip is None:
             default_tip = self._bring(cache, default, until=None)[0] if default else None
             return {"tip": None, "contains_until": False, "default_tip": default_tip}
@@ -116,10 +116,12 @@ class NetworkHost:
         if tip != parent:
             raise local.moved(branch, tip=tip, parent=parent) from error
 
-    def _bring(self, cache: Path, branch: str, *, until: str | None) -> tuple[str | None, str | None]:
+    def _bring(
+        self, cache: Path, branch: str, *, until: str | None, whole: bool = False
+    ) -> tuple[str | None, str | None]:
         """Fetch `branch`; its tip (None: there is none) and the name of the default branch."""
         tip = default = None
-        for depth in _DEPTHS if until else (1,):
+        for depth in _DEPTHS[-1:] if whole else _DEPTHS if until else (1,):
             tip, default = self._fetch_once(cache, branch, until=until, depth=depth)
             repository = pygit2.Repository(str(cache))
             if tip is None or until is None or _contains(repository, tip, until) or not repository.is_shallow:

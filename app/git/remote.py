@@ -83,12 +83,20 @@ class Helpers:
         answer = self._call(remote, {"operation": "heads"})
         return Heads(answer["default_branch"], {name: Sha(tip) for name, tip in answer["branches"].items()})
 
-    def fetch(self, remote: Remote, cache: caches.Cache, *, branch: str, until: Sha | None) -> Fetched:
+    def fetch(
+        self, remote: Remote, cache: caches.Cache, *, branch: str, until: Sha | None, whole: bool = False
+    ) -> Fetched:
         """Bring the tip of `branch` into the cache, and its history back to `until` if it contains that.
 
-        Shallow where the transport can. Raises CacheDamagedError when the cache cannot take it.
+        request = {"operation": "fetch", "branch": branch, "until": until, "whole": whole}
         """
-        request = {"operation": "fetch", "cache": str(cache.path), "branch": branch, "until": until}
+        request = {
+            "operation": "fetch",
+            "cache": str(cache.path),
+            "branch": branch,
+            "until": until,
+            "whole": whole,
+        }
         answer = self._with_cache(remote, cache, request)
         return Fetched(
             tip=_sha(answer["tip"]), contains_until=answer["contains_until"], default_tip=_sha(answer["default_tip"])
@@ -102,7 +110,6 @@ class Helpers:
         """
         request = {
             "operation": "push",
-            "cache": str(cache.path),
             "branch": branch,
             "commit": commit,
             "parent": parent,
@@ -119,7 +126,7 @@ class Helpers:
 
     def _with_cache(self, remote: Remote, cache: caches.Cache, request: dict[str, Any]) -> dict[str, Any]:
         try:
-            answer = self._call(remote, request)
+            answer = self._call(remote, {**request, "cache": str(cache.path)})
         except problems.CacheDamagedError:
             cache.condemn()
             raise

@@ -81,6 +81,15 @@ def test_a_fetch_into_a_new_cache_finds_the_recorded_commit(
     assert commits.contains(cache, history[-1], history[3])
 
 
+def test_a_fetch_of_the_whole_branch_brings_all_history(
+    hosted: Hosted, helpers: remote.Helpers, cache: caches.Cache
+) -> None:
+    """A branch that started empty is looked at from its root, also by a new cache."""
+    history = [Sha(servers.commit_file(hosted.path, "file", str(number))) for number in range(30)]
+    helpers.fetch(hosted.remote(), cache, branch="main", until=None, whole=True)
+    assert [info.sha for info in commits.ancestry(cache, history[-1], None, 1_000)] == history[::-1]
+
+
 def test_a_rewritten_branch_does_not_contain_the_recorded_commit(
     hosted: Hosted, helpers: remote.Helpers, cache: caches.Cache
 ) -> None:
