@@ -88,15 +88,10 @@ class Helpers:
     ) -> Fetched:
         """Bring the tip of `branch` into the cache, and its history back to `until` if it contains that.
 
-        request = {"operation": "fetch", "branch": branch, "until": until, "whole": whole}
+        Shallow where the transport can, unless `whole` asks for all history. Raises CacheDamagedError when the cache
+        cannot take it.
         """
-        request = {
-            "operation": "fetch",
-            "cache": str(cache.path),
-            "branch": branch,
-            "until": until,
-            "whole": whole,
-        }
+        request = {"operation": "fetch", "branch": branch, "until": until, "whole": whole}
         answer = self._with_cache(remote, cache, request)
         return Fetched(
             tip=_sha(answer["tip"]), contains_until=answer["contains_until"], default_tip=_sha(answer["default_tip"])
@@ -108,12 +103,7 @@ class Helpers:
         Returns the tip that was read back afterwards, which contains `commit`. Raises RemoteMovedError when the branch
         is elsewhere, PushRefusedError with the server's words, UnknownOutcomeError when nobody knows whether it moved.
         """
-        request = {
-            "operation": "push",
-            "branch": branch,
-            "commit": commit,
-            "parent": parent,
-        }
+        request = {"operation": "push", "branch": branch, "commit": commit, "parent": parent}
         return Sha(self._with_cache(remote, cache, request)["tip"])
 
     def close(self) -> None:
