@@ -16,7 +16,7 @@ from app import errors
 # Where each command stands and what it does, in the order of the help, which loads none of them.
 _COMMANDS = {
     "up": ("app.cli.up:up", "Run all of Reverser on this machine."),
-    "down": ("app.cli.up:down", "Stop what `reverser up` runs."),
+    "down": ("app.cli.down:down", "Stop what `reverser up` runs."),
     "status": ("app.cli.status:status", "Show each destination."),
     "audit": ("app.cli.audit:audit", "Ask the record of pushed changes."),
     "watch": ("app.cli.watch:watch", "Follow one cluster."),

@@ -213,7 +213,8 @@ class Child:
         """Ask the process to end."""
         self.start_at = None
         if self._process:
-            self._process.terminate()
+            # Not Popen.terminate: that would reap the process, and its pid with it (see `is_gone`).
+            os.kill(self._process.pid, signal.SIGTERM)
 
     @property
     def is_gone(self) -> bool:

@@ -1,4 +1,4 @@
-"""`reverser up` and `reverser down`: all of Reverser on one machine, under one data folder.
+"""`reverser up`: all of Reverser on one machine, under one data folder; `down.py` stops it.
 
 `installation.py` says what runs, `supervising.py` runs it, `updata.py` keeps the folder. This module is the terminal's
 side: one supervisor per folder, in the foreground or detached, and what is said to the person in front of it.
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import signal
 import subprocess
 import time
 from collections.abc import Iterator, Mapping
@@ -18,11 +17,9 @@ from pathlib import Path
 import click
 
 from app import errors, settings
-from app.cli import installation, logs, options, processes, supervising, updata
+from app.cli import down, installation, logs, options, processes, supervising, terminal, updata
 from app.kube import client, crds, discovery, kinds
 
-# `down` waits for the sum of the graces and a little more before it kills.
-STOP_WITHIN = 45.0
 # The detached supervisor decides that something is not ready; this is for one that hangs itself.
 _MARGIN = 45.0
 
@@ -101,38 +98,18 @@ def up(
     _run(plan, apply_crds=apply_crds, ready_within=ready_within)
 
 
-@click.command(epilog=options.examples("reverser down", "reverser down --data-dir /var/lib/reverser"))
-@options.own_data_dir
-def down(*, data_dir: Path) -> None:
-    """Stop what `reverser up` runs in a data folder. The data stays."""
-    folder = updata.DataFolder.at(data_dir)
-    if folder.is_running():
-        _stop(folder)
-        say(f"Stopped what ran in {folder.path}.")
-    elif _end_leftovers(folder):
-        folder.forget()
-    else:
-        say(f"Nothing runs in {folder.path}.")
-
-
-def say(line: str) -> None:
-    """Print for the person in front; a terminal that is gone keeps nobody from stopping cleanly."""
-    with contextlib.suppress(OSError):
-        click.echo(line)
-
-
 def _run(plan: installation.Installation, *, apply_crds: bool, ready_within: float | None) -> None:
     plan.folder.make()
     with plan.folder.locked() as lock:
         if lock is None:
             raise errors.PermanentError(f"another `reverser up` has just started in {plan.folder.path}")
-        _end_leftovers(plan.folder)
+        down.end_leftovers(plan.folder)
         plan.folder.forget()
         try:
             _supervise(plan, lock, apply_crds=apply_crds, ready_within=ready_within)
         finally:
             plan.folder.forget()
-    say("Stopped.")
+    terminal.say("Stopped.")
 
 
 def _supervise(
@@ -147,7 +124,7 @@ def _supervise(
         broker=plan.broker(),
         services=plan.services(),
         prepare=plan.prepare,
-        say=say,
+        say=terminal.say,
         noted=record.note,
         when_ready=record.ready,
         check_ground=lambda: _check_ground(lock),
@@ -176,7 +153,7 @@ class _Record:
         with _full_disk_said():
             self._plan.folder.write_up(up)
         if not self._announced:
-            say(describe(self._plan.folder, up))
+            terminal.say(describe(self._plan.folder, up))
         self._announced = True
 
 
@@ -185,7 +162,7 @@ def _full_disk_said() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        say(f"cannot write {error.filename}: {error.strerror}; going on")
+        terminal.say(f"cannot write {error.filename}: {error.strerror}; going on")
 
 
 def describe(folder: updata.DataFolder, up: updata.Up) -> str:
@@ -217,7 +194,7 @@ def _say_running(folder: updata.DataFolder, *, kubeconfig: str, apply_crds: bool
     if apply_crds:
         with contextlib.closing(client.connect(replace(settings.Settings(), kubeconfig=up.kubeconfig))) as cluster:
             _apply_crds(cluster)
-    say(describe(folder, up))
+    terminal.say(describe(folder, up))
 
 
 def _look_at_cluster(plan: installation.Installation, *, apply_crds: bool) -> None:
@@ -231,10 +208,10 @@ def _look_at_cluster(plan: installation.Installation, *, apply_crds: bool) -> No
     except errors.ReverserError as error:
         if apply_crds or isinstance(error, errors.PermanentError):
             raise
-        say(f"The cluster cannot be asked yet: {error.message}")
+        terminal.say(f"The cluster cannot be asked yet: {error.message}")
         return
     if missing:
-        say(
+        terminal.say(
             f"The cluster does not serve {', '.join(sorted(missing))}. Type this, or start again with --apply-crds:\n"
             f"  reverser crds --allow-local | kubectl --kubeconfig {plan.options.kubeconfig} apply -f -\n"
             "Waiting for them."
@@ -243,33 +220,10 @@ def _look_at_cluster(plan: installation.Installation, *, apply_crds: bool) -> No
 
 def _apply_crds(cluster: client.Cluster) -> None:
     crds.apply(cluster, allow_local=True)
-    say("The kinds of Reverser are applied.")
+    terminal.say("The kinds of Reverser are applied.")
 
 
-def _end_leftovers(folder: updata.DataFolder) -> bool:
-    """End children that a killed supervisor left, where the kernel did not do it."""
-    found = False
-    for name, identity in folder.read_identities().items():
-        if processes.end(identity, grace=5.0):
-            say(f"Ended {name} (pid {identity.pid}), left over from a run that was killed.")
-            found = True
-    return found
-
-
-def _stop(folder: updata.DataFolder) -> None:
-    supervisor = folder.read_identities().get("supervisor")
-    if supervisor is None or not processes.send(supervisor, signal.SIGTERM):
-        raise errors.PermanentError(f"`reverser up` is starting or stopping in {folder.path}: try again in a moment")
-    if not processes.wait_gone(supervisor, seconds=STOP_WITHIN):
-        processes.send(supervisor, signal.SIGKILL)
-        processes.wait_gone(supervisor, seconds=5.0)
-        _end_leftovers(folder)
-        folder.forget()
-
-
-def _detach(
-    plan: installation.Installation, *, flower_port: int | None, apply_crds: bool, timeout: float
-) -> None:
+def _detach(plan: installation.Installation, *, flower_port: int | None, apply_crds: bool, timeout: float) -> None:
     """Start the supervisor in a session of its own and repeat what it says until everything is ready."""
     plan.folder.make()
     log = plan.folder.log_of("supervisor")
@@ -302,7 +256,7 @@ def _follow(
         ended = supervisor.poll() is not None
         ready = not ended and (up := folder.read_up()) is not None and up.pids.get("supervisor") == supervisor.pid
         for line in tail.lines():
-            say(line)
+            terminal.say(line)
         if ready:
             return
         if ended:

@@ -55,7 +55,8 @@ class Installation:
         return subprocess.run(self.command(*words), capture_output=True, text=True, check=False, timeout=120)
 
     def up(self, *words: str) -> subprocess.CompletedProcess[str]:
-        return self.run("up", "--detach", "--kubeconfig", str(self.kubeconfig), *words)
+        patient = [] if "--timeout" in words else ["--timeout", "100"]
+        return self.run("up", "--detach", "--kubeconfig", str(self.kubeconfig), *patient, *words)
 
     def start(self, *words: str) -> None:
         command = self.command("up", "--kubeconfig", str(self.kubeconfig), *words)
