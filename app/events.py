@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import operator
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, NewType, Self
@@ -155,7 +156,8 @@ class Event:
 
     def numbered(self, sequence: int) -> Self:
         """The same Event with its number in the destination's ledger."""
-        return replace(self, sequence=sequence)
+        # Done for each row while the numbers are locked: dataclasses.replace takes five times as long.
+        return type(self)(self.id, sequence, *_AFTER_SEQUENCE(self))
 
     def _digest(self) -> str:
         parts = (
@@ -196,6 +198,9 @@ class Event:
             "seed": self.seed,
             "scopes": [asdict(scope) for scope in self.scopes],
         }
+
+
+_AFTER_SEQUENCE = operator.attrgetter(*[field.name for field in fields(Event)][2:])
 
 
 @dataclass(frozen=True, slots=True)

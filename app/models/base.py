@@ -6,16 +6,18 @@ Neighbours: the other modules of `app/models` (tables and the queries on them) a
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import sqlalchemy
 from sqlalchemy import JSON, BigInteger, DateTime, Dialect, Integer, MetaData, Text
+from sqlalchemy.dialects import sqlite
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm import DeclarativeBase, mapped_column
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
-from sqlalchemy.types import TypeDecorator
+from sqlalchemy.types import TypeDecorator, TypeEngine
 
 NAMING = {
     "ix": "ix_%(table_name)s_%(column_0_N_name)s",
@@ -32,11 +34,25 @@ class Base(DeclarativeBase):
     metadata = MetaData(naming_convention=NAMING)
 
 
+class _SqliteMoment(sqlite.DATETIME):
+    """The text that SQLAlchemy writes, `2026-01-31 12:00:00.000000`, in a tenth of the time: each Event has one."""
+
+    def bind_processor(self, dialect: Dialect) -> Callable[[datetime | None], str | None]:  # noqa: ARG002 - SQLAlchemy's signature
+        """Write it."""
+        return lambda value: None if value is None else value.isoformat(sep=" ", timespec="microseconds")
+
+
 class Utc(TypeDecorator[datetime]):
     """A point in time, always aware and in UTC. SQLite stores it as text that sorts."""
 
     impl = DateTime(timezone=True)
     cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        """SQLite has no type for it."""
+        if dialect.name == "sqlite":
+            return dialect.type_descriptor(_SqliteMoment())  # type: ignore[no-untyped-call]
+        return dialect.type_descriptor(self.impl_instance)
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
         """Write UTC."""
@@ -127,3 +143,50 @@ Update = sqlalchemy.Update
 AnyRow = sqlalchemy.Row[*tuple[Any, ...]]
 Condition = sqlalchemy.ColumnElement[bool]
 insert = sqlalchemy.insert
+
+# More rows in one statement gain nothing, and each statement has to end within the statement timeout.
+ROWS_PER_STATEMENT = 1_000
+
+
+def insert_many(
+    connection: Connection, table: type[Base], rows: Sequence[Mapping[str, object]], *, replace: Sequence[str] = ()
+) -> None:
+    """Insert rows that all name the same columns; with `replace`, a row of the same key columns is overwritten.
+
+    PostgreSQL gets each column as one array: a third of the time that a statement per row takes, even in a pipeline.
+    Columns of type JSON cannot be written so. With `replace`, `rows` may hold one row of a key only.
+    """
+    for start in range(0, len(rows), ROWS_PER_STATEMENT):
+        part = rows[start : start + ROWS_PER_STATEMENT]
+        names = list(part[0])
+        columns = [_bound(connection, table, name, (row[name] for row in part)) for name in names]
+        if connection.dialect.name == "postgresql":
+            arrays = ", ".join(f"%b::{_sql_type(connection, table, name)}[]" for name in names)
+            statement = _insert(table, names, f"SELECT * FROM unnest({arrays})", replace)  # noqa: S608 - our own names only
+            connection.exec_driver_sql(statement, tuple(columns))
+        else:
+            marks = ", ".join("?" for _ in names)
+            statement = _insert(table, names, f"VALUES ({marks})", replace)
+            connection.exec_driver_sql(statement, list(zip(*columns, strict=True)))
+
+
+def _insert(table: type[Base], names: Sequence[str], source: str, replace: Sequence[str]) -> str:
+    return f'INSERT INTO "{table.__tablename__}" ({", ".join(names)}) {source}{_on_conflict(names, replace)}'
+
+
+def _on_conflict(names: Sequence[str], key: Sequence[str]) -> str:
+    if not key:
+        return ""
+    fresh = ", ".join(f"{name} = excluded.{name}" for name in names if name not in key)
+    return f" ON CONFLICT ({', '.join(key)}) DO UPDATE SET {fresh}"
+
+
+def _sql_type(connection: Connection, table: type[Base], name: str) -> str:
+    return str(table.__table__.c[name].type.compile(connection.dialect))
+
+
+def _bound(connection: Connection, table: type[Base], name: str, values: Iterable[object]) -> list[object]:
+    """The values of one column as the driver takes them."""
+    kind = table.__table__.c[name].type.dialect_impl(connection.dialect)
+    process = kind.bind_processor(connection.dialect)
+    return list(values) if process is None else [process(value) for value in values]

@@ -109,8 +109,7 @@ def record(
         )
         .returning(CommitRow.id)
     ).scalar_one()
-    if commit.changes:
-        connection.execute(base.insert(CommitChange), [_row(commit_id, change) for change in commit.changes])
+    base.insert_many(connection, CommitChange, [_row(commit_id, change) for change in commit.changes])
     return commit_id
 
 

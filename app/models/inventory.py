@@ -9,7 +9,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import Connection, ForeignKey, Index, Text, select
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app import events
@@ -118,13 +117,9 @@ def _item(row: base.AnyRow) -> Item:
 
 def save(connection: Connection, place_id: int, items: Iterable[Item]) -> None:
     """Insert or replace rows by path."""
-    rows = [_values(place_id, item) for item in items]
-    if not rows:
-        return
-    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
-    insert = dialect.insert(_I)
-    fresh = {name: insert.excluded[name] for name in rows[0] if name not in {"place_id", "path"}}
-    connection.execute(insert.on_conflict_do_update(index_elements=["place_id", "path"], set_=fresh), rows)
+    # The last of one path counts, as if they were written one after the other.
+    rows = {item.path: _values(place_id, item) for item in items}
+    base.insert_many(connection, _I, list(rows.values()), replace=("place_id", "path"))
 
 
 def _values(place_id: int, item: Item) -> dict[str, object]:

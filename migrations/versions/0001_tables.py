@@ -284,9 +284,6 @@ def upgrade() -> None:
         sa.Column("state_reason", sa.Text(), nullable=True),
         sa.Column("commit_id", ROW_ID, nullable=True),
         sa.Column("settled_at", sa.DateTime(timezone=True), nullable=True),
-        sa.ForeignKeyConstraint(
-            ["destination_id"], ["git_destination.id"], name=op.f("fk_event_destination_id_git_destination")
-        ),
         sa.ForeignKeyConstraint(["place_id"], ["place.id"], name=op.f("fk_event_place_id_place")),
         sa.PrimaryKeyConstraint("destination_id", "sequence", name=op.f("pk_event")),
         sa.UniqueConstraint("id", name=op.f("uq_event_id")),
@@ -299,7 +296,14 @@ def upgrade() -> None:
         postgresql_where=sa.text("state = 'pending'"),
         sqlite_where=sa.text("state = 'pending'"),
     )
-    op.create_index(op.f("ix_event_seed_run_id"), "event", ["seed_run_id"], unique=False)
+    op.create_index(
+        "ix_event_seed_run_id",
+        "event",
+        ["seed_run_id"],
+        unique=False,
+        postgresql_where=sa.text("seed_run_id IS NOT NULL"),
+        sqlite_where=sa.text("seed_run_id IS NOT NULL"),
+    )
 
     op.create_table(
         "inventory",
