@@ -114,10 +114,10 @@ def queue_of(message: Any) -> str:
     return key if isinstance(key, str) else ""
 
 
-def delivery_of(message: Any) -> admitting.Delivery:
+def delivery_of(message: Any, *, queue: str) -> admitting.Delivery:
     """A kombu message as our check sees it."""
     return admitting.Delivery(
-        queue=queue_of(message),
+        queue=queue,
         content_type=message.content_type,
         content_encoding=message.content_encoding,
         headers=message.headers,
@@ -134,15 +134,15 @@ def rewritten(message: Any, *, headers: dict[str, Any], body: bytes) -> Any:
     return message
 
 
-def acknowledge(message: Any) -> None:
+def acknowledge(consumer: Consumer, message: Any) -> None:
     """Take a delivery off its queue, unless the connection is gone: then the broker delivers it again."""
-    with contextlib.suppress(*message.channel.connection_errors):
+    with contextlib.suppress(*consumer.connection_errors):
         message.ack()
 
 
-def give_back(message: Any) -> None:
+def give_back(consumer: Consumer, message: Any) -> None:
     """Return a delivery for another worker."""
-    with contextlib.suppress(*message.channel.connection_errors):
+    with contextlib.suppress(*consumer.connection_errors):
         message.requeue()
 
 

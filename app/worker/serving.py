@@ -60,15 +60,17 @@ class Service:
     def receive(self, consumer: private.Consumer, message: Any, handle: Callable[[Any], None]) -> None:
         """Check a delivery and hand it to Celery, refuse it, or give it back because this worker is leaving."""
         name = private.queue_of(message)
-        if self._closing or name not in self._wanted():
-            private.give_back(message)
+        known = name in private.consumed(consumer)
+        if self._closing or (known and name not in self._wanted()):
+            private.give_back(consumer, message)
             return
-        delivery = private.delivery_of(message)
+        # A key that is none of our queues is not believed: the message is refused for naming no destination.
+        delivery = private.delivery_of(message, queue=name if known else "")
         try:
             admitted = admitting.admit(delivery)
         except errors.MessageError as error:
             self._refuse(admitting.identity(delivery), error.message)
-            private.acknowledge(message)
+            private.acknowledge(consumer, message)
             return
         self._begin(consumer, message, name)
         handle(private.rewritten(message, headers=admitted.headers, body=admitted.body))

@@ -93,11 +93,11 @@ class Bench:
         found = {row.name: set(json.loads(row.serves)) for row in rows}
         return found.get(node)
 
-    def wait_serves(self, node: str, *wanted: str, timeout: float = 20.0) -> None:
+    def wait_serves(self, node: str, *wanted: str, timeout: float = 60.0) -> None:
         """Wait until a worker listens to exactly these destinations."""
         wait_until(lambda: self.serves(node) == set(wanted), timeout, what=f"{node} serves {wanted}")
 
-    def wait_drained(self, count: int, timeout: float = 20.0) -> None:
+    def wait_drained(self, count: int, timeout: float = 40.0) -> None:
         """Wait for a number of finished drains."""
         wait_until(lambda: len(self.drains()) >= count, timeout, what=f"{count} drains")
 

@@ -44,7 +44,7 @@ class Site:
         options = json.dumps({"broker_url": bench.settings.broker_url, "login": login, "port": port})
         with bench.log("flower").open("ab") as log:
             self.process = subprocess.Popen([sys.executable, "-c", PROGRAM, options], cwd=ROOT, stdout=log, stderr=log)
-        wait_until(lambda: self.ask("/healthcheck")[0] == 200, 20, what="Flower")
+        wait_until(lambda: self.ask("/healthcheck")[0] == 200, 60, what="Flower")
 
     def ask(self, path: str, *, method: str = "GET", login: str = "", **headers: str) -> tuple[int, str]:
         """Status and text of a request; 0 while nobody listens."""

@@ -89,7 +89,7 @@ def test_two_workers_share_and_one_takes_over(bench: Bench) -> None:
         one, two = bench.serves("one") or set(), bench.serves("two") or set()
         return bool(one and two and not one & two and one | two == set(names))
 
-    wait_until(shared, 20)
+    wait_until(shared, 60)
     first.send_signal(signal.SIGTERM)
     assert first.wait(10) == 0
     assert bench.serves("one") is None
