@@ -70,7 +70,7 @@ What to type next, for example:
     show_default=True,
     help="With --detach: seconds until everything must be ready.",
 )
-@click.option("--ready-within", type=float, hidden=True)
+@click.option("--ready-within", type=float, hidden=True, help="What --detach starts: give up after so many seconds.")
 def up(
     *,
     data_dir: Path,

@@ -120,10 +120,10 @@ def test_a_cluster_that_is_away_is_said(tmp_path: Path, kube: KubeServer) -> Non
 
 
 def test_without_our_kinds(place: Installation, kube: KubeServer) -> None:
-    """Where the cluster lacks our kinds, `up` says what to type, changes nothing there and waits."""
+    """Where the cluster lacks our kinds, `up` says what to type, changes nothing there and waits for them."""
     place.start()
     wait_until(lambda: "reverser crds --allow-local | kubectl" in place.said(), timeout=30)
-    wait_until(lambda: set(CHILDREN) <= place.identities().keys(), timeout=30)
+    wait_until(lambda: place.folder.read_up() is not None, timeout=60)
     with closing(client.connect(settings.Settings(kubeconfig=str(kube.kubeconfig())))) as cluster:
         found = cluster.get_json("/apis/apiextensions.k8s.io/v1/customresourcedefinitions")
     assert found["items"] == []
