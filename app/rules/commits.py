@@ -105,7 +105,7 @@ def digest(ids: Sequence[str]) -> str:
 
 
 def author(user: UserInfo | None) -> tuple[str, str]:
-    """Name and address that are a valid Git identity, whatever the user is called (ATTACKS 23).
+    """Name and address that are a valid Git identity, whatever the user is called: nothing in it adds a header.
 
     The address never is one that a user claims: a Git host would show somebody else's face beside the commit.
     """

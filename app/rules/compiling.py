@@ -4,7 +4,8 @@
 status. Every refusal has a reason for the condition and a message that says what to do. What happens to single
 objects afterwards is in `selecting.py`.
 
-References across namespaces are refused with one message, whether the other object exists or not (ATTACKS 20).
+References across namespaces are refused with one message, whether the other object exists or not: who may not use
+an object learns nothing about it.
 """
 
 from __future__ import annotations

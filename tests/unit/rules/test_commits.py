@@ -1,4 +1,4 @@
-"""The text of a commit: readable, safe whatever a user is called, and found again (ATTACKS 23)."""
+"""The text of a commit: readable, safe whatever a user is called, and found again."""
 
 from __future__ import annotations
 

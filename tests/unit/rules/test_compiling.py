@@ -150,7 +150,7 @@ def test_items_of_one_type_join_their_operations() -> None:
 
 
 def test_a_problem_leaves_the_rule_ready_when_other_types_remain() -> None:
-    """ATTACKS 15: Secrets are not selected, the rule says EncryptionRequired for them, and the others go on."""
+    """Secrets are not selected, the rule says EncryptionRequired for them, and the others go on."""
     verdict = _verdict(_config(), _target(), _rule(items=_items("secrets", "configmaps")))
     assert verdict.ready
     assert [problem.reason for problem in verdict.problems] == ["EncryptionRequired"]
@@ -211,7 +211,7 @@ def test_no_allowed_branches_admit_none() -> None:
 
 
 def test_an_unusable_url_stops_the_destination_without_its_token() -> None:
-    """ATTACKS 11: the reason travels from the repository to its destinations, the token does not."""
+    """The reason travels from the repository to its destinations, the token does not."""
     compilation = _compile(_config(repo_url="https://u:s3cr3t@h/r"), _target(), _rule())
     repo = compilation.repo_configs[Ref("shop", "repo")]
     target = compilation.destinations[Ref("shop", "prod")]
@@ -236,7 +236,7 @@ def test_a_rule_without_a_destination_says_so() -> None:
 
 
 def test_a_reference_across_namespaces_needs_the_owners_policy() -> None:
-    """ATTACKS 20: closed, it is refused; opened by the owner it works, for destinations and for rules."""
+    """Across namespaces: closed, it is refused; opened by the owner it works, for destinations and for rules."""
     closed, opened = _config(), _config(access=OPEN)
     far = _target(namespace="team", name="far")
     assert _destination(closed, far, name="far", namespace="team").reason == "AccessDenied"
@@ -249,7 +249,7 @@ def test_a_reference_across_namespaces_needs_the_owners_policy() -> None:
 
 
 def test_a_refused_reference_does_not_say_what_exists() -> None:
-    """ATTACKS 20: the answer is the same word for word, whether the other object is there or not."""
+    """The answer is the same word for word, whether the other object is there or not."""
     far = _target(namespace="team", name="far")
     rule = _rule(namespace="team")
     assert _destination(_config(), far, name="far", namespace="team") == _destination(far, name="far", namespace="team")
@@ -270,7 +270,7 @@ def test_a_cluster_rule_needs_to_be_admitted() -> None:
 
 
 def test_one_of_many_claims_to_a_folder_wins() -> None:
-    """ATTACKS 21: ten destinations claim one folder at once; the earliest wins, then the name, whatever the order."""
+    """Ten destinations claim one folder at once; the earliest wins, then the name, whatever the order."""
     targets = [_target(name=f"d{number}", base_folder="a" if number % 2 else "a/b") for number in range(10)]
     targets.append(_target(name="z", meta=_meta("z", "shop", "2023-01-01T00:00:00Z"), base_folder="A/b/c"))
     for order in (targets, targets[::-1]):

@@ -1,4 +1,4 @@
-"""Paths: one object, one file, inside of the folder, on every file system (ATTACKS 1 to 6)."""
+"""Paths: one object, one file, inside of the folder, on every file system."""
 
 from __future__ import annotations
 
@@ -187,7 +187,7 @@ def test_an_incomplete_identity_has_no_path(identifier: Identifier) -> None:
     ],
 )
 def test_a_folder_outside_or_of_git_is_refused(folder: str) -> None:
-    """ATTACKS 1 to 3: nothing that is not plainly a folder inside of the repository."""
+    """Refused: whatever is not plainly a folder inside of the repository."""
     with pytest.raises(errors.PermanentError, match="baseFolder") as caught:
         paths.check_base_folder(folder)
     assert caught.value.reason == "InvalidFolder"

@@ -1,4 +1,4 @@
-"""Sanitising: what the server and tools wrote goes, what people meant stays (ATTACKS 16)."""
+"""Sanitising: what the server and tools wrote goes, what people meant stays."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def test_status_and_server_metadata_go_everything_else_stays() -> None:
 
 
 def test_tool_annotations_go_and_empty_maps_with_them() -> None:
-    """ATTACKS 16: the copy that kubectl keeps holds the data once more; it never leaves the process."""
+    """The copy that kubectl keeps holds the data once more; it never leaves the process."""
     last_applied = {"kubectl.kubernetes.io/last-applied-configuration": '{"data":{"canary":"s3cr3t"}}'}
     clean = sanitising.sanitise(_obj("v1", "ConfigMap", metadata={"annotations": last_applied, "labels": {}}))
     assert clean == _obj("v1", "ConfigMap")
@@ -254,7 +254,7 @@ def test_an_unknown_kind_keeps_all_but_its_status(rest: dict[str, Any]) -> None:
 
 
 def test_a_secret_is_refused_whatever_a_rule_says() -> None:
-    """ATTACKS 15, promise P12: the last door before the ledger; the message holds nothing of it."""
+    """Promise P12: the last door before the ledger; the message holds nothing of it."""
     with pytest.raises(errors.PermanentError) as caught:
         sanitising.sanitise(_obj("v1", "Secret", data={"password": "czNjcjN0"}))
     assert caught.value.reason == "EncryptionRequired"

@@ -1,4 +1,4 @@
-"""Repository URLs: one key for one repository, and nothing else is connected to (ATTACKS 10, 11)."""
+"""Repository URLs: one key for one repository, and nothing else is connected to."""
 
 from __future__ import annotations
 
