@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from app import events
-from app.models import base, destinations, leases, rules
+from app.models import base, destinations, leases, rules, seeds
 from app.rules import compiling, kinds, selecting
 from app.watch import routing
 
@@ -50,13 +50,17 @@ def record(connection: base.Connection, seen: Seen, *, cluster: str) -> Recorded
             reason=verdict.reason,
             message=verdict.message,
         )
-        if verdict.place is not None:
+        if verdict.place is None:
+            # An open seed of a destination that cannot be written would hold up retention for as long.
+            seeds.supersede(connection, destination_id)
+        else:
             targets[ref] = _save_place(
                 connection, destination, verdict.place, destination_id=destination_id, configs=configs
             )
     compiled = [rule for rule in seen.compilation.compiled() if rule.destination in targets]
     changed = rules.save(connection, cluster=cluster, rules=[_rule_seen(rule, targets) for rule in compiled])
-    destinations.retire_destinations(connection, cluster=cluster, keep=set(seen.present))
+    for gone in destinations.retire_destinations(connection, cluster=cluster, keep=set(seen.present)):
+        seeds.supersede(connection, gone)
     destinations.retire_repo_configs(connection, keep=set(seen.present))
     return Recorded(_routing(seen.compilation, compiled, targets), frozenset(changed))
 

@@ -76,7 +76,10 @@ class Reporter:
                 log.debug("status_not_read", error=error.message)
                 continue
             for kind, ref, judged in self._judge(outcome):
-                self._report(kind, ref, judged)
+                try:
+                    self._report(kind, ref, judged)
+                except Exception as error:  # noqa: BLE001 - no status is worth a change that is not mirrored.
+                    log.warning("status_failed", kind=kind, name=str(ref), error=type(error).__name__)
 
     def _read_states(self) -> None:
         with self._database.read() as connection:

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 import structlog
 
 from app import errors
-from app.kube import listing, problems
+from app.kube import listing
 from app.watch import backoff, figures, inbox, routing, streams
 
 log = structlog.get_logger(__name__)
@@ -72,10 +72,9 @@ class Seeder:
         except errors.TemporaryError as error:
             self._broke_off(begun, error, waits.failed(at_least=error.delay))
         except errors.ReverserError as error:
-            # The stream meets the same refusal and ends its scopes; until then they wait.
             self._broke_off(begun, error, waits.failed())
-            if isinstance(error, problems.Forbidden | problems.NotServed):
-                self._services.causes.refuse_stream(stream.key, reason=error.reason)
+            # The stream meets the same refusal, and ends the scopes without a sweep.
+            stream.start_over("the listing was refused")
         else:
             waits.worked()
         finally:

@@ -60,6 +60,7 @@ class Stream:
         self._position = cursor.resource_version if cursor else ""
         self._epoch = cursor.source_epoch if cursor else 1
         self._cause = "no resume point"
+        self._start_over = ""
         self._heard = time.monotonic()
         self._stop = threading.Event()
         self._lock = threading.Lock()
@@ -69,6 +70,11 @@ class Stream:
     def close(self) -> None:
         """Tell the thread to end, and wake it from its connection."""
         self._stop.set()
+        self._drop_connection()
+
+    def start_over(self, cause: str) -> None:
+        """Forget the resume point: the stream begins anew, with a seed of what it covers."""
+        self._start_over = cause
         self._drop_connection()
 
     def check_quiet(self) -> None:
@@ -123,6 +129,8 @@ class Stream:
 
     def _find_start(self) -> None:
         """Compare the resume point with the cluster, or make one; after that, listings may begin."""
+        if self._start_over:
+            self._position, self._cause, self._start_over = "", self._start_over, ""
         latest = listing.latest_resource_version(self._services.cluster, self.type, self.key.namespace)
         restored = bool(self._position) and bool(versions.newer(self._position, latest))
         if restored:

@@ -145,7 +145,7 @@ class Writer:
         started = time.perf_counter()
         written = self._commit(batch)
         spent = time.perf_counter() - started
-        self._take_effect(batch, written)
+        self._take_effect(batch)
         with self._figures.timed("publish_s"):
             self._publisher.publish(events.messages_for([row.event for row in written if row.state == ledger.PENDING]))
         self._count(batch, written, spent)
@@ -246,6 +246,9 @@ class Writer:
 
     def _close(self, connection: base.Connection, run: runs.OpenRun, numbers: dict[int, int]) -> list[ledger.Entry]:
         """Write SEED_SYNC when this transaction sees written = listed for each scope (promise P10)."""
+        if seeds.state_of(connection, run.id) != seeds.LISTING:
+            # This batch was committed before, and only the answer was lost.
+            return []
         counted = seeds.scopes_of(connection, run.id)
         if not seeds.ready(connection, run.id):
             log.error("rows of a seed are missing in the ledger, it starts again", seed=run.id)
@@ -261,7 +264,9 @@ class Writer:
         seeds.finish(connection, run.id, state=seeds.SYNCED)
         return ledger.append(connection, [row], numbers)
 
-    def _take_effect(self, batch: batching.Batch, written: list[ledger.Entry]) -> None:
+    def _take_effect(self, batch: batching.Batch) -> None:
+        """The batch is committed: let it change what the writer knows."""
+        closing = batch.closing()
         for overlay in batch.known.values():
             overlay.apply()
         self.positions = self._moved(batch)
@@ -274,13 +279,12 @@ class Writer:
             for run_id, scope in listing.scopes:
                 if run_id in self.book.runs:
                     self.book.end(run_id, scope)
+        for run in closing:
+            self.book.forget(run.id)
+            log.info("seed_closed", destination_id=run.destination_id, seed=run.id)
         if self._reread:
             self._reread = False
             self.read_seeds()
-        for row in written:
-            if row.event.operation is events.Operation.SEED_SYNC and row.event.seed:
-                self.book.forget(row.event.seed)
-                log.info("seed_written", destination=str(row.event.destination), seed=row.event.seed)
 
     def _count(self, batch: batching.Batch, written: list[ledger.Entry], spent: float) -> None:
         self._figures.add("ledger_s", spent)

@@ -1,0 +1,163 @@
+"""Causes: which seeds a change of rules, places, cursors and leaders starts, and where streams go on."""
+
+from __future__ import annotations
+
+import pytest
+
+from app.models import cursors, destinations
+from app.rules import selecting, types
+from app.watch import routing
+from tests.watch.desk import CONFIG_MAPS, ROLES, Desk, cluster_rule, config_map, watch_rule
+
+
+def test_a_restart_seeds_nothing(desk: Desk) -> None:
+    """After a restart an unchanged and synced destination gets no seed, and its streams resume from their cursors."""
+    desk.start(watch_rule("configmaps"))
+    desk.seed(config_map("a", 110))
+    again = Desk(desk.settings.database_url, owner="two")
+    again.start(watch_rule("configmaps"), version="900")
+    assert again.runs() == [("new destination or place", "synced")]
+    assert again.cursor() == "100"
+    again.live("MODIFIED", config_map("a", 160, version="110"))
+    again.write()
+    assert len(again.rows()) == 2
+    again.close()
+
+
+def test_a_seed_of_a_former_leader_starts_again(desk: Desk) -> None:
+    """A seed without SEED_SYNC at a change of leader is superseded, and the new leader lists it all."""
+    desk.start(watch_rule("configmaps", "roles"))
+    desk.page(desk.begin(), [config_map("a", 110)])
+    desk.write()
+    again = Desk(desk.settings.database_url, owner="two")
+    again.start(watch_rule("configmaps", "roles"))
+    assert [state for _, state in again.runs()] == ["superseded", "listing"]
+    assert again.open_scopes() == {("configmaps", "shop"), ("roles", "shop")}
+    again.close()
+
+
+def test_a_rule_change_seeds_what_it_adds(desk: Desk) -> None:
+    """A rule that selects one type more seeds that type; one that selects less seeds nothing."""
+    desk.start(watch_rule("configmaps"))
+    desk.seed()
+    desk.start(watch_rule("configmaps", "roles"))
+    assert desk.open_scopes() == {("roles", "shop")}
+    desk.seed()
+    desk.start(watch_rule("roles"))
+    assert [state for _, state in desk.runs()] == ["synced", "synced"]
+
+
+def test_a_change_of_rules_during_a_seed_starts_it_again(desk: Desk) -> None:
+    """What an open seed counted under other rules proves nothing: it starts again with the scopes wanted now."""
+    desk.start(watch_rule("configmaps", "roles"))
+    begun = desk.begin()
+    desk.page(begun, [config_map("a", 110)])
+    desk.write()
+    desk.start(watch_rule("configmaps"))
+    desk.page(begun, [config_map("b", 111)], ended_at="120")
+    desk.write()
+    assert begun.cancelled.is_set()
+    assert [state for _, state in desk.runs()] == ["superseded", "listing"]
+    assert desk.open_scopes() == {("configmaps", "shop")}
+
+
+def test_a_new_place_is_seeded_whole(desk: Desk) -> None:
+    """A raised place generation and its seed stand in one transaction."""
+    desk.start(watch_rule("configmaps", "roles"))
+    desk.seed()
+    desk.adopt(watch_rule("configmaps", "roles"), folder="clusters/new")
+    assert desk.open_scopes() == {("configmaps", "shop"), ("roles", "shop")}
+
+
+def test_a_removed_rule_keeps_what_is_there(desk: Desk) -> None:
+    """When the last rule goes, nothing is listed, nothing is deleted, and no cursor stays."""
+    desk.start(watch_rule("configmaps"))
+    desk.seed(config_map("a", 110))
+    desk.start()
+    assert (len(desk.rows()), desk.cursor(), desk.open_scopes()) == (2, "", set())
+
+
+def test_an_expired_cursor_seeds_what_it_covered(desk: Desk) -> None:
+    """A lost resume point starts a seed of the scopes of that type alone, in the transaction of the new cursor."""
+    desk.start(watch_rule("configmaps", "roles"))
+    desk.seed()
+    desk.causes.begin_stream(desk.key(), resource_version="500", cause="the resume point expired")
+    assert desk.open_scopes() == {("configmaps", "shop")}
+    assert (desk.cursor(), desk.runs()[-1]) == ("500", ("the resume point expired", "listing"))
+
+
+def test_a_restored_cluster_gets_a_new_epoch(desk: Desk) -> None:
+    """Below its cursor, a cluster was restored: the source epoch rises and everything of the type is seeded."""
+    desk.start(watch_rule("configmaps"))
+    desk.seed(config_map("a", 110))
+    epoch = desk.causes.begin_stream(desk.key(), resource_version="50", cause="restored", epoch=True)
+    desk.seed(config_map("a", 40), version="51")
+    assert epoch == 2
+    assert {row.source_epoch for row in desk.events()[2:]} == {2}
+    assert desk.rows()[2:] == [("UPDATE", "a", "pending"), ("SEED_SYNC", "", "pending")]
+
+
+def test_a_wider_stream_goes_on_from_the_lowest_cursor(desk: Desk) -> None:
+    """Two namespaces of a type get one wide stream, which resumes where the narrower one left off."""
+    desk.start(watch_rule("configmaps"))
+    desk.seed()
+    desk.live("ADDED", config_map("a", 160))
+    desk.write()
+    desk.start(cluster_rule("configmaps"), version="900")
+    assert desk.key() == routing.StreamKey("", "v1", "configmaps", "")
+    assert desk.cursor() == "160"
+    assert desk.open_scopes() == {("configmaps", "")}
+    desk.seed()
+    desk.start(watch_rule("configmaps"), version="900")
+    assert (desk.key().namespace, desk.cursor()) == ("shop", "160")
+
+
+@pytest.mark.parametrize(("begun", "expected"), [(True, ["superseded", "listing"]), (False, ["listing"])])
+def test_a_listing_that_was_not_begun_needs_no_second_seed(desk: Desk, begun: bool, expected: list[str]) -> None:  # noqa: FBT001
+    """A stream that begins under an open seed restarts it only if that type is being listed already."""
+    desk.start(watch_rule("configmaps"))
+    if begun:
+        desk.begin()
+    desk.causes.begin_stream(desk.key(), resource_version="120", cause="the resume point expired")
+    assert [state for _, state in desk.runs()] == expected
+
+
+def test_a_listing_that_failed_at_once_is_tried_again_in_place(desk: Desk) -> None:
+    """A listing that ended before its first object leaves the seed as it is, and its scopes wait again."""
+    desk.start(watch_rule("configmaps"))
+    desk.causes.end_listing(desk.begin())
+    assert [state for _, state in desk.runs()] == ["listing"]
+    desk.seed(config_map("a", 110))
+    assert [row[0] for row in desk.rows()] == ["CREATE", "SEED_SYNC"]
+
+
+def test_workers_may_ask_for_a_seed(desk: Desk) -> None:
+    """A branch that was rewritten is seeded again, with all scopes, and the wish is cleared."""
+    desk.start(watch_rule("configmaps"))
+    desk.seed()
+    with desk.database.write() as connection:
+        target = destinations.live(connection, cluster="home")[0]
+        destinations.want_seed(connection, branch_id=target.branch_id, cause="the branch was rewritten")
+    desk.causes.seed_wanted()
+    assert desk.runs()[-1] == ("the branch was rewritten", "listing")
+    with desk.database.read() as connection:
+        assert not destinations.wants_seed(connection, cluster="home")
+
+
+def test_two_versions_of_a_type_share_the_lower_cursor(desk: Desk) -> None:
+    """Streams of two versions of one type store the lower of their positions, so that neither loses anything."""
+    beta = types.ResourceType("", "v1beta1", "configmaps", "ConfigMap", True, CONFIG_MAPS.verbs, False)
+    desk.start(watch_rule("configmaps"))
+    key = desk.key()
+    other = key._replace(version="v1beta1")
+    desk.writer.positions[other] = cursors.Cursor("", "configmaps", "shop", beta.version, "90", 1)
+    desk.live("ADDED", config_map("a", 160))
+    desk.write()
+    assert desk.cursor() == "90"
+
+
+def test_a_type_of_secrets_gets_no_stream() -> None:
+    """No plan of streams ever reads Secrets (promise P12)."""
+    secrets = types.ResourceType("", "v1", "secrets", "Secret", True, ROLES.verbs, True)
+    found = [selecting.DestinationScope(type_, "shop", True) for type_ in (secrets, ROLES)]
+    assert [key.resource for key in routing.plan_streams(found)] == ["roles"]
