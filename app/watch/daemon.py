@@ -203,7 +203,8 @@ class Leader:
         try:
             job()
         except BaseException as error:  # noqa: BLE001 - it is told by the main thread, which ends the process
-            if not (self._stop.is_set() and isinstance(error, errors.TemporaryError)):
+            lost = isinstance(error, errors.LeaseLostError)
+            if lost or not (self._stop.is_set() and isinstance(error, errors.TemporaryError)):
                 self._failed.append(error)
                 # The message of a foreign error may quote an object.
                 known = isinstance(error, errors.ReverserError)

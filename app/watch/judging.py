@@ -17,8 +17,8 @@ from app.models import states
 from app.rules import compiling
 from app.watch import routing
 
-# Reasons of errors that pass by themselves (app/errors.py); with any other one a person has to act.
-PASSING = frozenset({"Temporary", "RemoteMoved", "UnknownOutcome", "LeaseLost", "DatabaseAway", "Timeout"})
+# Reasons of errors that are about the Secret itself; every other end of a connection has found it.
+SECRET_PROBLEMS = frozenset({"SecretNotFound", "SecretUnreadable", "SecretInvalid", "Forbidden"})
 
 Conditions = list[status.Condition]
 
@@ -41,9 +41,22 @@ def unreadable(error: errors.PermanentError) -> Judged:
     return Judged({}, _stalled(error.reason, error.message))
 
 
-def repo_config(verdict: compiling.RepoVerdict) -> Judged:
-    """A GitRepoConfig; whether the host answers is known by its destinations."""
-    return Judged({}, _ready(verdict.message) if verdict.ready else _stalled(verdict.reason, verdict.message))
+def repo_config(verdict: compiling.RepoVerdict, *, state: states.RepoState | None) -> Judged:
+    """A GitRepoConfig; whether the host answers is what the workers of its destinations saw last."""
+    conditions = _ready(verdict.message) if verdict.ready else _stalled(verdict.reason, verdict.message)
+    return Judged(_connection(state) if state and verdict.ready else {}, conditions)
+
+
+def _connection(state: states.RepoState) -> dict[str, Any]:
+    check = state.connection_check
+    fields: dict[str, Any] = {"connectionCheck": check or "Unknown"}
+    if state.secret_name is None:
+        fields["connectionSecret"] = "Anonymous"
+    else:
+        fields["connectionSecret"] = "Unknown" if check is None else check if check in SECRET_PROBLEMS else "Found"
+    if state.branch_count is not None:
+        fields["remoteBranchCount"] = state.branch_count
+    return fields
 
 
 def destination(
@@ -116,7 +129,7 @@ def _destination_conditions(
     if state.last_error:
         reason = state.last_error_reason or "Error"
         again = f"; next try at {_time(state.not_before)}" if state.not_before else ""
-        if reason not in PASSING:
+        if state.stalled:
             return _stalled(reason, state.last_error + again)
         return _progressing(reason, state.last_error + again, ready="False")
     if seeding:

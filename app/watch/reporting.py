@@ -61,6 +61,7 @@ class Reporter:
         self._streams = running
         self._written: dict[tuple[str, str], _Written] = {}
         self._states: dict[str, states.DestinationState] = {}
+        self._repos: dict[str, states.RepoState] = {}
         self._retained: dict[int, int] = {}
         self._count_at = 0.0
 
@@ -84,6 +85,7 @@ class Reporter:
     def _read_states(self) -> None:
         with self._database.read() as connection:
             self._states = states.of_destinations(connection, cluster=self._settings.cluster)
+            self._repos = states.of_repo_configs(connection)
             if time.monotonic() < self._count_at:
                 return
             self._count_at = time.monotonic() + _COUNT_EVERY
@@ -100,12 +102,16 @@ class Reporter:
         for (kind, ref), error in outcome.unreadable.items():
             yield kind, ref, judging.unreadable(error)
         for ref, repo in compilation.repo_configs.items():
-            yield "GitRepoConfig", ref, judging.repo_config(repo)
+            yield "GitRepoConfig", ref, judging.repo_config(repo, state=self._repo_state(ref))
         for ref, destination in compilation.destinations.items():
             yield "GitDestination", ref, self._judge_destination(ref, destination)
         refusals = self._streams.refusals()
         for key, rule in compilation.rules.items():
             yield key.kind, key.ref, judging.rule(rule, refusals=refusals, namespace=key.ref.namespace)
+
+    def _repo_state(self, ref: events.Ref) -> states.RepoState | None:
+        raw = self._objects.snapshot_of("GitRepoConfig", ref)
+        return self._repos.get(raw["metadata"].get("uid", "")) if raw else None
 
     def _judge_destination(self, ref: events.Ref, verdict: compiling.DestinationVerdict) -> judging.Judged:
         raw = self._objects.snapshot_of("GitDestination", ref)

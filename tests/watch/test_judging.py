@@ -21,7 +21,7 @@ REFUSED = compiling.DestinationVerdict(ready=False, reason="Conflict", message="
 def state(**changes: Any) -> states.DestinationState:
     """How the drains of a destination went, well by default."""
     values: dict[str, Any] = {
-        "destination_id": 1, "place_id": 7, "last_error": None, "last_error_reason": None, "not_before": None,
+        "destination_id": 1, "place_id": 7, "last_error": None, "last_error_reason": None, "stalled": False, "not_before": None,
         "last_sha": "a" * 40, "last_pushed_at": datetime(2026, 1, 1, tzinfo=UTC), "branch_exists": True, "pending": 0,
     }  # fmt: skip
     return states.DestinationState(**values | changes)
@@ -41,8 +41,18 @@ def judged(found: states.DestinationState | None, *, seeding: bool = False, verd
         (state(), "True Ready", "False Ready", "idle"),
         (state(pending=3), "True Ready", "False Pending", "syncing"),
         (state(pending=3, last_sha=None), "Unknown Pending", "False Pending", "syncing"),
-        (state(last_error="no answer", last_error_reason="Temporary"), "False Temporary", "False Temporary", "error"),
-        (state(last_error="refused", last_error_reason="Stalled"), "False Stalled", "True Stalled", "error"),
+        (
+            state(last_error="no", last_error_reason="HostUnreachable"),
+            "False HostUnreachable",
+            "False HostUnreachable",
+            "error",
+        ),
+        (
+            state(last_error="no", last_error_reason="PushRefused", stalled=True),
+            "False PushRefused",
+            "True PushRefused",
+            "error",
+        ),
         (None, "Unknown Recording", "False Recording", "syncing"),
     ],
 )
@@ -52,6 +62,35 @@ def test_a_destination_says_how_it_stands(
     """Ready, Stalled and syncStatus follow from what the drains recorded."""
     told = judged(found)
     assert (told["Ready"], told["Stalled"], told["sync"]) == (ready, stalled, sync)
+
+
+REPO = compiling.RepoVerdict(ready=True, reason="Ready", message="https://git.example.com/shop.git")
+
+
+@pytest.mark.parametrize(
+    ("found", "fields"),
+    [
+        (None, {}),
+        (states.RepoState("creds", None, None), {"connectionSecret": "Unknown", "connectionCheck": "Unknown"}),
+        (
+            states.RepoState("creds", "Connected", 3),
+            {"connectionSecret": "Found", "connectionCheck": "Connected", "remoteBranchCount": 3},
+        ),
+        (
+            states.RepoState("creds", "SecretNotFound", None),
+            {"connectionSecret": "SecretNotFound", "connectionCheck": "SecretNotFound"},
+        ),
+        (
+            states.RepoState(None, "HostUnreachable", None),
+            {"connectionSecret": "Anonymous", "connectionCheck": "HostUnreachable"},
+        ),
+    ],
+)
+def test_a_repository_says_how_the_last_connection_ended(
+    found: states.RepoState | None, fields: dict[str, Any]
+) -> None:
+    """The Secret, the connection and the branches of a GitRepoConfig are what its workers saw last."""
+    assert judging.repo_config(REPO, state=found).fields == fields
 
 
 def test_a_refused_destination_is_stalled() -> None:

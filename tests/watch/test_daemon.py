@@ -1,0 +1,261 @@
+"""The daemon on a real API server: what is applied becomes rows, whatever happens to the daemon in between."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+import sqlalchemy
+
+from app import db, events
+from app.kube import client, crds, kinds, paths
+from app.models import leases
+from app.rules import types
+from app.settings import Settings
+from app.watch import daemon
+from tests.kube import objects
+from tests.servers.kube import KubeServer
+from tests.waiting import wait_until
+
+pytestmark = pytest.mark.kube
+
+ROLES = types.ResourceType(
+    "rbac.authorization.k8s.io", "v1", "roles", "Role", True, frozenset({"list", "watch"}), True
+)  # fmt: skip
+CODE = "from app.settings import Settings; from app.watch import daemon; daemon.run(Settings.from_environment())"
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KubeServer]:
+    """An API server of this module's own: the daemon follows everything of ours in it."""
+    server = KubeServer(tmp_path_factory.mktemp("kube"))
+    try:
+        server.start()
+        yield server
+    finally:
+        server.stop()
+
+
+@pytest.fixture(scope="module")
+def cluster(server: KubeServer) -> Iterator[client.Cluster]:
+    """The cluster as its administrator sees it, with our kinds."""
+    cluster = client.connect(Settings(kubeconfig=str(server.kubeconfig())))
+    crds.apply(cluster, allow_local=False)
+    yield cluster
+    cluster.close()
+
+
+class World:
+    """Daemons as processes, on one database and one cluster; and what they wrote."""
+
+    def __init__(self, settings: Settings, cluster: client.Cluster, folder: Path) -> None:
+        self.settings = settings
+        self.cluster = cluster
+        self.namespace = objects.namespace(cluster)
+        self.database = db.Database(settings.database_url)
+        self.folder = folder
+        self.processes: list[subprocess.Popen[bytes]] = []
+
+    def start(self, node: str = "one", **changes: Any) -> subprocess.Popen[bytes]:
+        """Start a daemon."""
+        environment = {**os.environ, **replace(self.settings, **changes).to_environment(), "REVERSER_NODE": node}
+        with (self.folder / "watch.log").open("ab") as log:
+            process = subprocess.Popen([sys.executable, "-c", CODE], env=environment, stdout=log, stderr=log)
+        self.processes.append(process)
+        return process
+
+    def leads(self) -> str | None:
+        """Who leads."""
+        with self.database.read() as connection:
+            return leases.leader(connection, cluster=self.settings.cluster)
+
+    def apply(self, kind: str, name: str, **spec: Any) -> None:
+        """Create or change one of our objects."""
+        type_ = kinds.OUR_TYPES[kind]
+        ref = events.Ref(self.namespace if type_.namespaced else "", name)
+        body = {"apiVersion": type_.api_version, "kind": kind, "metadata": {"name": name}, "spec": spec}
+        self.cluster.request(
+            "PATCH",
+            paths.single(type_, ref),
+            query={"fieldManager": "test", "force": "true"},
+            body=orjson.dumps(body),
+            content_type=client.APPLY_PATCH,
+        )
+
+    def apply_ours(self, *resources: str) -> None:
+        """A repository, a destination and a rule on these resources."""
+        self.apply("GitRepoConfig", "repo", repoUrl="https://example.com/x.git", allowedBranches=["main"])
+        self.apply("GitDestination", "prod", repoRef={"name": "repo"}, branch="main", baseFolder="clusters/prod")
+        self.apply("WatchRule", "rule", destinationRef={"name": "prod"}, rules=[{"resources": list(resources)}])
+
+    def config_map(self, name: str, text: str = "1") -> None:
+        """Create a ConfigMap."""
+        metadata = {"name": name, "namespace": self.namespace}
+        objects.create(self.cluster, objects.CONFIG_MAPS, {"metadata": metadata, "data": {"text": text}})
+
+    def status(self, kind: str, name: str) -> dict[str, Any]:
+        """The status of one of our objects; conditions by type."""
+        raw = self.cluster.get_json(paths.single(kinds.OUR_TYPES[kind], events.Ref(self.namespace, name)))
+        status = raw.get("status") or {}
+        return status | {"ready": {one["type"]: one for one in status.get("conditions", ())}.get("Ready", {})}
+
+    def rows(self) -> list[tuple[str, str]]:
+        """(operation, name) of every row, in order."""
+        with self.database.read() as connection:
+            query = "SELECT operation, name FROM event ORDER BY destination_id, sequence"
+            return [(row.operation, row.name) for row in connection.execute(sqlalchemy.text(query))]
+
+    def has(self, operation: str, name: str = "") -> Callable[[], bool]:
+        """Whether a row is there."""
+        return lambda: (operation, name) in self.rows()
+
+    def close(self) -> None:
+        """Kill what still runs, and take our objects away."""
+        for process in self.processes:
+            process.kill()
+            process.wait(10)
+        self.database.close()
+        for kind in ("WatchRule", "GitDestination", "GitRepoConfig"):
+            type_ = kinds.OUR_TYPES[kind]
+            self.cluster.request("DELETE", paths.collection(type_, self.namespace))
+
+
+@pytest.fixture
+def world(server: KubeServer, cluster: client.Cluster, database_url: str, tmp_path: Path) -> Iterator[World]:
+    """A database and a namespace; no daemon runs yet. There is no broker: publishing fails, and nothing is lost."""
+    settings = Settings(
+        kubeconfig=str(server.kubeconfig()),
+        database_url=database_url,
+        broker_url=f"redis+socket://{tmp_path}/no-redis",
+        work_dir=tmp_path / "work",
+        watch_lease=2.0,
+        status_interval=0.2,
+    )
+    world = World(settings, cluster, tmp_path)
+    yield world
+    world.close()
+
+
+def test_what_is_applied_becomes_rows(world: World) -> None:
+    """Objects that exist are seeded, later ones are followed, and a broken broker loses nothing."""
+    world.config_map("before")
+    world.start()
+    world.apply_ours("configmaps")
+    wait_until(world.has("SEED_SYNC"), timeout=20)
+    world.config_map("after")
+    wait_until(world.has("CREATE", "after"), timeout=5)
+    objects.delete(world.cluster, objects.CONFIG_MAPS, events.Ref(world.namespace, "after"))
+    wait_until(world.has("DELETE", "after"), timeout=5)
+    names = [row for row in world.rows() if row[1] != "kube-root-ca.crt"]
+    assert names == [("CREATE", "before"), ("SEED_SYNC", ""), ("CREATE", "after"), ("DELETE", "after")]
+
+
+def test_a_killed_leader_is_followed_by_the_standby(world: World) -> None:
+    """After kill -9 a standby leads within the lease time and resumes from the cursors: each change once."""
+    first = world.start(node="first")
+    world.apply_ours("configmaps")
+    wait_until(world.has("SEED_SYNC"), timeout=20)
+    second = world.start(node="second")
+    first.kill()
+    first.wait()
+    world.config_map("meanwhile")
+    wait_until(lambda: world.leads() == "second", timeout=10)
+    wait_until(world.has("CREATE", "meanwhile"), timeout=10)
+    rows = world.rows()
+    assert len(rows) == len(set(rows))
+    second.send_signal(signal.SIGTERM)
+    assert second.wait(8) == 0
+    assert world.leads() is None
+
+
+def test_a_restart_on_an_unchanged_cluster_writes_nothing(world: World) -> None:
+    """Restarting the daemon on an unchanged cluster makes no row (promise P3)."""
+    world.config_map("same")
+    first = world.start(node="first")
+    world.apply_ours("configmaps")
+    wait_until(world.has("SEED_SYNC"), timeout=20)
+    first.send_signal(signal.SIGTERM)
+    assert first.wait(8) == 0
+    rows = world.rows()
+    world.start(node="second")
+    wait_until(lambda: world.leads() == "second", timeout=10)
+    world.config_map("marker")
+    wait_until(world.has("CREATE", "marker"), timeout=10)
+    assert world.rows() == [*rows, ("CREATE", "marker")]
+
+
+def test_a_lost_lease_ends_the_process_with_its_code(world: World) -> None:
+    """A leader whose lease was taken over stops at once, with a code that tells its supervisor why."""
+    process = world.start(node="first")
+    wait_until(lambda: world.leads() == "first", timeout=10)
+    with world.database.write() as connection:
+        connection.execute(sqlalchemy.text("UPDATE watch_lease SET token = token + 1"))
+    assert process.wait(10) == daemon.EXIT_LOST
+
+
+def test_status_says_what_became_of_our_objects(world: World) -> None:
+    """Conditions of all kinds follow the compiler and SQL, and carry the generation that they are about."""
+    world.start()
+    world.apply_ours("configmaps", "secrets", "unicorns")
+    wait_until(world.has("SEED_SYNC"), timeout=20)
+    wait_until(lambda: world.status("GitDestination", "prod").get("pending"), timeout=10)
+    assert world.status("GitDestination", "prod")["queue"] == f"dest.{world.namespace}.prod"
+    assert world.status("GitRepoConfig", "repo")["ready"]["status"] == "True"
+    rule = wait_until(lambda: world.status("WatchRule", "rule") if world.status("WatchRule", "rule")["ready"] else {})
+    assert rule["resolvedTypes"] == ["v1/configmaps"]
+    assert {problem["reason"] for problem in rule["problems"]} == {"EncryptionRequired", "NotServed"}
+    world.apply("GitDestination", "prod", repoRef={"name": "repo"}, branch="dev", baseFolder="clusters/prod")
+    wait_until(lambda: world.status("GitDestination", "prod")["ready"].get("reason") == "BranchNotAllowed", timeout=10)
+    assert world.status("GitDestination", "prod")["observedGeneration"] == 2
+
+
+def test_a_forbidden_type_is_never_read_as_empty(world: World, server: KubeServer) -> None:
+    """A type that RBAC forbids ends its scope without a sweep and says so; allowed later, it is seeded."""
+    user = server_user(world)
+    grant(world.cluster, user, "configmaps", "customresourcedefinitions", "apiservices", "namespaces")
+    world.start(kubeconfig=str(server.kubeconfig(user)))
+    world.apply_ours("configmaps", "roles")
+    wait_until(world.has("SEED_SYNC"), timeout=20)
+    assert outcomes(world) == {("configmaps", "complete"), ("roles", "Forbidden")}
+    problems = wait_until(lambda: world.status("WatchRule", "rule").get("problems"), timeout=10)
+    assert "roles" in problems[0]["message"]
+    grant(world.cluster, user, "roles")
+    wait_until(lambda: ("roles", "complete") in outcomes(world), timeout=25)
+
+
+def server_user(world: World) -> str:
+    """A user whom no other test granted anything."""
+    return "reader" if world.settings.database_url.startswith("sqlite") else "bob"
+
+
+def outcomes(world: World) -> set[tuple[str, str]]:
+    """(resource, outcome) of every scope of every seed."""
+    with world.database.read() as connection:
+        found = connection.execute(sqlalchemy.text("SELECT resource, outcome FROM seed_scope"))
+        return {(row.resource, row.outcome) for row in found}
+
+
+def grant(cluster: client.Cluster, user: str, *resources: str) -> None:
+    """Let a user read these resources, and do with our kinds what a daemon does."""
+    rules = [
+        {"apiGroups": ["*"], "resources": list(resources), "verbs": ["get", "list", "watch"]},
+        {"apiGroups": ["configbutler.ai"], "resources": ["*"], "verbs": ["*"]},
+    ]
+    role = types.ResourceType(
+        "rbac.authorization.k8s.io", "v1", "clusterroles", "ClusterRole", False, frozenset(), True
+    )  # fmt: skip
+    binding = replace(role, resource="clusterrolebindings", kind="ClusterRoleBinding")
+    api = "rbac.authorization.k8s.io"
+    subject = {"kind": "User", "name": user, "apiGroup": api}
+    metadata = {"name": f"watch-{user}-{resources[0]}"}
+    reference = {"apiGroup": api, "kind": "ClusterRole", "name": metadata["name"]}
+    objects.create(cluster, role, {"metadata": metadata, "rules": rules})
+    objects.create(cluster, binding, {"metadata": metadata, "subjects": [subject], "roleRef": reference})
