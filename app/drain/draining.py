@@ -167,7 +167,9 @@ class Drainer:
         delay = _delay(error)
         with self._database.write() as connection:
             destination = destinations.by_id(connection, destination_id)
-            destinations.put_off(connection, destination_id, seconds=delay, error=error.message, reason=error.reason)
+            destinations.put_off(connection, destination_id, seconds=delay, error=error)
+            if destination is not None and not isinstance(error, errors.BranchDivergedError):
+                destinations.note_connection(connection, destination.repo_config_id, check=error.reason)
             leases.settle_branch(connection, held.lease)
             if destination is not None and error.reason == "HostUnreachable":
                 destinations.put_off_host(

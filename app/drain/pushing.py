@@ -114,6 +114,10 @@ class Pusher:
         # A branch that started empty holds nothing but what we and others pushed since: all of it is looked at.
         started_empty = lease.state == leases.MISSING and lease.head is None
         fetched = self.helpers.fetch(remote, cache, branch=destination.branch, until=_head(lease), whole=started_empty)
+        with self.database.write() as connection:
+            destinations.note_connection(
+                connection, destination.repo_config_id, check=destinations.CONNECTED, branches=fetched.branches
+            )
         if fetched.tip is None:
             held.lease = self._branch_missing(lease, destination, fetched.default_tip)
             return

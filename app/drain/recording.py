@@ -46,6 +46,7 @@ def record_plan(
         leases.settle_branch(connection, lease)
         if plan.head is None:
             return lease
+        destinations.note_connection(connection, destination.repo_config_id, check=destinations.CONNECTED)
         return leases.move_head(connection, lease, head=plan.head, state=leases.PRESENT)
 
 

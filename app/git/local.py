@@ -63,11 +63,13 @@ class LocalHost:
         """Let the cache borrow the objects; nothing is copied."""
         self._lend(cache)
         heads = self.heads()
+        found = {"branches": len(heads["branches"])}
         tip = heads["branches"].get(branch)
         if tip is None:
             default = heads["default_branch"]
-            return {"tip": None, "contains_until": False, "default_tip": heads["branches"].get(default)}
-        return {"tip": tip, "contains_until": until is None or self._contains(tip, until), "default_tip": None}
+            return {**found, "tip": None, "contains_until": False, "default_tip": heads["branches"].get(default)}
+        contains = until is None or self._contains(tip, until)
+        return {**found, "tip": tip, "contains_until": contains, "default_tip": None}
 
     def push(self, cache: Path, *, branch: str, commit: str, parent: str | None) -> dict[str, Any]:
         """Copy what is new, then move the branch if it still is at `parent`."""

@@ -68,12 +68,14 @@ class NetworkHost:
 
     def fetch(self, cache: Path, *, branch: str, until: str | None, whole: bool) -> dict[str, Any]:
         """Bring the branch's tip into the cache, deepening until `until` is found or history ends."""
-        tip, default = self._bring(cache, branch, until=until, whole=whole)
+        tip, heads = self._bring(cache, branch, until=until, whole=whole)
+        found = {"branches": len(heads["branches"])}
         if tip is None:
+            default = heads["default_branch"]
             default_tip = self._bring(cache, default, until=None)[0] if default else None
-            return {"tip": None, "contains_until": False, "default_tip": default_tip}
+            return {**found, "tip": None, "contains_until": False, "default_tip": default_tip}
         contains = until is None or _contains(pygit2.Repository(str(cache)), tip, until)
-        return {"tip": tip, "contains_until": contains, "default_tip": None}
+        return {**found, "tip": tip, "contains_until": contains, "default_tip": None}
 
     def push(self, cache: Path, *, branch: str, commit: str, parent: str | None) -> dict[str, Any]:
         """Push by raw id, then read the branch back from the host."""
@@ -118,17 +120,20 @@ class NetworkHost:
 
     def _bring(
         self, cache: Path, branch: str, *, until: str | None, whole: bool = False
-    ) -> tuple[str | None, str | None]:
-        """Fetch `branch`; its tip (None: there is none) and the name of the default branch."""
-        tip = default = None
+    ) -> tuple[str | None, dict[str, Any]]:
+        """Fetch `branch`; its tip (None: there is none) and the heads of the remote."""
+        tip: str | None = None
+        heads: dict[str, Any] = {}
         for depth in _DEPTHS[-1:] if whole else _DEPTHS if until else (1,):
-            tip, default = self._fetch_once(cache, branch, until=until, depth=depth)
+            tip, heads = self._fetch_once(cache, branch, until=until, depth=depth)
             repository = pygit2.Repository(str(cache))
             if tip is None or until is None or _contains(repository, tip, until) or not repository.is_shallow:
                 break
-        return tip, default
+        return tip, heads
 
-    def _fetch_once(self, cache: Path, branch: str, *, until: str | None, depth: int) -> tuple[str | None, str | None]:
+    def _fetch_once(
+        self, cache: Path, branch: str, *, until: str | None, depth: int
+    ) -> tuple[str | None, dict[str, Any]]:
         """One conversation: list, and fetch what is not here yet."""
         repository = pygit2.Repository(str(cache))
         try:
@@ -141,7 +146,7 @@ class NetworkHost:
                         # Without a ref to offer, libgit2 would have everything sent again.
                         repository.references.create("refs/have/recorded", until, force=True)
                     remote.fetch([f"refs/heads/{branch}"], callbacks=callbacks, depth=depth)
-                return tip, heads["default_branch"]
+                return tip, heads
         finally:
             # A cache keeps no refs: neither ours nor the tags that came along.
             for name in list(repository.references):

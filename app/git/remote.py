@@ -55,11 +55,13 @@ class Fetched:
     tip: None when the remote has no such branch.
     contains_until: whether `tip` contains the commit asked about; True when none was asked about and there is a tip.
     default_tip: where the branch is missing, the tip of the default branch; None in an empty repository.
+    branches: how many branches the remote has.
     """
 
     tip: Sha | None
     contains_until: bool
     default_tip: Sha | None
+    branches: int = field(default=0, compare=False)
 
 
 class Helpers:
@@ -94,7 +96,10 @@ class Helpers:
         request = {"operation": "fetch", "branch": branch, "until": until, "whole": whole}
         answer = self._with_cache(remote, cache, request)
         return Fetched(
-            tip=_sha(answer["tip"]), contains_until=answer["contains_until"], default_tip=_sha(answer["default_tip"])
+            tip=_sha(answer["tip"]),
+            contains_until=answer["contains_until"],
+            default_tip=_sha(answer["default_tip"]),
+            branches=answer["branches"],
         )
 
     def push(self, remote: Remote, cache: caches.Cache, *, branch: str, commit: Sha, parent: Sha | None) -> Sha:

@@ -26,6 +26,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Mapped, mapped_column
 
+from app import errors
 from app.events import Ref
 from app.models import base, ledger
 from app.rules import urls
@@ -48,6 +49,9 @@ class GitRepoConfigRow(base.Base):
     secret_name: Mapped[str | None] = mapped_column(Text)
     push_interval: Mapped[float | None] = mapped_column(Float)
     max_commits: Mapped[int | None] = mapped_column(Integer)
+    # Workers write these two: how the last connection ended (`Connected`, or a reason), and what it saw.
+    connection_check: Mapped[str | None] = mapped_column(Text)
+    branch_count: Mapped[int | None] = mapped_column(Integer)
     ready: Mapped[bool]
     reason: Mapped[str] = mapped_column(Text)
     message: Mapped[base.Name]
@@ -75,6 +79,8 @@ class GitDestinationRow(base.Base):
     failed_drains: Mapped[int] = mapped_column(Integer, default=0)
     last_error: Mapped[str | None] = mapped_column(base.Escaped)
     last_error_reason: Mapped[str | None] = mapped_column(Text)
+    # Whether a person has to act: the error does not pass by itself.
+    stalled: Mapped[bool] = mapped_column(default=False)
     last_error_at: Mapped[datetime | None] = mapped_column(base.Utc)
     last_sha: Mapped[str | None] = mapped_column(Text)
     last_pushed_at: Mapped[datetime | None] = mapped_column(base.Utc)
@@ -118,6 +124,7 @@ class Destination:
     url_key: str
     transport: urls.Transport
     host: str
+    repo_config_id: int
     repo_config: Ref
     secret_name: str | None
     push_interval: float | None
@@ -164,6 +171,9 @@ class PlaceSeen:
     branch: str
     base_folder: str
 
+
+# What `connection_check` says while the repository answers.
+CONNECTED = "Connected"
 
 _D, _P, _C = GitDestinationRow, PlaceRow, GitRepoConfigRow
 
@@ -309,6 +319,7 @@ def _query() -> base.AnySelect:
             _C.url_key,
             _C.transport,
             _C.host,
+            _C.id.label("repo_config_id"),
             _C.namespace.label("repo_namespace"),
             _C.name.label("repo_name"),
             _C.secret_name,
@@ -335,6 +346,7 @@ def _destination(row: base.AnyRow) -> Destination:
         url_key=row.url_key,
         transport=row.transport,
         host=row.host,
+        repo_config_id=row.repo_config_id,
         repo_config=Ref(row.repo_namespace, row.repo_name),
         secret_name=row.secret_name,
         push_interval=row.push_interval,
@@ -382,13 +394,13 @@ def queue_refs(connection: Connection) -> list[Ref]:
 
 
 def _served() -> base.Condition:
-    pending = exists().where(ledger.EventRow.destination_id == _D.id, ledger.EventRow.state == ledger.PENDING)
+    pending = exists().where(ledger.EventRow.destination_id == _D.id, ledger.IS_PENDING)
     return or_(_D.deleted_at.is_(None), pending)
 
 
 def neighbours(connection: Connection, *, branch_id: int, destination_id: int) -> list[Ref]:
     """Other destinations on the same branch whose rows pend and are due: they wait for its lease."""
-    pending = exists().where(ledger.EventRow.destination_id == _D.id, ledger.EventRow.state == ledger.PENDING)
+    pending = exists().where(ledger.EventRow.destination_id == _D.id, ledger.IS_PENDING)
     query = (
         select(_D.namespace, _D.name)
         .join(_P, _P.id == _D.place_id)
@@ -407,12 +419,17 @@ def is_due(connection: Connection, destination_id: int) -> bool:
 
 
 def put_off(
-    connection: Connection, destination_id: int, *, seconds: float, error: str | None = None, reason: str | None = None
+    connection: Connection, destination_id: int, *, seconds: float, error: errors.ReverserError | None = None
 ) -> None:
     """Let the next drain wait; with an error, say why."""
     values: dict[str, object] = {"not_before": base.now(seconds)}
     if error is not None:
-        values |= {"last_error": error, "last_error_reason": reason, "last_error_at": base.now()}
+        values |= {
+            "last_error": error.message,
+            "last_error_reason": error.reason,
+            "last_error_at": base.now(),
+            "stalled": not isinstance(error, errors.TemporaryError),
+        }
     connection.execute(update(_D).where(_D.id == destination_id).values(**values))
 
 
@@ -435,10 +452,21 @@ def note_success(connection: Connection, destination_id: int, *, sha: str | None
         "last_error": None,
         "last_error_reason": None,
         "last_error_at": None,
+        "stalled": False,
     }
     if sha is not None:
         values |= {"last_sha": sha, "last_pushed_at": base.now(), "branch_exists": True}
     connection.execute(update(_D).where(_D.id == destination_id).values(**values))
+
+
+def note_connection(connection: Connection, repo_config_id: int, *, check: str, branches: int | None = None) -> None:
+    """How the last connection to a repository ended: CONNECTED, or the reason of an error."""
+    values: dict[str, object] = {"connection_check": check}
+    stale: base.Condition = _C.connection_check.is_distinct_from(check)
+    if branches is not None:
+        values["branch_count"] = branches
+        stale = or_(stale, _C.branch_count.is_distinct_from(branches))
+    connection.execute(update(_C).where(_C.id == repo_config_id, stale).values(**values))
 
 
 def note_crash(connection: Connection, destination_id: int) -> None:
@@ -477,7 +505,7 @@ def put_off_host(connection: Connection, *, host: str, except_id: int, seconds: 
         .where(_C.host == host, _C.host != "", _D.id != except_id, _served(), _due())
     )
     for number, destination_id in enumerate(connection.scalars(query.order_by(_D.id)).all(), start=1):
-        put_off(connection, destination_id, seconds=seconds + number * step, error=None, reason=None)
+        put_off(connection, destination_id, seconds=seconds + number * step)
 
 
 def retire_drained(connection: Connection, *, after: float) -> int:

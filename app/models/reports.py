@@ -40,6 +40,8 @@ _LAG = table(
     column("reason", Text),
     column("message", base.Escaped),
     column("pending", Integer),
+    column("events", Integer),
+    column("queue", Text),
     column("lag_seconds", Float),
     column("last_sha", Text),
     column("last_pushed_at", base.Utc),
@@ -72,7 +74,11 @@ class AuditEntry:
 
 @dataclass(frozen=True, slots=True)
 class DestinationStatus:
-    """How far one destination is. `lag_seconds` is the age of its oldest pending row; `not_before` the next try."""
+    """How far one destination is.
+
+    `events` counts the numbers given out so far, `lag_seconds` is the age of the oldest pending row, `not_before` the
+    next try.
+    """
 
     destination: str
     cluster: str
@@ -82,6 +88,8 @@ class DestinationStatus:
     reason: str
     message: str
     pending: int
+    events: int
+    queue: str
     lag_seconds: float | None
     last_sha: str | None
     last_pushed_at: datetime | None

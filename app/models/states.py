@@ -12,6 +12,7 @@ from app.events import Ref
 from app.models import base, destinations, inventory, ledger
 
 _D, _P, _I = destinations.GitDestinationRow, destinations.PlaceRow, inventory.InventoryRow
+_C = destinations.GitRepoConfigRow
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,11 +34,27 @@ class DestinationState:
     place_id: int | None
     last_error: str | None
     last_error_reason: str | None
+    stalled: bool
     not_before: datetime | None
     last_sha: str | None
     last_pushed_at: datetime | None
     branch_exists: bool | None
     pending: int
+
+
+@dataclass(frozen=True, slots=True)
+class RepoState:
+    """How the connections to a repository went, as workers saw it."""
+
+    secret_name: str | None
+    connection_check: str | None
+    branch_count: int | None
+
+
+def of_repo_configs(connection: Connection) -> dict[str, RepoState]:
+    """The live repository configs, by uid."""
+    query = select(_C.uid, _C.secret_name, _C.connection_check, _C.branch_count).where(_C.deleted_at.is_(None))
+    return {row.uid: RepoState(*row[1:]) for row in connection.execute(query)}
 
 
 def waiting(connection: Connection, *, cluster: str) -> list[Waiting]:
@@ -72,6 +89,7 @@ def of_destinations(connection: Connection, *, cluster: str) -> dict[str, Destin
             place_id=row.place_id,
             last_error=row.last_error,
             last_error_reason=row.last_error_reason,
+            stalled=row.stalled,
             not_before=row.not_before,
             last_sha=row.last_sha,
             last_pushed_at=row.last_pushed_at,

@@ -36,8 +36,9 @@ SELECT d.namespace || '/' || d.name AS destination, d.cluster, p.url_key AS repo
        d.ready, d.reason, d.message, COALESCE(e.pending, 0) AS pending, e.oldest AS oldest_pending,
        {lag} AS lag_seconds, d.last_sha, d.last_pushed_at, d.not_before, d.last_error, d.last_error_reason,
        d.last_error_at, d.failed_drains, d.deleted_at,
-       'dest.' || d.namespace || '.' || d.name AS queue
+       'dest.' || d.namespace || '.' || d.name AS queue, h.next - 1 AS events
 FROM git_destination d
+JOIN ledger_head h ON h.destination_id = d.id
 LEFT JOIN place p ON p.id = d.place_id
 LEFT JOIN (
   SELECT destination_id, COUNT(*) AS pending, MIN(observed_at) AS oldest
@@ -100,6 +101,7 @@ def upgrade() -> None:
         sa.Column("failed_drains", sa.Integer(), nullable=False),
         sa.Column("last_error", sa.Text(), nullable=True),
         sa.Column("last_error_reason", sa.Text(), nullable=True),
+        sa.Column("stalled", sa.Boolean(), nullable=False),
         sa.Column("last_error_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("last_sha", sa.Text(), nullable=True),
         sa.Column("last_pushed_at", sa.DateTime(timezone=True), nullable=True),
@@ -123,6 +125,8 @@ def upgrade() -> None:
         sa.Column("secret_name", sa.Text(), nullable=True),
         sa.Column("push_interval", sa.Float(), nullable=True),
         sa.Column("max_commits", sa.Integer(), nullable=True),
+        sa.Column("connection_check", sa.Text(), nullable=True),
+        sa.Column("branch_count", sa.Integer(), nullable=True),
         sa.Column("ready", sa.Boolean(), nullable=False),
         sa.Column("reason", sa.Text(), nullable=False),
         sa.Column("message", sa.Text(), nullable=False),
