@@ -164,7 +164,7 @@ def known(connection: Connection, *, destination_id: int, place_id: int) -> dict
         .where(
             ledger.EventRow.destination_id == destination_id,
             ledger.EventRow.place_id == place_id,
-            ledger.EventRow.state == ledger.PENDING,
+            ledger.IS_PENDING,
             ledger.EventRow.operation != events.Operation.SEED_SYNC.value,
         )
         .order_by(ledger.EventRow.sequence)

@@ -22,6 +22,7 @@ from sqlalchemy import (
     Text,
     delete,
     func,
+    literal_column,
     select,
     text,
     update,
@@ -164,6 +165,9 @@ class Settled:
 
 _E = EventRow
 
+# Spelt out, not bound: with a parameter in its place, a prepared statement's plan could not use the partial index.
+IS_PENDING = EventRow.state == literal_column(f"'{PENDING}'")
+
 
 def open_head(connection: Connection, destination_id: int) -> None:
     """Give a new destination its numbers, from 1, and the uuid that its trailers carry."""
@@ -263,7 +267,7 @@ def _row(entry: Entry) -> dict[str, Any]:
 
 def pending(connection: Connection, destination_id: int, *, limit: int) -> list[Pending]:
     """Pending rows in order, by state and order alone."""
-    query = _identity_query().where(_E.destination_id == destination_id, _E.state == PENDING)
+    query = _identity_query().where(_E.destination_id == destination_id, IS_PENDING)
     return [_pending(row) for row in connection.execute(query.order_by(_E.sequence).limit(limit))]
 
 
@@ -325,7 +329,7 @@ def bodies(connection: Connection, destination_id: int, sequences: Sequence[int]
 
 def pends(connection: Connection, destination_id: int, *, up_to: int | None = None) -> bool:
     """Whether any row pends, up to a number or at all."""
-    query = select(_E.sequence).where(_E.destination_id == destination_id, _E.state == PENDING).limit(1)
+    query = select(_E.sequence).where(_E.destination_id == destination_id, IS_PENDING).limit(1)
     if up_to is not None:
         query = query.where(_E.sequence <= up_to)
     return connection.scalar(query) is not None
@@ -333,7 +337,7 @@ def pends(connection: Connection, destination_id: int, *, up_to: int | None = No
 
 def count_pending(connection: Connection, destination_id: int) -> int:
     """How many rows pend."""
-    query = select(func.count()).where(_E.destination_id == destination_id, _E.state == PENDING)
+    query = select(func.count()).where(_E.destination_id == destination_id, IS_PENDING)
     return connection.execute(query).scalar_one()
 
 
@@ -341,7 +345,7 @@ def backlogs(connection: Connection, destination_ids: Sequence[int]) -> list[Bac
     """What pends for each of some destinations; those without pending rows are left out."""
     query = (
         select(_E.destination_id, func.min(_E.sequence), func.max(_E.sequence), func.count())
-        .where(_E.destination_id.in_(destination_ids), _E.state == PENDING)
+        .where(_E.destination_id.in_(destination_ids), IS_PENDING)
         .group_by(_E.destination_id)
     )
     return [Backlog(*row) for row in connection.execute(query)]
@@ -359,7 +363,7 @@ def settle(connection: Connection, destination_id: int, ends: Iterable[Settled])
         for part in _chunks(sequences):
             connection.execute(
                 update(_E)
-                .where(_E.destination_id == destination_id, _E.sequence.in_(part), _E.state == PENDING)
+                .where(_E.destination_id == destination_id, _E.sequence.in_(part), IS_PENDING)
                 .values(state=state, state_reason=reason, commit_id=commit_id, settled_at=base.now())
             )
     for part in _chunks([sequence for sequences in groups.values() for sequence in sequences]):
@@ -377,7 +381,7 @@ def supersede_pending(connection: Connection, destination_id: int, *, reason: st
     """Supersede all rows that pend for a destination; how many. Used when its place changes or it is deleted."""
     count = connection.execute(
         update(_E)
-        .where(_E.destination_id == destination_id, _E.state == PENDING)
+        .where(_E.destination_id == destination_id, IS_PENDING)
         .values(state=SUPERSEDED, state_reason=reason, settled_at=base.now())
     ).rowcount
     if count:
