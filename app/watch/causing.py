@@ -28,6 +28,7 @@ class Causes:
         self._writer = writer
         self._cluster = writer.settings.cluster
         self._first = True
+        self._recorded = recording.NOTHING
 
     def adopt(self, seen: recording.Seen) -> routing.Routing:
         """Write what was compiled, start the seeds that it causes, and let the writer follow it."""
@@ -65,24 +66,25 @@ class Causes:
         self._writer.call(self._seed_wanted)
 
     def _adopt(self, seen: recording.Seen) -> routing.Routing:
-        def work(connection: base.Connection) -> routing.Routing:
+        def work(connection: base.Connection) -> recording.Recorded:
             before = _units(rules.in_force(connection, cluster=self._cluster))
-            recorded = recording.record(connection, seen, cluster=self._cluster)
+            recorded = recording.record(connection, seen, cluster=self._cluster, before=self._recorded)
             after = _units(rules.in_force(connection, cluster=self._cluster))
             open_runs = {run.destination_id: run for run in seeds.open_runs(connection, recorded.routes.scopes)}
             for target in recorded.routes.targets.values():
                 wanted = recorded.routes.scopes.get(target.id, ())
                 gained = _touched(wanted, after.get(target.id, set()) - before.get(target.id, set()))
                 changed = target.id in recorded.changed
-                self._seed(
-                    connection, target, wanted=wanted, gained=gained, changed=changed, run=open_runs.get(target.id)
-                )
-            return recorded.routes
+                run = open_runs.get(target.id)
+                if not (changed or gained or run) and self._recorded.routes.targets.get(target.ref) == target:
+                    continue
+                self._seed(connection, target, wanted=wanted, gained=gained, changed=changed, run=run)
+            return recorded
 
-        routes = self._writer.durably(work)
+        self._recorded = self._writer.durably(work)
         self._first = False
-        self._writer.follow(routes)
-        return routes
+        self._writer.follow(self._recorded.routes)
+        return self._recorded.routes
 
     def _seed(
         self,

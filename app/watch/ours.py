@@ -7,7 +7,7 @@ others; kinds that are not served yet are waited for. `reconciling.py` reads the
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import structlog
@@ -56,6 +56,7 @@ class OurObjects:
         self._stop = stop
         self._lock = threading.Lock()
         self._objects: dict[str, dict[events.Ref, Raw]] = {}
+        self._missing_said = threading.Event()
         self._connections: set[watching.Stream] = set()
 
     @property
@@ -94,7 +95,7 @@ class OurObjects:
             for connection in self._connections:
                 connection.close()
 
-    def _repeat(self, kind: str, follow: Any) -> None:
+    def _repeat(self, kind: str, follow: Callable[[], None]) -> None:
         waits, said = backoff.Backoff(), ""
         while not self._stop.is_set():
             try:
@@ -102,17 +103,24 @@ class OurObjects:
                 said = ""
                 continue
             except problems.Expired:
-                wait = 0.0
-            except problems.NotServed:
-                wait, message = NOT_SERVED_WAIT, "our kinds are not installed: run `reverser crds | kubectl apply -f -`"
+                wait, message = 0.0, ""
+            except problems.NotServed as error:
+                wait, message = NOT_SERVED_WAIT, self._not_served(kind, error)
             except errors.TemporaryError as error:
                 wait, message = waits.failed(at_least=error.delay), error.message
             except errors.ReverserError as error:
                 wait, message = REFUSED_WAIT, error.message
-            if wait and message != said and not self._stop.is_set():
+            if wait and message and message != said and not self._stop.is_set():
                 log.warning("cannot follow", kind=kind, error=message)
                 said = message
             self._stop.wait(wait)
+
+    def _not_served(self, kind: str, error: problems.NotServed) -> str:
+        """What to say: nothing for a trigger that this server lacks, one sentence for our four kinds together."""
+        if kind not in kinds.OUR_TYPES or self._missing_said.is_set():
+            return ""
+        self._missing_said.set()
+        return f"{error.message}; our kinds are not installed yet: run `reverser crds | kubectl apply -f -`"
 
     def _follow_kind(self, kind: str, type_: types.ResourceType) -> None:
         """List, then watch until the server ends it. Listing again each time costs little and heals everything."""
@@ -138,7 +146,7 @@ class OurObjects:
                 self.types_changed.set()
                 self.changed.set()
 
-    def _changes(self, type_: types.ResourceType, position: str) -> Any:
+    def _changes(self, type_: types.ResourceType, position: str) -> Iterator[watching.Change]:
         stream = watching.watch(
             self._cluster,
             type_,

@@ -5,8 +5,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
 
 from app import events
 from app.models import base, destinations, leases, rules, seeds
@@ -27,74 +29,98 @@ class Seen:
     present: frozenset[str]
 
 
+# What a row was written from, and what writing it gave: a config's id, or a destination's target.
+_Saved = Mapping[tuple[str, events.Ref], tuple[object, Any]]
+
+
 @dataclass(frozen=True)
 class Recorded:
-    """The routing that follows, and the ids of destinations whose rules changed."""
+    """The routing that follows, the ids of destinations whose rules changed, and what need not be written again."""
 
     routes: routing.Routing
-    changed: frozenset[int]
+    changed: frozenset[int] = frozenset()
+    saved: _Saved = field(default_factory=dict)
 
 
-def record(connection: base.Connection, seen: Seen, *, cluster: str) -> Recorded:
-    """Save repositories, destinations, places and rules; retire what is gone."""
-    configs = {ref: _save_config(connection, seen, ref) for ref in seen.repo_configs}
+NOTHING = Recorded(routing.NOTHING)
+
+
+def record(connection: base.Connection, seen: Seen, *, cluster: str, before: Recorded = NOTHING) -> Recorded:
+    """Save repositories, destinations, places and rules; retire what is gone.
+
+    `before` is what this leader committed last: with thousands of destinations, only the few that changed are written.
+    """
+    saved: dict[tuple[str, events.Ref], tuple[object, Any]] = {}
+
+    def save(kind: str, ref: events.Ref, mark: object, write: Callable[[], Any]) -> Any:
+        known = before.saved.get((kind, ref))
+        value = known[1] if known is not None and known[0] == mark else write()
+        saved[kind, ref] = mark, value
+        return value
+
+    configs: dict[events.Ref, int] = {}
+    for ref in seen.repo_configs:
+        row = _config_row(seen, ref)
+        configs[ref] = save("config", ref, row, partial(destinations.save_repo_config, connection, row))
     targets: dict[events.Ref, routing.Target] = {}
     for ref, verdict in seen.compilation.destinations.items():
-        destination = seen.destinations[ref]
-        destination_id = destinations.save_destination(
-            connection,
-            uid=destination.meta.uid,
-            ref=ref,
-            cluster=cluster,
-            ready=verdict.ready,
-            reason=verdict.reason,
-            message=verdict.message,
-        )
-        if verdict.place is None:
-            # An open seed of a destination that cannot be written would hold up retention for as long.
-            seeds.supersede(connection, destination_id)
-        else:
-            targets[ref] = _save_place(
-                connection, destination, verdict.place, destination_id=destination_id, configs=configs
-            )
+        uid = seen.destinations[ref].meta.uid
+        place = verdict.place
+        mark = uid, verdict, configs[place.repo_config] if place else None
+        write = partial(_save_destination, connection, uid, ref, verdict, cluster=cluster, configs=configs)
+        target = save("destination", ref, mark, write)
+        if target is not None:
+            targets[ref] = target
     compiled = [rule for rule in seen.compilation.compiled() if rule.destination in targets]
     changed = rules.save(connection, cluster=cluster, rules=[_rule_seen(rule, targets) for rule in compiled])
     for gone in destinations.retire_destinations(connection, cluster=cluster, keep=set(seen.present)):
         seeds.supersede(connection, gone)
     destinations.retire_repo_configs(connection, keep=set(seen.present))
-    return Recorded(_routing(seen.compilation, compiled, targets), frozenset(changed))
+    return Recorded(_routing(seen.compilation, compiled, targets), frozenset(changed), saved)
 
 
-def _save_config(connection: base.Connection, seen: Seen, ref: events.Ref) -> int:
+def _config_row(seen: Seen, ref: events.Ref) -> destinations.RepoConfigSeen:
     config, verdict = seen.repo_configs[ref], seen.compilation.repo_configs[ref]
     url = verdict.url
-    return destinations.save_repo_config(
-        connection,
-        destinations.RepoConfigSeen(
-            uid=config.meta.uid,
-            ref=ref,
-            url=url.url if url else "",
-            url_key=url.key if url else "",
-            transport=url.transport if url else "https",
-            host=url.host if url else "",
-            secret_name=config.secret_name,
-            push_interval=config.push_interval,
-            max_commits=config.max_commits,
-            ready=verdict.ready,
-            reason=verdict.reason,
-            message=verdict.message,
-        ),
+    return destinations.RepoConfigSeen(
+        uid=config.meta.uid,
+        ref=ref,
+        url=url.url if url else "",
+        url_key=url.key if url else "",
+        transport=url.transport if url else "https",
+        host=url.host if url else "",
+        secret_name=config.secret_name,
+        push_interval=config.push_interval,
+        max_commits=config.max_commits,
+        ready=verdict.ready,
+        reason=verdict.reason,
+        message=verdict.message,
     )
 
 
-def _save_place(
+def _save_destination(
     connection: base.Connection,
-    destination: kinds.GitDestination,
-    place: compiling.Place,
+    uid: str,
+    ref: events.Ref,
+    verdict: compiling.DestinationVerdict,
     *,
-    destination_id: int,
+    cluster: str,
     configs: Mapping[events.Ref, int],
-) -> routing.Target:
+) -> routing.Target | None:
+    destination_id = destinations.save_destination(
+        connection,
+        uid=uid,
+        ref=ref,
+        cluster=cluster,
+        ready=verdict.ready,
+        reason=verdict.reason,
+        message=verdict.message,
+    )
+    place = verdict.place
+    if place is None:
+        # An open seed of a destination that cannot be written would hold up retention for as long.
+        seeds.supersede(connection, destination_id)
+        return None
     branch_id = leases.ensure_branch(connection, url_key=place.url.key, branch=place.branch)
     place_id, generation, _raised = destinations.save_place(
         connection,
@@ -109,8 +135,8 @@ def _save_place(
     )
     return routing.Target(
         id=destination_id,
-        uid=destination.meta.uid,
-        ref=destination.meta.ref,
+        uid=uid,
+        ref=ref,
         repo_config=place.repo_config,
         place_id=place_id,
         place_generation=generation,
@@ -131,7 +157,15 @@ def _routing(
     compiled: list[compiling.CompiledRule],
     targets: Mapping[events.Ref, routing.Target],
 ) -> routing.Routing:
-    scopes = {target.id: selecting.scopes_of(compilation, ref) for ref, target in targets.items()}
+    # Asked with its own rules only, because each question looks at all rules that it is given.
+    own: dict[events.Ref, dict[compiling.RuleKey, compiling.RuleVerdict]] = {}
+    for key, verdict in compilation.rules.items():
+        if verdict.rule is not None:
+            own.setdefault(verdict.rule.destination, {})[key] = verdict
+    scopes = {
+        target.id: selecting.scopes_of(compiling.Compilation({}, {}, own.get(ref, {})), ref)
+        for ref, target in targets.items()
+    }
     return routing.Routing(
         matcher=selecting.Matcher(compiled),
         targets=dict(targets),

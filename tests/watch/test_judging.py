@@ -21,9 +21,16 @@ REFUSED = compiling.DestinationVerdict(ready=False, reason="Conflict", message="
 def state(**changes: Any) -> states.DestinationState:
     """How the drains of a destination went, well by default."""
     values: dict[str, Any] = {
-        "destination_id": 1, "place_id": 7, "last_error": None, "last_error_reason": None, "stalled": False, "not_before": None,
-        "last_sha": "a" * 40, "last_pushed_at": datetime(2026, 1, 1, tzinfo=UTC), "branch_exists": True, "pending": 0,
-    }  # fmt: skip
+        "destination_id": 1,
+        "place_id": 7,
+        "last_error": None,
+        "last_error_reason": None,
+        "not_before": None,
+        "last_sha": "a" * 40,
+        "last_pushed_at": datetime(2026, 1, 1, tzinfo=UTC),
+        "branch_exists": True,
+        "pending": 0,
+    }
     return states.DestinationState(**values | changes)
 
 
