@@ -35,7 +35,7 @@ _COLUMNS = (
 def status(*, data_dir: Path, output: str) -> None:
     """Show each destination: whether it is ready, its Events, what pends, its last commit, error and next try.
 
-    QUEUED counts messages on its queue; it is empty while the broker cannot be asked. The rows decide, not the messages.
+    QUEUED counts messages on its queue; empty while the broker is away. The rows decide, not the messages.
     """
     found = records.read(data_dir, reports.destination_statuses)
     depths = _queue_depths(data_dir, found)

@@ -19,7 +19,7 @@ from app.drain import deciding, planning, sweeping
 from app.events import Operation
 from app.git import cache as caches
 from app.git import commits as git_commits
-from app.git import trees
+from app.git import packs, trees
 from app.git.names import BlobId, Sha
 from app.models import commits, destinations, inventory, ledger
 from app.rules import commits as texts
@@ -136,7 +136,8 @@ class Builder:
     def _write(
         self, row: ledger.Pending, path: str, item: inventory.Item | None, body: bytes | None
     ) -> commits.Change | None:
-        blob = self._editor.blob(self._render(body))
+        text = self._render(body)
+        blob = packs.blob_id(text)
         there = self._editor.get(path)
         if there is not None and there.id != blob and (item is None or item.removed):
             self._check_adoption(row, path, BlobId(there.id))
@@ -144,7 +145,7 @@ class Builder:
         if there is not None and there.kind == "blob" and there.id == blob:
             self.plan.end(row, ledger.UNCHANGED)
             return None
-        self._editor.put(path, blob)
+        self._editor.put(path, self._editor.blob(text))
         return change(row, path, blob)
 
     def _render(self, body: bytes | None) -> bytes:

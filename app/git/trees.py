@@ -16,10 +16,13 @@ from pygit2.enums import FileMode
 
 from app import errors
 from app.git import cache as caches
-from app.git import problems
+from app.git import packs, problems
 from app.git.names import EMPTY_TREE, BlobId, TreeId
 
 Kind: TypeAlias = Literal["blob", "link", "tree", "commit"]
+
+# Up to this many blobs at a time are stored each by itself: a pack per small drain would slow every look-up.
+_LOOSE_BLOBS = 100
 
 _KINDS: dict[int, Kind] = {
     FileMode.TREE: "tree",
@@ -72,6 +75,7 @@ class TreeEditor:
     def __init__(self, cache: caches.Cache, root: TreeId | None) -> None:
         self._cache = cache
         self._repository = cache.repository
+        self._blobs: dict[BlobId, bytes] = {}
         with cache.guarded():
             self._root = _Folder(self._tree(root) if root and root != EMPTY_TREE else None)
 
@@ -118,17 +122,19 @@ class TreeEditor:
             touched.dirty = True
 
     def blob(self, data: bytes) -> BlobId:
-        """Store content; putting it somewhere is `put`."""
-        with self._cache.guarded():
-            return BlobId(str(self._repository.create_blob(data)))
+        """Take content, to be stored by the next `write()`; putting it somewhere is `put`."""
+        oid = packs.blob_id(data)
+        self._blobs[oid] = data
+        return oid
 
     def read(self, blob: BlobId, limit: int) -> bytes:
         """The content of a blob. Raises PermanentError when it has more than `limit` bytes."""
         with self._cache.guarded():
-            _, size = self._repository.odb.read_header(blob)
+            waiting = self._blobs.get(blob)
+            size = self._repository.odb.read_header(blob)[1] if waiting is None else len(waiting)
             if size > limit:
                 raise errors.PermanentError(f"a file of {size} bytes is over the limit of {limit}", reason="TooLarge")
-            return self._repository.odb.read(blob)[1]
+            return self._repository.odb.read(blob)[1] if waiting is None else waiting
 
     def files(self, folder: str = "") -> Iterator[tuple[str, Entry]]:
         """Every entry that is not a folder below `folder`, with its full path, as of the last `write()`."""
@@ -143,6 +149,14 @@ class TreeEditor:
         """Write the changed folders; returns the root, which is the empty tree when nothing is left."""
         with self._cache.guarded():
             return self._write(self._root) or TreeId(str(self._repository.TreeBuilder().write()))
+
+    def _store_blobs(self) -> None:
+        if len(self._blobs) > _LOOSE_BLOBS:
+            packs.write(self._cache.path / "objects" / "pack", self._blobs)
+        else:
+            for data in self._blobs.values():
+                self._repository.create_blob(data)
+        self._blobs.clear()
 
     def _tree(self, oid: str) -> pygit2.Tree:
         tree = self._repository[oid]
@@ -208,6 +222,8 @@ class TreeEditor:
         return TreeId(str(folder.tree.id)) if folder.tree is not None else None
 
     def _build(self, folder: _Folder) -> pygit2.Tree | None:
+        # libgit2 takes only what is stored into a tree.
+        self._store_blobs()
         builder = (
             self._repository.TreeBuilder(folder.tree) if folder.tree is not None else self._repository.TreeBuilder()
         )
