@@ -32,7 +32,7 @@ def main() -> int:
         return 1
     results: dict[str, object] = {
         "at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "machine": f"{os.cpu_count()} cores, {platform.system()} {platform.release()}, Python {platform.python_version()}",
+        "machine": f"{os.cpu_count()} cores, {platform.system()}, Python {platform.python_version()}",
     }
     if arguments.part in {"all", "parts"}:
         results["parts"] = parts.run()

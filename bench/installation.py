@@ -95,11 +95,10 @@ class Installation:
         return listed.stdout.count(b"\n")
 
     def peak_memory(self) -> dict[str, float]:
-        """Peak resident memory of each process and its children, in MB, largest single process per name."""
-        return {
-            name: max((_peak(one) for one in [pid, *_children(pid)]), default=0.0)
-            for name, pid in self.facts["pids"].items()
-        }
+        """Peak resident memory of each process in MB, and of the largest helper of the worker."""
+        pids = self.facts["pids"]
+        helpers = max((_peak(child) for child in _children(pids["worker"])), default=0.0)
+        return {**{name: _peak(pid) for name, pid in pids.items()}, "worker's helper": helpers}
 
     def watch_figures(self) -> dict[str, float]:
         """The counters of the watch daemon, now."""

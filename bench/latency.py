@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from bench import installation
-from bench.seed import _swept
+from bench.seed import swept
 
 # Between two changes, so that each finds the system idle.
 PAUSE = 0.2
@@ -31,7 +31,7 @@ def _measure(size: int, changes: int) -> dict[str, Any]:
         running.fill("bench", size, installation.configmap, resource="/api/v1/namespaces/{namespace}/configmaps")
         running.mirror("bench", ["configmaps"])
         database = running.database()
-        installation.wait(lambda: _swept(database), 600)
+        installation.wait(lambda: swept(database), 600)
         database.close()
         times = [_change(running, number, size) for number in range(changes)]
     ordered = sorted(times)

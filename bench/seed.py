@@ -36,7 +36,7 @@ def _measure(size: int) -> dict[str, Any]:
         running.fill("bench", size, installation.configmap, resource="/api/v1/namespaces/{namespace}/configmaps")
         running.mirror("bench", ["configmaps"])
         database = running.database()
-        installation.wait(lambda: _swept(database), 600)
+        installation.wait(lambda: swept(database), 600)
         seconds = _seconds(database)
         database.close()
         files = running.files()
@@ -56,7 +56,8 @@ def _measure(size: int) -> dict[str, Any]:
         }  # fmt: skip
 
 
-def _swept(database: db.Database) -> bool:
+def swept(database: db.Database) -> bool:
+    """Whether the seed is over: listed, pushed, and its orphans swept."""
     with database.read() as connection:
         return connection.scalar(select(func.count()).where(seeds.SeedRun.state == seeds.SWEPT)) == 1
 
