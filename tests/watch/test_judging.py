@@ -25,6 +25,7 @@ def state(**changes: Any) -> states.DestinationState:
         "place_id": 7,
         "last_error": None,
         "last_error_reason": None,
+        "stalled": False,
         "not_before": None,
         "last_sha": "a" * 40,
         "last_pushed_at": datetime(2026, 1, 1, tzinfo=UTC),
