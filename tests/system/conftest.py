@@ -1,0 +1,124 @@
+"""One API server and one `reverser up` for this folder; tests that break things have an installation of their own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from app import settings
+from app.kube import client, crds
+from tests import lanes
+from tests.git import servers
+from tests.servers.kube import KubeServer
+from tests.servers.redis import RedisServer
+from tests.system.cluster import Api
+from tests.system.installation import Embedded, Separate
+from tests.system.repository import Repository
+
+# Fixtures of installations that must be the only one on the cluster: two would both write into the test's repository.
+ALONE = frozenset({"own", "separate"})
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Every test here needs the API server and takes its time; those that need to be alone come last."""
+    here = [item for item in items if Path(__file__).parent in item.path.parents]
+    for item in here:
+        item.add_marker(pytest.mark.kube)
+        item.add_marker(pytest.mark.timeout(300))
+    items[:] = [item for item in items if item not in here] + sorted(here, key=_is_alone)
+
+
+def _is_alone(item: pytest.Item) -> bool:
+    return not ALONE.isdisjoint(getattr(item, "fixturenames", ()))
+
+
+@pytest.fixture(scope="session")
+def kube(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KubeServer]:
+    """The API server, with our CRDs for local repositories."""
+    lanes.lane("kube")
+    server = KubeServer(tmp_path_factory.mktemp("kube"))
+    try:
+        kubeconfig = server.start()
+        cluster = client.connect(settings.Settings(kubeconfig=str(kubeconfig)))
+        crds.apply(cluster, allow_local=True)
+        cluster.close()
+        yield server
+    finally:
+        server.stop()
+
+
+@pytest.fixture
+def api(kube: KubeServer) -> Iterator[Api]:
+    """The API server for one test; none of our objects outlives it, for the next installation would serve them."""
+    one = Api(kube)
+    yield one
+    one.remove_ours()
+
+
+@pytest.fixture(scope="session")
+def shared_folder(kube: KubeServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Embedded]:
+    """The installation that tests share, running or not."""
+    one = Embedded(tmp_path_factory.mktemp("shared") / "data", kube.kubeconfig())
+    yield one
+    one.end()
+
+
+@pytest.fixture
+def shared(shared_folder: Embedded) -> Embedded:
+    """A running `reverser up` for tests that leave it as it is."""
+    if not shared_folder.folder.is_running():
+        shared_folder.start()
+    return shared_folder
+
+
+@pytest.fixture
+def own(api: Api, shared_folder: Embedded, tmp_path: Path) -> Iterator[Embedded]:
+    """An installation that a test may break; not started."""
+    shared_folder.end()
+    one = Embedded(tmp_path / "data", api.kubeconfig)
+    yield one
+    one.end()
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Repository:
+    """An empty bare repository on this machine."""
+    return Repository.local(tmp_path / "repository.git")
+
+
+@pytest.fixture
+def separate(
+    api: Api, shared_folder: Embedded, postgres_url: str, redis_server: RedisServer, tmp_path: Path
+) -> Iterator[Separate]:
+    """Separate processes on PostgreSQL and Redis; not started."""
+    shared_folder.end()
+    options = replace(
+        settings.Settings(),
+        database_url=postgres_url,
+        broker_url=redis_server.url,
+        work_dir=tmp_path / "work",
+        kubeconfig=str(api.kubeconfig),
+    )
+    one = Separate(tmp_path, options, flower_port=servers.free_port())
+    yield one
+    one.stop()
+
+
+@pytest.fixture
+def ssh_host(tmp_path: Path) -> Iterator[servers.SshGitServer]:
+    """An sshd with git behind it; its tests carry the marker `sshd`."""
+    server = servers.SshGitServer(tmp_path / "ssh")
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def https_host(tmp_path: Path) -> Iterator[servers.HttpsGitServer]:
+    """An HTTPS host that notes what it is asked."""
+    (tmp_path / "https").mkdir()
+    server = servers.HttpsGitServer(tmp_path / "https")
+    yield server
+    server.stop()

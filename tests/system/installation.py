@@ -1,0 +1,182 @@
+"""Reverser as its users start it: `reverser up` on one machine, or one process each beside real servers.
+
+Both lanes answer the same questions from outside: the commands, the database by SQL, the broker. Processes are
+ended through the commands, or by the ids that the data folder names.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy
+
+from app import db, settings
+from app.cli import processes, updata
+from tests.servers import processes as servers
+from tests.waiting import wait_until
+
+COMMAND = (sys.executable, "-P", "-m", "app.cli.main")
+Row = Mapping[str, Any]
+
+
+class Lane:
+    """What tests ask of a running Reverser, however it was started. `options` are the settings of its processes."""
+
+    options: settings.Settings
+
+    def reverser(self, *words: str) -> subprocess.CompletedProcess[str]:
+        """Run a command to its end with the settings of this installation."""
+        environment = {**os.environ, **self.options.to_environment()}
+        return subprocess.run(
+            [*COMMAND, *words], env=environment, capture_output=True, text=True, check=False, timeout=60
+        )
+
+    def answer(self, *words: str) -> list[dict[str, Any]]:
+        """What a command says with --output json."""
+        done = self.reverser(*words, "--output", "json")
+        assert done.returncode == 0, done.stderr
+        found = json.loads(done.stdout)
+        assert isinstance(found, list)
+        return found
+
+    def rows(self, query: str, **values: object) -> list[Row]:
+        """Ask the database as an operator does."""
+        database = db.Database(self.options.database_url)
+        try:
+            with database.read() as connection:
+                return [row._asdict() for row in connection.execute(sqlalchemy.text(query), values)]
+        finally:
+            database.close()
+
+    def pending(self, destination: str) -> int:
+        """Rows that wait to be pushed."""
+        query = "SELECT pending FROM destination_lag WHERE destination = :name AND deleted_at IS NULL"
+        return sum(int(row["pending"]) for row in self.rows(query, name=destination))
+
+    def seeded(self, destination: str) -> bool:
+        """Whether a seed of a destination is in Git, and none is open."""
+        query = (
+            "SELECT r.state FROM seed_run r JOIN git_destination d ON d.id = r.destination_id "
+            "WHERE d.namespace || '/' || d.name = :name"
+        )
+        states = {row["state"] for row in self.rows(query, name=destination)}
+        return "swept" in states and not states & {"listing", "synced"} and not self.pending(destination)
+
+    def wait_seeded(self, destination: str) -> None:
+        """Wait until the first complete state of a destination is in Git, and nothing pends."""
+        wait_until(lambda: self.seeded(destination), timeout=60, what=f"the seed of {destination}")
+
+    def wait_drained(self, destination: str, timeout: float = 60) -> None:
+        """Wait until nothing pends."""
+        wait_until(lambda: self.pending(destination) == 0, timeout, what=f"rows of {destination} pend")
+
+
+class Embedded(Lane):
+    """`reverser up`: SQLite, an embedded Redis, repositories on this machine."""
+
+    def __init__(self, path: Path, kubeconfig: Path) -> None:
+        self.folder = updata.DataFolder.at(path)
+        self.kubeconfig = kubeconfig
+
+    @property
+    def up(self) -> updata.Up:
+        """The content of up.json."""
+        found = self.folder.read_up()
+        assert found, "`reverser up` is not ready"
+        return found
+
+    @property
+    def options(self) -> settings.Settings:  # type: ignore[override]
+        """The settings of what runs, or would run, here."""
+        return settings.Settings.from_environment(self.folder.environment())
+
+    def start(self) -> None:
+        """`reverser up --detach`."""
+        words = ("up", "--detach", "--kubeconfig", str(self.kubeconfig), "--timeout", "90")
+        done = self._command(*words)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    def stop(self) -> None:
+        """`reverser down`."""
+        done = self._command("down")
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    def kill(self, name: str) -> None:
+        """Kill -9 one process, and wait until another one runs in its place."""
+        before = self.up.pids[name]
+        # Who lost its folder may have been replaced in this moment.
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(before, signal.SIGKILL)
+
+        def replaced() -> bool:
+            found = self.folder.read_up()
+            return found is not None and found.pids[name] != before
+
+        wait_until(replaced, timeout=60, what=f"a new {name}")
+
+    def kill_supervisor(self) -> None:
+        """Kill -9 the supervisor; everything it started ends with it."""
+        left = self.folder.read_identities()
+        os.kill(left["supervisor"].pid, signal.SIGKILL)
+        wait_until(lambda: not any(map(processes.is_alive, left.values())), what="the children end")
+
+    def end(self) -> None:
+        """Leave nothing behind, whatever a test did."""
+        left = self.folder.read_identities()
+        self._command("down")
+        for identity in left.values():
+            processes.end(identity, grace=1.0)
+
+    def logs(self) -> str:
+        """Everything that its processes wrote."""
+        return "".join(path.read_text(errors="replace") for path in sorted(self.folder.logs.iterdir()))
+
+    def _command(self, *words: str) -> subprocess.CompletedProcess[str]:
+        command = [*COMMAND, *words, "--data-dir", str(self.folder.path)]
+        return subprocess.run(command, capture_output=True, text=True, check=False, timeout=150)
+
+
+class Separate(Lane):
+    """`reverser migrate`, `watch`, `worker` and `flower`, each by itself, on servers that somebody else runs."""
+
+    PROCESSES = ("watch", "worker", "flower")
+
+    def __init__(self, folder: Path, options: settings.Settings, *, flower_port: int) -> None:
+        self.options = options
+        self._folder = folder
+        self._flower_port = flower_port
+        self._running: dict[str, subprocess.Popen[bytes]] = {}
+
+    def start(self) -> None:
+        """Migrate, then start all."""
+        done = self.reverser("migrate")
+        assert done.returncode == 0, done.stderr
+        for name in self.PROCESSES:
+            self._spawn(name)
+
+    def stop(self) -> None:
+        """End all, at the same time."""
+        for process in self._running.values():
+            process.send_signal(signal.SIGTERM)
+        while self._running:
+            servers.end(self._running.popitem()[1])
+
+    def _spawn(self, name: str) -> None:
+        words = ["--port", str(self._flower_port)] if name == "flower" else []
+        with (self._folder / f"{name}.log").open("ab") as log:
+            self._running[name] = subprocess.Popen(
+                [*COMMAND, name, *words],
+                env={**os.environ, **self.options.to_environment()},
+                cwd=self._folder,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
