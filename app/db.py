@@ -194,6 +194,10 @@ def _roll_back(transaction: Any) -> None:
 def _mapped() -> Iterator[None]:
     try:
         yield
-    except (exc.OperationalError, exc.InterfaceError, exc.TimeoutError) as error:
+    except (exc.DBAPIError, exc.TimeoutError) as error:
+        # A session that the server ended has one of many classes, among them that of our own mistakes.
+        away = isinstance(error, exc.OperationalError | exc.InterfaceError | exc.TimeoutError)
+        if not away and not getattr(error, "connection_invalidated", False):
+            raise
         detail = str(getattr(error, "orig", None) or error).splitlines()[0][:200]
         raise errors.TemporaryError(f"the database is not available: {detail}", reason="DatabaseAway") from error

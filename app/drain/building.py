@@ -194,6 +194,7 @@ class Builder:
             blob_id=blob,
             seed_run_id=row.seed_run_id or (before.seed_run_id if before else None),
             removed=removed,
+            source_epoch=row.source_epoch,
         )
         self._items[path] = self.plan.items[path] = item
 
@@ -252,7 +253,9 @@ class Builder:
         orphans = sweeping.find_orphans(self._database, destination=self._destination, run=run)
         changes = []
         for orphan in orphans:
-            tombstone = sweeping.tombstone(orphan.item, list_resource_version=orphan.list_resource_version)
+            tombstone = sweeping.tombstone(
+                orphan.item, version=orphan.scope.list_resource_version, epoch=orphan.scope.source_epoch
+            )
             self._items[tombstone.path] = self.plan.items[tombstone.path] = tombstone
             if self._remove_orphan(orphan.item.path):
                 changes.append(sweeping.change(row, orphan.item))

@@ -41,7 +41,7 @@ def judge(row: ledger.Pending, item: inventory.Item | None, *, place_id: int) ->
     if row.place_id != place_id:
         return End(ledger.SUPERSEDED, "the destination points to another place now")
     same_object = item is not None and item.identifier.uid == row.identifier.uid
-    if item is not None and same_object and versions.newer(item.resource_version, row.resource_version):
+    if item is not None and same_object and _is_older(row, item):
         return End(ledger.STALE, f"Git holds resourceVersion {item.resource_version} of this object already")
     if row.operation is not Operation.DELETE:
         return _judge_write(row, item, same_object=same_object)
@@ -55,6 +55,13 @@ def judge(row: ledger.Pending, item: inventory.Item | None, *, place_id: int) ->
 def _judge_write(row: ledger.Pending, item: inventory.Item | None, *, same_object: bool) -> Verdict:
     if item is None or not same_object:
         return WRITE
-    if item.removed and item.resource_version == row.resource_version:
+    if item.removed and (item.source_epoch, item.resource_version) == (row.source_epoch, row.resource_version):
         return End(ledger.STALE, "the object was removed at this resourceVersion")
     return WRITE
+
+
+def _is_older(row: ledger.Pending, item: inventory.Item) -> bool:
+    """Versions are compared within one epoch of the source: after a restored backup its numbers start again lower."""
+    if row.source_epoch != item.source_epoch:
+        return row.source_epoch < item.source_epoch
+    return versions.newer(item.resource_version, row.resource_version) is True

@@ -83,7 +83,7 @@ def _describe(
             items.append(_item(row, file))
             changes.append(building.change(row, file.path, file.new))
         elif sync is not None and file.new is None and (item := known.get(file.path)) is not None:
-            items.append(sweeping.tombstone(item, list_resource_version=item.resource_version))
+            items.append(sweeping.tombstone(item, version=item.resource_version, epoch=item.source_epoch))
             changes.append(sweeping.change(sync, item))
     return Found(
         commit=commits.NewCommit(
@@ -119,4 +119,5 @@ def _item(row: ledger.Pending, file: git_commits.FileChange) -> inventory.Item:
         blob_id=file.new,
         seed_run_id=row.seed_run_id,
         removed=file.new is None,
+        source_epoch=row.source_epoch,
     )

@@ -19,7 +19,7 @@ class Orphan:
     """A file to remove, and the listing that did not find its object."""
 
     item: inventory.Item
-    list_resource_version: str
+    scope: seeds.Scope
 
 
 def find_orphans(database: db.Database, *, destination: destinations.Destination, run: str) -> list[Orphan]:
@@ -37,9 +37,7 @@ def find_orphans(database: db.Database, *, destination: destinations.Destination
                 connection, destination.place_id, group=key.group, resource=key.resource, namespace=key.namespace
             )
             orphans += [
-                Orphan(item, scope.list_resource_version)
-                for item in items
-                if item.path not in listed and not may_be_newer(item, scope)
+                Orphan(item, scope) for item in items if item.path not in listed and not may_be_newer(item, scope)
             ]
     return orphans
 
@@ -61,12 +59,14 @@ def is_evidence(scope: seeds.Scope) -> bool:
 
 def may_be_newer(item: inventory.Item, scope: seeds.Scope) -> bool:
     """Promise P11: an object created after the listing began is no orphan. What cannot be compared is kept."""
+    if item.source_epoch != scope.source_epoch:
+        return item.source_epoch > scope.source_epoch
     return versions.newer(item.resource_version, scope.list_resource_version) is not False
 
 
-def tombstone(item: inventory.Item, *, list_resource_version: str) -> inventory.Item:
+def tombstone(item: inventory.Item, *, version: str, epoch: int) -> inventory.Item:
     """The inventory's row of a removed orphan: the listing's version keeps older rows of it from coming back."""
-    return replace(item, resource_version=list_resource_version, blob_id=None, content_hash=None, removed=True)
+    return replace(item, resource_version=version, source_epoch=epoch, blob_id=None, content_hash=None, removed=True)
 
 
 def change(row: ledger.Pending, item: inventory.Item) -> commits.Change:

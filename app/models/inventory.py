@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, ForeignKey, Index, Text, select
+from sqlalchemy import BigInteger, Connection, ForeignKey, Index, Text, select
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app import events
@@ -31,6 +31,7 @@ class InventoryRow(base.Base):
     kind: Mapped[base.Name]
     uid: Mapped[base.Name]
     resource_version: Mapped[base.Name]
+    source_epoch: Mapped[int] = mapped_column(BigInteger)
     content_hash: Mapped[str | None] = mapped_column(Text)
     blob_id: Mapped[str | None] = mapped_column(Text)
     seed_run_id: Mapped[str | None] = mapped_column(Text)
@@ -49,6 +50,7 @@ class Item:
     blob_id: str | None
     seed_run_id: str | None
     removed: bool
+    source_epoch: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +114,7 @@ def _item(row: base.AnyRow) -> Item:
         blob_id=row.blob_id,
         seed_run_id=row.seed_run_id,
         removed=row.removed,
+        source_epoch=row.source_epoch,
     )
 
 
@@ -139,6 +142,7 @@ def _values(place_id: int, item: Item) -> dict[str, object]:
         "blob_id": item.blob_id,
         "seed_run_id": item.seed_run_id,
         "removed": item.removed,
+        "source_epoch": item.source_epoch,
     }
 
 

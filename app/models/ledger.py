@@ -141,6 +141,7 @@ class Pending:
     user: events.UserInfo | None
     content_hash: str | None
     seed_run_id: str | None
+    source_epoch: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -291,6 +292,7 @@ def _identity_query() -> base.AnySelect:
         _E.user_source,
         _E.content_hash,
         _E.seed_run_id,
+        _E.source_epoch,
     )
 
 
@@ -316,6 +318,7 @@ def _pending(row: base.AnyRow) -> Pending:
         user=user,
         content_hash=row.content_hash,
         seed_run_id=row.seed_run_id,
+        source_epoch=row.source_epoch,
     )
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Connection, ForeignKey, Integer, Text, func, select, update
+from sqlalchemy import BigInteger, Connection, ForeignKey, Integer, Text, func, select, update
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.models import base
@@ -56,6 +56,8 @@ class SeedScope(base.Base):
     listed: Mapped[int] = mapped_column(Integer, default=0)
     written: Mapped[int] = mapped_column(Integer, default=0)
     list_resource_version: Mapped[str] = mapped_column(Text, default="")
+    # Of the list's resourceVersion: versions of different epochs say nothing about each other.
+    source_epoch: Mapped[int] = mapped_column(BigInteger, default=1)
     # `pending`, `complete`, or the reason why the listing did not end: Forbidden, NotServed, ...
     outcome: Mapped[str] = mapped_column(Text, default=NOT_LISTED)
 
@@ -80,6 +82,7 @@ class Scope:
     written: int
     list_resource_version: str
     outcome: str
+    source_epoch: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +161,7 @@ def scopes_of(connection: Connection, run: str) -> tuple[Scope, ...]:
             row.written,
             row.list_resource_version,
             row.outcome,
+            row.source_epoch,
         )
         for row in connection.execute(query)
     )
@@ -173,9 +177,16 @@ def add_written(connection: Connection, run: str, key: ScopeKey, count: int) -> 
     connection.execute(_scope(run, key).values(written=_S.written + count))
 
 
-def complete(connection: Connection, run: str, key: ScopeKey, *, listed: int, resource_version: str) -> None:
+def complete(
+    connection: Connection, run: str, key: ScopeKey, *, listed: int, resource_version: str, source_epoch: int = 1
+) -> None:
     """A scope was listed to its end: `listed` objects that the rules select, at one resourceVersion."""
-    ended = {"listed": listed, "list_resource_version": resource_version, "outcome": COMPLETE}
+    ended = {
+        "listed": listed,
+        "list_resource_version": resource_version,
+        "source_epoch": source_epoch,
+        "outcome": COMPLETE,
+    }
     connection.execute(_scope(run, key).values(**ended))
 
 

@@ -227,7 +227,14 @@ class Writer:
                 run = self.book.runs.get(run_id)
                 if run is not None:
                     listed = run.scopes[scope].selected + batch.selected((run_id, scope))
-                    seeds.complete(connection, run_id, scope.key, listed=listed, resource_version=resource_version)
+                    seeds.complete(
+                        connection,
+                        run_id,
+                        scope.key,
+                        listed=listed,
+                        resource_version=resource_version,
+                        source_epoch=listing.source_epoch,
+                    )
 
     def _move_cursors(self, connection: base.Connection, batch: batching.Batch) -> None:
         moved = self._moved(batch)

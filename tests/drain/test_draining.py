@@ -91,6 +91,18 @@ def test_an_older_version_never_wins(world: World) -> None:
     assert world.states(prod) == ["pushed", "stale"]
 
 
+def test_a_new_epoch_of_the_source_wins_whatever_its_numbers(world: World) -> None:
+    """After a restored backup the numbers start again lower: rows of the new epoch are newer, of the old one stale."""
+    prod = world.destination()
+    world.change(prod, "a", "before", version=900)
+    world.drain(prod)
+    world.change(prod, "a", "restored", version=500, epoch=2)
+    world.change(prod, "a", "late", version=901, epoch=1)
+    world.drain(prod)
+    assert world.files() == {path_of("a"): "restored"}
+    assert world.states(prod) == ["pushed", "pushed", "stale"]
+
+
 def test_a_late_row_does_not_bring_a_deleted_object_back(world: World) -> None:
     """The tombstone of a deleted object keeps its older rows out."""
     prod = world.destination()

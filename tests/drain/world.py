@@ -77,6 +77,7 @@ class World:
         uid: str = "",
         seed: str | None = None,
         namespace: str = "shop",
+        epoch: int = 1,
     ) -> ledger.Entry:
         """One Event of a ConfigMap; `value` None makes a DELETE."""
         body = None
@@ -85,7 +86,7 @@ class World:
         else:
             body = sanitising.body(configmap(name, value, namespace))
         event = events.Event.create(
-            cluster="home", source_epoch=1, operation=operation, destination=destination.ref,
+            cluster="home", source_epoch=epoch, operation=operation, destination=destination.ref,
             identifier=_identifier(namespace, name, uid or f"uid-{name}"),
             resource_version=str(version), observed_at=datetime.now(UTC), destination_uid=destination.uid,
             repo_config=destination.repo_config, branch=destination.branch, base_folder=destination.base_folder,
