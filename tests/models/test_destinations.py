@@ -1,0 +1,338 @@
+"""Destinations, places and repository configs: what the resources said, how drains went, who has to wait."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable
+
+import pytest
+from sqlalchemy import select
+
+from app import errors
+from app.events import Ref
+from app.models import destinations, ledger, states
+from tests.models.records import CLUSTER, Records, entry
+
+
+def retire(records: Records, *keep: str) -> list[int]:
+    """Mark all destinations but those of some uids as deleted."""
+    with records.database.write() as connection:
+        return destinations.retire_destinations(connection, cluster=CLUSTER, keep=set(keep))
+
+
+def due(records: Records, found: Iterable[destinations.Destination]) -> list[bool]:
+    """Which of some destinations may be drained now."""
+    with records.database.read() as connection:
+        return [destinations.is_due(connection, one.id) for one in found]
+
+
+def places(records: Records, destination: destinations.Destination) -> list[tuple[int, str, bool]]:
+    """(generation, folder, retired) of all places of a destination."""
+    row = destinations.PlaceRow
+    query = select(row.generation, row.base_folder, row.retired_at).where(row.destination_id == destination.id)
+    with records.database.read() as connection:
+        return [(one[0], one[1], one[2] is not None) for one in connection.execute(query.order_by(row.generation))]
+
+
+def test_a_destination_knows_everything_that_a_drain_needs(records: Records) -> None:
+    """One read gives identity, place, branch, repository and how the last drains went."""
+    prod = records.destination()
+    assert (prod.uid, prod.ref, prod.cluster) == ("uid-prod", Ref("shop", "prod"), CLUSTER)
+    assert (prod.place_generation, prod.branch, prod.base_folder) == (1, "main", "clusters/prod")
+    assert (prod.url, prod.url_key) == ("https://git.example.com/repo", "git.example.com/repo")
+    assert (prod.transport, prod.host, prod.repo_config) == ("https", "git.example.com", Ref("shop", "repo"))
+    assert (prod.failed_drains, prod.last_pushed_at, prod.deleted) == (0, None, False)
+
+
+def test_a_destination_without_a_place_is_not_served(records: Records) -> None:
+    """Before its repository is resolved a destination has no place: it is in no listing of what can be drained."""
+    with records.database.write() as connection:
+        found = destinations.save_destination(
+            connection, uid="u", ref=Ref("shop", "new"), cluster=CLUSTER, ready=False, reason="NoRepo", message="m"
+        )
+        assert destinations.by_id(connection, found) is None
+        assert destinations.by_ref(connection, Ref("shop", "new")) == []
+        assert destinations.live(connection, cluster=CLUSTER) == []
+
+
+def test_seen_again_is_the_same_row(records: Records) -> None:
+    """A resource is its uid: seen again it keeps its id, its numbers and its place, and takes the new words."""
+    prod = records.destination()
+    records.append(entry(prod))
+    again = records.destination()
+    assert (again.id, again.place_id) == (prod.id, prod.place_id)
+    assert records.append(entry(prod, "b")) == [2]
+    with records.database.write() as connection:
+        found = destinations.save_destination(
+            connection, uid=prod.uid, ref=prod.ref, cluster=CLUSTER, ready=False, reason="Conflict", message="claimed"
+        )
+        row = connection.execute(select(destinations.GitDestinationRow.__table__)).one()
+    assert (found, row.ready, row.reason, row.message) == (prod.id, False, "Conflict", "claimed")
+
+
+def test_a_recreated_destination_is_another_one(records: Records) -> None:
+    """Deleted and applied again under the same name, a destination has a new uid, new numbers and a new place."""
+    old = records.destination(uid="uid-1")
+    records.append(entry(old))
+    retire(records)
+    new = records.destination(uid="uid-2")
+    assert (new.id != old.id, new.place_id != old.place_id) == (True, True)
+    assert records.append(entry(new)) == [1]
+    with records.database.read() as connection:
+        found = destinations.by_ref(connection, Ref("shop", "prod"))
+    assert [(one.id, one.deleted) for one in found] == [(old.id, True), (new.id, False)]
+
+
+@pytest.mark.parametrize("change", [{"branch": "dev"}, {"folder": "elsewhere"}, {"repo": "other"}])
+def test_a_place_that_changes_raises_the_generation_and_supersedes_what_pends(
+    records: Records, change: dict[str, str]
+) -> None:
+    """Another repository, branch or folder is another place: older pending rows end at once, the old place retires."""
+    prod = records.destination()
+    records.append(entry(prod, "a"), entry(prod, "b"))
+    moved = records.destination(**change)
+    assert (moved.id, moved.place_generation) == (prod.id, 2)
+    assert moved.place_id != prod.place_id
+    assert [state for _, state in records.states(prod)] == [ledger.SUPERSEDED] * 2
+    assert records.bodies(prod) == []
+    assert [(generation, retired) for generation, _, retired in places(records, prod)] == [(1, True), (2, False)]
+    with records.database.read() as connection:
+        assert not destinations.is_at(connection, prod.id, place_id=prod.place_id)
+        assert destinations.is_at(connection, prod.id, place_id=moved.place_id)
+
+
+def test_a_raise_and_what_it_supersedes_are_one_transaction(records: Records) -> None:
+    """A transaction that fails after the raise leaves the old generation and its pending rows."""
+    prod = records.destination()
+    records.append(entry(prod))
+    seen = destinations.PlaceSeen(1, prod.branch_id, prod.url_key, "main", "elsewhere")
+    with pytest.raises(ZeroDivisionError):
+        _raise_and_fail(records, prod, seen)
+    assert places(records, prod) == [(1, "clusters/prod", False)]
+    assert records.states(prod) == [(1, ledger.PENDING)]
+
+
+def _raise_and_fail(records: Records, prod: destinations.Destination, seen: destinations.PlaceSeen) -> None:
+    with records.database.write() as connection:
+        assert destinations.save_place(connection, prod.id, seen)[1:] == (2, True)
+        raise ZeroDivisionError
+
+
+def test_a_place_that_goes_back_is_a_third_generation(records: Records) -> None:
+    """Generations only rise: returning to a former folder does not revive its place."""
+    records.destination(folder="a")
+    records.destination(folder="b")
+    third = records.destination(folder="a")
+    assert third.place_generation == 3
+    assert places(records, third) == [(1, "a", True), (2, "b", True), (3, "a", False)]
+
+
+def test_a_rewritten_repo_config_of_the_same_repository_is_the_same_place(records: Records) -> None:
+    """Another GitRepoConfig that names the same repository changes whose credentials are used, and no generation."""
+    prod = records.destination()
+    config = records.repo_config("second")
+    with records.database.write() as connection:
+        seen = destinations.PlaceSeen(config, prod.branch_id, prod.url_key, prod.branch, prod.base_folder)
+        assert destinations.save_place(connection, prod.id, seen) == (prod.place_id, 1, False)
+        found = destinations.by_id(connection, prod.id)
+    assert found is not None
+    assert found.repo_config == Ref("shop", "second")
+
+
+def test_former_places_on_a_branch_are_found_newest_first(records: Records) -> None:
+    """A commit of ours under a former folder is recognised: every place of that name on the branch is listed."""
+    first = records.destination(folder="a")
+    second = records.destination(folder="b")
+    records.destination("other", folder="c")
+    with records.database.read() as connection:
+        found = destinations.places_on(connection, branch_id=first.branch_id, ref=Ref("shop", "prod"))
+    assert [(one.id, one.base_folder) for one in found] == [(second.place_id, "b"), (first.place_id, "a")]
+
+
+def test_live_are_the_ready_ones_of_the_cluster(records: Records) -> None:
+    """A destination that is not ready, deleted, or of another cluster is not live."""
+    prod, test = records.destination("prod"), records.destination("test", folder="clusters/test")
+    records.destination("gone", folder="clusters/gone")
+    retire(records, prod.uid, test.uid)
+    with records.database.write() as connection:
+        destinations.save_destination(
+            connection, uid=test.uid, ref=test.ref, cluster=CLUSTER, ready=False, reason="Conflict", message=""
+        )
+        assert [one.id for one in destinations.live(connection, cluster=CLUSTER)] == [prod.id]
+        assert destinations.live(connection, cluster="edge") == []
+
+
+def test_a_deleted_destination_keeps_its_queue_while_rows_pend(records: Records) -> None:
+    """Queues are those of live destinations, and of deleted ones until their last row is final."""
+    prod, gone = records.destination("prod"), records.destination("gone", folder="clusters/gone")
+    records.append(entry(gone))
+    assert retire(records, prod.uid) == [gone.id]
+    with records.database.write() as connection:
+        assert destinations.queue_refs(connection) == [gone.ref, prod.ref]
+        ledger.settle(connection, gone.id, [ledger.Settled(1, ledger.PUSHED)])
+        assert destinations.queue_refs(connection) == [prod.ref]
+        assert destinations.by_ref(connection, gone.ref) == []
+
+
+def test_retiring_is_told_once_and_undone_by_seeing_it_again(records: Records) -> None:
+    """A destination or repository config is marked once, and lives again when it is seen again."""
+    prod = records.destination()
+    assert retire(records) == [prod.id]
+    assert retire(records) == []
+    assert not records.destination().deleted
+    with records.database.write() as connection:
+        assert destinations.retire_repo_configs(connection, keep={"uid-repo"}) == []
+        assert len(destinations.retire_repo_configs(connection, keep=set())) == 1
+
+
+def test_retiring_leaves_other_clusters_alone(records: Records) -> None:
+    """The leader of one cluster cannot delete what another cluster's leader knows."""
+    records.destination()
+    with records.database.write() as connection:
+        assert destinations.retire_destinations(connection, cluster="edge", keep=set()) == []
+
+
+def test_what_pends_for_a_deleted_destination_drains_for_a_while(records: Records) -> None:
+    """Rows of a deleted destination are superseded after the grace, not before; live ones are left alone."""
+    prod, gone = records.destination("prod"), records.destination("gone", folder="clusters/gone")
+    records.append(entry(prod), entry(gone, "a"), entry(gone, "b"))
+    retire(records, prod.uid)
+    with records.database.write() as connection:
+        assert destinations.retire_drained(connection, after=60.0) == 0
+    records.age("git_destination", "deleted_at", seconds=61.0)
+    with records.database.write() as connection:
+        assert destinations.retire_drained(connection, after=60.0) == 2
+        assert destinations.retire_drained(connection, after=60.0) == 0
+        assert destinations.queue_refs(connection) == [prod.ref]
+    assert records.states(prod) == [(1, ledger.PENDING)]
+
+
+def test_a_destination_that_is_put_off_waits_and_says_why(records: Records) -> None:
+    """`not_before` holds by the database's clock; the error stands until a drain succeeds."""
+    prod = records.destination()
+    assert due(records, [prod]) == [True]
+    with records.database.write() as connection:
+        destinations.put_off(
+            connection, prod.id, seconds=60.0, error=errors.StalledError("push refused", reason="Refused")
+        )
+    assert due(records, [prod]) == [False]
+    records.age("git_destination", "not_before", seconds=1.0)
+    assert due(records, [prod]) == [True]
+    with records.database.write() as connection:
+        destinations.put_off(connection, prod.id, seconds=60.0)
+        state = states.of_destinations(connection, cluster=CLUSTER)[prod.uid]
+        assert (state.last_error, state.last_error_reason) == ("push refused", "Refused")
+        destinations.note_success(connection, prod.id, sha=None)
+        state = states.of_destinations(connection, cluster=CLUSTER)[prod.uid]
+    assert (state.last_error, state.last_error_reason, state.not_before) == (None, None, None)
+    assert due(records, [prod]) == [True]
+
+
+def test_a_push_is_noted_and_ends_the_count_of_failures(records: Records) -> None:
+    """After a recorded push the sha, its time and the existence of the branch stand; crashes are forgotten."""
+    prod = records.destination()
+    with records.database.write() as connection:
+        assert destinations.seconds_since_push(connection, prod.id) is None
+        destinations.note_crash(connection, prod.id)
+        destinations.note_success(connection, prod.id, sha="abc")
+        since = destinations.seconds_since_push(connection, prod.id)
+        found = destinations.by_id(connection, prod.id)
+        state = states.of_destinations(connection, cluster=CLUSTER)[prod.uid]
+    assert since is not None
+    assert 0.0 <= since < 10.0
+    assert found is not None
+    assert found.failed_drains == 0
+    assert (state.last_sha, state.branch_exists) == ("abc", True)
+
+
+def test_a_drain_without_a_push_keeps_the_last_push(records: Records) -> None:
+    """Nothing to push is a success that leaves the last sha alone."""
+    prod = records.destination()
+    with records.database.write() as connection:
+        destinations.note_success(connection, prod.id, sha="abc")
+        destinations.note_success(connection, prod.id, sha=None)
+        assert states.of_destinations(connection, cluster=CLUSTER)[prod.uid].last_sha == "abc"
+
+
+def test_a_host_that_does_not_answer_lets_its_destinations_wait_one_after_the_other(records: Records) -> None:
+    """Other destinations of that host are put off at growing distances; the failed one and other hosts are not."""
+    failed = records.destination("failed", folder="f")
+    waiting = [records.destination(f"d{n}", folder=f"d{n}") for n in range(3)]
+    elsewhere = records.destination("elsewhere", repo="other", host="git.other.com")
+    with records.database.write() as connection:
+        destinations.put_off_host(connection, host=failed.host, except_id=failed.id, seconds=100.0, step=10.0)
+    assert due(records, [failed, elsewhere, *waiting]) == [True, True, False, False, False]
+    with records.database.read() as connection:
+        found = states.of_destinations(connection, cluster=CLUSTER)
+    moments = [found[one.uid].not_before for one in waiting]
+    gaps = [(b - a).total_seconds() for a, b in itertools.pairwise(moments) if a and b]
+    assert gaps == pytest.approx([10.0, 10.0], abs=1.0)
+
+
+def test_a_destination_that_waits_already_is_not_put_off_again(records: Records) -> None:
+    """A second failure of a host does not push the others further and further away."""
+    failed, other = records.destination("failed", folder="f"), records.destination("other", folder="o")
+    with records.database.write() as connection:
+        destinations.put_off_host(connection, host=failed.host, except_id=failed.id, seconds=60.0, step=1.0)
+        first = states.of_destinations(connection, cluster=CLUSTER)[other.uid].not_before
+        destinations.put_off_host(connection, host=failed.host, except_id=failed.id, seconds=600.0, step=1.0)
+        assert states.of_destinations(connection, cluster=CLUSTER)[other.uid].not_before == first
+
+
+def test_local_repositories_have_no_host_in_common(records: Records) -> None:
+    """An empty host is none: a failing local repository puts nobody off."""
+    failed = records.destination("failed", host="", folder="f")
+    other = records.destination("other", host="", folder="o")
+    with records.database.write() as connection:
+        destinations.put_off_host(connection, host="", except_id=failed.id, seconds=60.0, step=1.0)
+    assert due(records, [other]) == [True]
+
+
+def test_neighbours_are_those_who_wait_for_the_same_branch(records: Records) -> None:
+    """After a release exactly the destinations on that branch with due pending rows are rung."""
+    prod = records.destination("prod")
+    waiting = records.destination("waiting", folder="w")
+    later = records.destination("later", folder="l")
+    idle = records.destination("idle", folder="i")
+    elsewhere = records.destination("elsewhere", branch="dev", folder="e")
+    records.append(*(entry(one) for one in (prod, waiting, later, elsewhere)))
+    with records.database.write() as connection:
+        destinations.put_off(connection, later.id, seconds=60.0)
+        found = destinations.neighbours(connection, branch_id=prod.branch_id, destination_id=prod.id)
+    assert idle.ref not in found
+    assert found == [waiting.ref]
+
+
+def test_a_seed_that_a_worker_wants_is_handed_over_once(records: Records) -> None:
+    """A rewritten branch asks for a seed of every live destination on it; the watch daemon takes each wish once."""
+    prod, other = records.destination("prod"), records.destination("other", folder="o")
+    elsewhere = records.destination("elsewhere", branch="dev", folder="e")
+    gone = records.destination("gone", folder="g")
+    retire(records, prod.uid, other.uid, elsewhere.uid)
+    assert gone.branch_id == prod.branch_id
+    with records.database.write() as connection:
+        assert not destinations.wants_seed(connection, cluster=CLUSTER)
+        destinations.want_seed(connection, branch_id=prod.branch_id, cause="BranchDiverged")
+        assert destinations.wants_seed(connection, cluster=CLUSTER)
+        wanted = destinations.take_wanted_seeds(connection, cluster=CLUSTER)
+        assert wanted == {prod.id: "BranchDiverged", other.id: "BranchDiverged"}
+        assert destinations.take_wanted_seeds(connection, cluster=CLUSTER) == {}
+        assert not destinations.wants_seed(connection, cluster=CLUSTER)
+
+
+def test_the_sweeper_sees_what_waits_and_whether_it_is_due(records: Records) -> None:
+    """Destinations of the cluster with pending rows, with the span of their numbers; deleted ones are among them."""
+    prod, later = records.destination("prod"), records.destination("later", folder="l")
+    gone = records.destination("gone", folder="g")
+    records.destination("idle", folder="i")
+    records.append(entry(prod, "a"), entry(prod, "b"), entry(later), entry(gone))
+    retire(records, prod.uid, later.uid)
+    with records.database.write() as connection:
+        destinations.put_off(connection, later.id, seconds=60.0)
+        found = states.waiting(connection, cluster=CLUSTER)
+        assert states.waiting(connection, cluster="edge") == []
+    assert [(one.ref, one.first, one.last, one.due) for one in found] == [
+        (prod.ref, 1, 2, True),
+        (later.ref, 1, 1, False),
+        (gone.ref, 1, 1, True),
+    ]

@@ -1,0 +1,162 @@
+"""Seeds: closed only when every complete scope is wholly in the ledger, superseded as a whole."""
+
+from __future__ import annotations
+
+import pytest
+
+from app.models import destinations, seeds
+from tests.models.records import Records
+
+PODS = seeds.ScopeKey("", "pods", "shop")
+MAPS = seeds.ScopeKey("", "configmaps", "shop")
+
+
+def start(records: Records, destination: destinations.Destination, *keys: seeds.ScopeKey) -> str:
+    """Begin a seed of some scopes."""
+    with records.database.write() as connection:
+        return seeds.start(
+            connection,
+            destination_id=destination.id,
+            place_id=destination.place_id,
+            cause="a new rule",
+            scopes=[(key, "v1", True) for key in keys],
+        )
+
+
+def is_ready(records: Records, run: str) -> bool:
+    """Whether SEED_SYNC may be written."""
+    with records.database.read() as connection:
+        return seeds.ready(connection, run)
+
+
+def write(records: Records, run: str, key: seeds.ScopeKey, count: int) -> None:
+    """Count rows of a scope."""
+    with records.database.write() as connection:
+        seeds.add_written(connection, run, key, count)
+
+
+def complete(records: Records, run: str, key: seeds.ScopeKey, *, listed: int) -> None:
+    """List a scope to its end."""
+    with records.database.write() as connection:
+        seeds.complete(connection, run, key, listed=listed, resource_version="42")
+
+
+def test_a_seed_is_ready_only_when_written_equals_listed(records: Records) -> None:
+    """Listed to the end is not enough: every listed object has to stand in the ledger first."""
+    run = start(records, records.destination(), MAPS)
+    assert not is_ready(records, run)
+    write(records, run, MAPS, 2)
+    assert not is_ready(records, run)
+    complete(records, run, MAPS, listed=3)
+    assert not is_ready(records, run)
+    write(records, run, MAPS, 1)
+    assert is_ready(records, run)
+
+
+def test_more_written_than_listed_is_not_ready_either(records: Records) -> None:
+    """A count that does not match is no evidence, in whichever direction."""
+    run = start(records, records.destination(), MAPS)
+    write(records, run, MAPS, 4)
+    complete(records, run, MAPS, listed=3)
+    assert not is_ready(records, run)
+
+
+def test_every_scope_has_to_end(records: Records) -> None:
+    """One scope that is still being listed holds the whole seed open; one that failed does not, for it has ended."""
+    run = start(records, records.destination(), MAPS, PODS)
+    complete(records, run, MAPS, listed=0)
+    assert not is_ready(records, run)
+    with records.database.write() as connection:
+        seeds.fail(connection, run, PODS, reason="Forbidden")
+    assert is_ready(records, run)
+    with records.database.read() as connection:
+        outcomes = {scope.key: scope.outcome for scope in seeds.scopes_of(connection, run)}
+    assert outcomes == {MAPS: seeds.COMPLETE, PODS: "Forbidden"}
+
+
+def test_a_failed_scope_counts_no_more_although_rows_of_it_were_written(records: Records) -> None:
+    """Half a page and then 410: the scope is not swept, and it does not keep the others from being closed."""
+    run = start(records, records.destination(), MAPS, PODS)
+    write(records, run, PODS, 250)
+    with records.database.write() as connection:
+        seeds.fail(connection, run, PODS, reason="Expired")
+    complete(records, run, MAPS, listed=0)
+    assert is_ready(records, run)
+
+
+@pytest.mark.parametrize("state", [seeds.SYNCED, seeds.SWEPT, seeds.SUPERSEDED])
+def test_a_seed_that_ended_is_never_ready_again(records: Records, state: str) -> None:
+    """SEED_SYNC is written once: a run that is closed, swept or superseded is not ready, nor is an unknown one."""
+    run = start(records, records.destination(), MAPS)
+    complete(records, run, MAPS, listed=0)
+    with records.database.write() as connection:
+        seeds.finish(connection, run, state=state)
+    assert not is_ready(records, run)
+    assert not is_ready(records, "unknown")
+
+
+def test_a_new_seed_supersedes_the_open_one(records: Records) -> None:
+    """A destination has one open seed: a new cause gives up the old run, which then cannot be closed."""
+    prod = records.destination()
+    first = start(records, prod, MAPS)
+    complete(records, first, MAPS, listed=0)
+    second = start(records, prod, MAPS, PODS)
+    assert not is_ready(records, first)
+    with records.database.read() as connection:
+        assert seeds.state_of(connection, first) == seeds.SUPERSEDED
+        (found,) = seeds.open_runs(connection, [prod.id])
+    assert (found.id, found.destination_id, found.place_id, found.cause) == (
+        second,
+        prod.id,
+        prod.place_id,
+        "a new rule",
+    )
+    assert [scope.key for scope in found.scopes] == [MAPS, PODS]
+
+
+def test_superseding_is_for_open_seeds_of_one_destination(records: Records) -> None:
+    """Closed and swept seeds keep their state, and so do the seeds of other destinations."""
+    prod, other = records.destination("prod"), records.destination("other", folder="o")
+    closed = start(records, prod, MAPS)
+    with records.database.write() as connection:
+        seeds.finish(connection, closed, state=seeds.SYNCED)
+    first, second = start(records, prod, MAPS), start(records, other, MAPS)
+    with records.database.write() as connection:
+        assert seeds.supersede(connection, prod.id) == 1
+        assert seeds.supersede(connection, prod.id) == 0
+        states = [seeds.state_of(connection, run) for run in (closed, first, second)]
+        assert [run.id for run in seeds.open_runs(connection, [prod.id, other.id])] == [second]
+        assert seeds.state_of(connection, "unknown") is None
+    assert states == [seeds.SYNCED, seeds.SUPERSEDED, seeds.LISTING]
+
+
+def test_counts_belong_to_one_scope(records: Records) -> None:
+    """The same type in another namespace, or over all, is another scope."""
+    everywhere = seeds.ScopeKey("", "configmaps", "")
+    run = start(records, records.destination(), MAPS, everywhere)
+    write(records, run, MAPS, 3)
+    complete(records, run, everywhere, listed=7)
+    with records.database.read() as connection:
+        counts = {scope.key: (scope.written, scope.listed) for scope in seeds.scopes_of(connection, run)}
+    assert counts == {MAPS: (3, 0), everywhere: (0, 7)}
+
+
+def test_a_seed_of_nothing_is_ready_at_once(records: Records) -> None:
+    """A destination that no rule leads to has nothing to list."""
+    assert is_ready(records, start(records, records.destination()))
+
+
+def test_the_last_closed_seed_of_a_place_is_known(records: Records) -> None:
+    """A place was seeded when a run of it was closed; open and superseded runs and former places do not count."""
+    prod = records.destination()
+    first = start(records, prod, MAPS)
+    with records.database.write() as connection:
+        assert seeds.last_synced(connection, prod.id, prod.place_id) is None
+        seeds.finish(connection, first, state=seeds.SWEPT)
+    second = start(records, prod, MAPS)
+    moved = records.destination(folder="elsewhere")
+    with records.database.write() as connection:
+        assert seeds.last_synced(connection, prod.id, prod.place_id) == first
+        seeds.finish(connection, second, state=seeds.SYNCED)
+        assert seeds.last_synced(connection, prod.id, prod.place_id) == second
+        assert seeds.last_synced(connection, prod.id, moved.place_id) is None
