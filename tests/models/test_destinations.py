@@ -10,8 +10,8 @@ from sqlalchemy import select
 
 from app import errors
 from app.events import Ref
-from app.models import destinations, ledger, states
-from tests.models.records import CLUSTER, Records, entry
+from app.models import destinations, inventory, ledger, states
+from tests.models.records import CLUSTER, Records, entry, identifier
 
 
 def retire(records: Records, *keep: str) -> list[int]:
@@ -335,4 +335,50 @@ def test_the_sweeper_sees_what_waits_and_whether_it_is_due(records: Records) -> 
         (prod.ref, 1, 2, True),
         (later.ref, 1, 1, False),
         (gone.ref, 1, 1, True),
+    ]
+
+
+def test_how_a_repository_answers_is_known_by_its_uid(records: Records) -> None:
+    """A worker's last connection stands at the repository config: its end, and the branches that it saw last."""
+    prod = records.destination()
+    with records.database.write() as connection:
+        assert states.of_repo_configs(connection)["uid-repo"] == states.RepoState(None, None, None)
+        destinations.note_connection(connection, prod.repo_config_id, check=destinations.CONNECTED, branches=3)
+        assert states.of_repo_configs(connection)["uid-repo"] == states.RepoState(None, "Connected", 3)
+        destinations.note_connection(connection, prod.repo_config_id, check="AuthenticationFailed")
+        assert states.of_repo_configs(connection)["uid-repo"] == states.RepoState(None, "AuthenticationFailed", 3)
+        destinations.retire_repo_configs(connection, keep=set())
+        assert states.of_repo_configs(connection) == {}
+
+
+@pytest.mark.parametrize(("error", "stalled"), [(errors.StalledError, True), (errors.TemporaryError, False)])
+def test_an_error_that_a_person_has_to_end_is_told_apart(
+    records: Records, error: type[errors.ReverserError], *, stalled: bool
+) -> None:
+    """A refused push stalls a destination, a host that is away does not; a drain that works ends both."""
+    prod = records.destination()
+    with records.database.write() as connection:
+        destinations.put_off(connection, prod.id, seconds=60.0, error=error("no"))
+        assert states.of_destinations(connection, cluster=CLUSTER)[prod.uid].stalled is stalled
+        destinations.note_success(connection, prod.id, sha=None)
+        assert states.of_destinations(connection, cluster=CLUSTER)[prod.uid].stalled is False
+
+
+def test_files_are_counted_per_place_and_type(records: Records) -> None:
+    """The status counts what stands in Git, former places included and tombstones left out."""
+    prod = records.destination()
+    present = [
+        inventory.Item(f"{n}.yaml", identifier(n), "1", None, None, None, removed=n == "gone")
+        for n in ("a", "b", "gone")
+    ]
+    with records.database.write() as connection:
+        inventory.save(connection, prod.place_id, present)
+    moved = records.destination(folder="elsewhere")
+    with records.database.write() as connection:
+        inventory.save(connection, moved.place_id, present[:1])
+        found = states.file_counts(connection, [prod.id])
+        assert states.file_counts(connection, []) == {}
+    assert sorted(found[prod.id]) == [
+        (prod.place_id, "", "configmaps", "shop", 2),
+        (moved.place_id, "", "configmaps", "shop", 1),
     ]
