@@ -153,7 +153,7 @@ def _private_file(url: URL) -> None:
 def _sqlite(url: URL, begin: str) -> Engine:
     # isolation_level None keeps the driver from starting transactions by itself; the listener below does.
     arguments = {"timeout": SQLITE_BUSY_SECONDS, "isolation_level": None, "check_same_thread": False}
-    engine = create_engine(url, connect_args=arguments, pool_size=8, max_overflow=24)
+    engine = create_engine(url, connect_args=arguments, hide_parameters=True, pool_size=8, max_overflow=24)
 
     @event.listens_for(engine, "connect")
     def _on_connect(connection: Any, _record: Any) -> None:
@@ -179,7 +179,9 @@ def _postgresql(url: URL, statement_timeout: float) -> Engine:
         f"-c idle_in_transaction_session_timeout={milliseconds} -c timezone=UTC"
     )
     arguments = {"options": options, "connect_timeout": 5, "application_name": "reverser"}
-    return create_engine(url, connect_args=arguments, pool_pre_ping=True, pool_size=8, max_overflow=24)
+    return create_engine(
+        url, connect_args=arguments, hide_parameters=True, pool_pre_ping=True, pool_size=8, max_overflow=24
+    )
 
 
 def _roll_back(transaction: Any) -> None:

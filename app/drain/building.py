@@ -21,7 +21,7 @@ from app.git import cache as caches
 from app.git import commits as git_commits
 from app.git import packs, trees
 from app.git.names import BlobId, Sha
-from app.models import commits, destinations, inventory, ledger
+from app.models import base, commits, destinations, inventory, ledger
 from app.rules import commits as texts
 from app.rules import foreign, paths, rendering
 
@@ -29,6 +29,8 @@ log = structlog.get_logger()
 
 # Bodies in memory at a time; a body is a few kB, at most 5 MB.
 ROWS_PER_READ = 200
+# RBAC names have no limit in Kubernetes; an index of PostgreSQL takes 2,704 bytes, and three names stand in one.
+MAX_NAME_BYTES = 1_000
 # A file larger than this is not read to find out whose it is.
 ADOPTION_BYTES = 2_000_000
 
@@ -116,11 +118,11 @@ class Builder:
     def _apply_row(self, row: ledger.Pending, body: bytes | None) -> commits.Change | None:
         """Change the tree as one row says; None when it ends without a change."""
         path = self._path(row)
-        if path is None:
-            self.plan.end(row, ledger.DEAD, "the object's identity has no path")
+        if path is None or len(base.escape(row.identifier.name).encode()) > MAX_NAME_BYTES:
+            self.plan.end(row, ledger.DEAD, f"the object's name has no path, or more than {MAX_NAME_BYTES} bytes")
             return None
         item = self._items.get(path)
-        verdict = deciding.judge(row, item, place_id=self._destination.place_id)
+        verdict = deciding.judge(row, item)
         try:
             if isinstance(verdict, deciding.End):
                 self.plan.end(row, verdict.state, verdict.reason)
@@ -246,9 +248,6 @@ class Builder:
 
     def _sweep(self, row: ledger.Pending) -> None:
         """The end of a seed: remove the orphans that the evidence shows (promises P2, P10, P11)."""
-        if row.place_id != self._destination.place_id:
-            self.plan.end(row, ledger.SUPERSEDED, "the destination points to another place now")
-            return
         run = row.seed_run_id or ""
         orphans = sweeping.find_orphans(self._database, destination=self._destination, run=run)
         changes = []

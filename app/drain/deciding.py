@@ -36,10 +36,11 @@ Verdict = Write | Remove | End
 WRITE, REMOVE = Write(), Remove()
 
 
-def judge(row: ledger.Pending, item: inventory.Item | None, *, place_id: int) -> Verdict:
+def judge(row: ledger.Pending, item: inventory.Item | None) -> Verdict:
     """Decide for one row, given the inventory's row of its path (with what this drain did so far)."""
-    if row.place_id != place_id:
-        return End(ledger.SUPERSEDED, "the destination points to another place now")
+    if item is not None and item.removed and row.seed_run_id and row.operation is not Operation.DELETE:
+        # A complete listing found the object; what was deleted while it was listed is stale before it comes here.
+        return WRITE
     same_object = item is not None and item.identifier.uid == row.identifier.uid
     if item is not None and same_object and _is_older(row, item):
         return End(ledger.STALE, f"Git holds resourceVersion {item.resource_version} of this object already")

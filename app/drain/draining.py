@@ -8,7 +8,7 @@ writes `not_before` and the reason on the destination and leaves; nothing is eve
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import structlog
@@ -87,9 +87,8 @@ class Drainer:
         self._helpers.close()
 
     def _drain_one(self, destination: destinations.Destination, end: float) -> Outcome:
-        with self._database.read() as connection:
-            if not destinations.is_due(connection, destination.id):
-                return Outcome(destination.ref, branch=destination.branch, note="waits for its next try")
+        if not self._may_start(destination):
+            return Outcome(destination.ref, branch=destination.branch, note="waits for its next try")
         held = leasing.take(
             self._database,
             destination,
@@ -105,18 +104,36 @@ class Drainer:
             self._work(held, destination.id, tally, end)
         return self._outcome(destination, tally)
 
+    def _may_start(self, destination: destinations.Destination) -> bool:
+        """Whether it is time. A wait for push.interval ends early when maxCommits are ready, one after an error not."""
+        with self._database.read() as connection:
+            if destinations.is_due(connection, destination.id):
+                return True
+            if destination.last_error_reason is not None:
+                return False
+            rows = self._pending(connection, destination)
+        return self._commits_ready(rows) >= self._most(destination)
+
+    def _pending(self, connection: db.Connection, destination: destinations.Destination) -> list[ledger.Pending]:
+        most = self._options.seed_commit_rows
+        return ledger.pending(connection, destination.id, place_id=destination.place_id, limit=most)
+
+    def _commits_ready(self, rows: Sequence[ledger.Pending]) -> int:
+        return planning.commits_of(rows, seed_rows=self._options.seed_commit_rows)
+
+    def _most(self, destination: destinations.Destination) -> int:
+        return destination.max_commits or self._options.max_commits
+
     def _work(self, held: leasing.HeldBranch, destination_id: int, tally: _Tally, end: float) -> None:
         try:
             while self._step(held, destination_id, tally) and time.monotonic() < end:
                 pass
-        except errors.LeaseLostError as error:
-            tally.note = error.message
         except errors.ReverserError as error:
             tally.note = error.message
             self._put_off(held, destination_id, error)
         except Exception as error:  # noqa: BLE001 - one destination must not end the worker that serves the others
-            # The text of an unforeseen error may quote an object: only its type is shown.
-            log.error("drain_failed", destination_id=destination_id, error=type(error).__name__, at=errors.trace(error))  # noqa: TRY400 - log.exception would quote values
+            # The text of an unforeseen error may quote an object: only its type and place are shown.
+            log.error("drain_failed", destination_id=destination_id, error=type(error).__name__, at=errors.trace(error))  # noqa: TRY400
             tally.note = f"unexpected {type(error).__name__}; see the worker's log"
             self._put_off(held, destination_id, errors.TemporaryError(tally.note, delay=UNEXPECTED_DELAY))
 
@@ -124,15 +141,19 @@ class Drainer:
         """One push; whether there may be more to do."""
         with self._database.read() as connection:
             destination = destinations.by_id(connection, destination_id)
-            pending = ledger.count_pending(connection, destination_id)
-            if destination is None or pending == 0 or destination.branch_id != held.lease.branch_id:
+            if destination is None or destination.branch_id != held.lease.branch_id:
                 return False
-            rows = ledger.pending(connection, destination_id, limit=self._options.seed_commit_rows)
+            pending = ledger.count_pending(connection, destination_id, place_id=destination.place_id)
+            rows = self._pending(connection, destination)
             since = destinations.seconds_since_push(connection, destination_id)
-        most = destination.max_commits or self._options.max_commits
-        ready = planning.commits_of(rows, seed_rows=self._options.seed_commit_rows)
+        if not rows:
+            return False
+        most = self._most(destination)
         wait = pacing.seconds_to_wait(
-            interval=destination.push_interval, since_last_push=since, commits_ready=ready, max_commits=most
+            interval=destination.push_interval,
+            since_last_push=since,
+            commits_ready=self._commits_ready(rows),
+            max_commits=most,
         )
         if wait > 0:
             self._wait(held, destination, wait, tally)
@@ -143,6 +164,9 @@ class Drainer:
         limit = pacing.rows_to_try(pending=pending, failed_drains=destination.failed_drains)
         limit = min(limit, self._options.seed_commit_rows)
         tally.add(self._pusher.push(held, destination, limit=limit, max_commits=most))
+        if destination.last_error_reason == destinations.HOST_UNREACHABLE:
+            with self._database.write() as connection:
+                destinations.release_host(connection, host=destination.host)
         return True
 
     def _wait(
@@ -165,30 +189,44 @@ class Drainer:
     def _put_off(self, held: leasing.HeldBranch, destination_id: int, error: errors.ReverserError) -> None:
         """Write when the next try is due, and why; all destinations of a host that does not answer wait."""
         delay = _delay(error)
-        with self._database.write() as connection:
-            destination = destinations.by_id(connection, destination_id)
-            destinations.put_off(connection, destination_id, seconds=delay, error=error)
-            if destination is not None and not isinstance(error, errors.BranchDivergedError):
-                destinations.note_connection(connection, destination.repo_config_id, check=error.reason)
-            leases.settle_branch(connection, held.lease)
-            if destination is not None and error.reason == "HostUnreachable":
-                destinations.put_off_host(
-                    connection,
-                    host=destination.host,
-                    except_id=destination_id,
-                    seconds=delay,
-                    step=self._options.git_timeout,
-                )
-        if destination is not None and isinstance(error, errors.StalledError):
-            self._credentials.forget(destination)
         log.warning(
             "drain_put_off", destination_id=destination_id, reason=error.reason, error=error.message, delay=delay
         )
+        try:
+            with self._database.write() as connection:
+                leases.fence_branch(connection, held.lease)
+                destination = destinations.by_id(connection, destination_id)
+                destinations.put_off(connection, destination_id, seconds=delay, error=error)
+                if destination is not None and not isinstance(error, errors.BranchDivergedError):
+                    destinations.note_connection(connection, destination.repo_config_id, check=error.reason)
+                if destination is not None and error.reason == destinations.HOST_UNREACHABLE:
+                    self._put_off_host(connection, destination, error)
+                leases.settle_branch(connection, held.lease)
+        except errors.TemporaryError as problem:
+            # The lease is lost, and its new holder says how things stand; or the database is away, and the rows pend.
+            log.warning("put_off_not_written", destination_id=destination_id, error=problem.message)
+            return
+        if destination is not None and isinstance(error, errors.StalledError):
+            self._credentials.forget(destination)
+
+    def _put_off_host(
+        self, connection: db.Connection, destination: destinations.Destination, error: errors.ReverserError
+    ) -> None:
+        if isinstance(error, errors.TemporaryError):
+            destinations.put_off_host(
+                connection,
+                host=destination.host,
+                except_id=destination.id,
+                error=error,
+                step=self._options.git_timeout,
+            )
 
     def _outcome(self, destination: destinations.Destination, tally: _Tally) -> Outcome:
         with self._database.read() as connection:
             rings = destinations.neighbours(connection, branch_id=destination.branch_id, destination_id=destination.id)
-            if ledger.pends(connection, destination.id) and destinations.is_due(connection, destination.id):
+            fresh = destinations.by_id(connection, destination.id)
+            left = fresh and ledger.count_pending(connection, fresh.id, place_id=fresh.place_id)
+            if left and destinations.is_due(connection, destination.id):
                 # Rows that came while the lease was given back, or that the deadline left over.
                 rings.append(destination.ref)
         if tally.rows:

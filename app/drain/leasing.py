@@ -20,6 +20,10 @@ log = structlog.get_logger()
 
 # Between two looks at a lease that somebody else holds.
 LOOK_AGAIN = 0.05
+# How long a worker tries to give a lease back while the database is away, and how often, in seconds: there is nothing
+# else that it could do meanwhile, and a lease that runs out would be taken for a row that kills its worker.
+RELEASE_PATIENCE = 30.0
+RELEASE_PAUSE = 0.5
 
 
 class HeldBranch:
@@ -27,6 +31,8 @@ class HeldBranch:
 
     def __init__(self, database: db.Database, lease: leases.BranchLease, *, seconds: float, deadline: float) -> None:
         self.lease = lease
+        # Whether the remote was read under this lease.
+        self.looked = False
         self._database = database
         self._seconds = seconds
         self._deadline = deadline
@@ -42,12 +48,19 @@ class HeldBranch:
     ) -> None:
         self._done.set()
         self._renewer.join()
+        give_up = time.monotonic() + RELEASE_PATIENCE
+        while not self._released() and time.monotonic() < give_up:
+            time.sleep(RELEASE_PAUSE)
+
+    def _released(self) -> bool:
+        """Give the lease back; a lease that just runs out counts as the death of its holder."""
         try:
             with self._database.write() as connection:
                 leases.release_branch(connection, self.lease)
         except errors.TemporaryError as problem:
-            # The lease runs out by itself.
             log.warning("lease_not_released", error=problem.message)
+            return False
+        return True
 
     def _renew(self) -> None:
         while not self._done.wait(self._seconds / 4):
@@ -59,6 +72,9 @@ class HeldBranch:
                         return
             except errors.TemporaryError as problem:
                 log.warning("lease_not_renewed", error=problem.message)
+            except Exception as problem:  # noqa: BLE001 - the lease runs out, and the text may quote an object
+                log.error("lease_renewal_failed", error=type(problem).__name__, at=errors.trace(problem))  # noqa: TRY400
+                return
 
 
 def take(

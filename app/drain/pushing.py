@@ -60,7 +60,7 @@ class Pusher:
             timeout=self.options.git_timeout,
         )
         with caches.open_cache(self.options.work_dir, destination.url_key) as cache:
-            if not _can_build(held.lease, cache):
+            if not _can_build(held.lease, cache) or self._repairs(held, destination):
                 self._look(held, destination, cache, remote)
             for attempt in range(TRIES):
                 try:
@@ -87,7 +87,7 @@ class Pusher:
     ) -> Result:
         clock = _Clock()
         with self.database.read() as connection:
-            rows = ledger.pending(connection, destination.id, limit=limit)
+            rows = ledger.pending(connection, destination.id, place_id=destination.place_id, limit=limit)
         builder = building.Builder(
             cache=cache, base=_head(held.lease), destination=destination, database=self.database, options=self.options
         )
@@ -102,6 +102,13 @@ class Pusher:
         clock.laps |= {"render": builder.timings.render, "trees": builder.timings.trees}
         return _result(plan, clock)
 
+    def _repairs(self, held: leasing.HeldBranch, destination: destinations.Destination) -> bool:
+        """Whether a seed is about to be drained that has not seen the remote yet: it repairs what somebody changed."""
+        if held.looked:
+            return False
+        with self.database.read() as connection:
+            return ledger.holds_seed(connection, destination.id, place_id=destination.place_id)
+
     def _look(
         self,
         held: leasing.HeldBranch,
@@ -111,6 +118,7 @@ class Pusher:
     ) -> None:
         """Fetch, find own unrecorded commits, and set the head to build on."""
         lease = held.lease
+        held.looked = True
         # A branch that started empty holds nothing but what we and others pushed since: all of it is looked at.
         started_empty = lease.state == leases.MISSING and lease.head is None
         fetched = self.helpers.fetch(remote, cache, branch=destination.branch, until=_head(lease), whole=started_empty)
@@ -120,6 +128,8 @@ class Pusher:
             )
         if fetched.tip is None:
             held.lease = self._branch_missing(lease, destination, fetched.default_tip)
+            return
+        if lease.state == leases.PRESENT and fetched.tip == lease.head:
             return
         if lease.state == leases.PRESENT and not fetched.contains_until:
             held.lease = self._diverged(lease, destination, fetched.tip)

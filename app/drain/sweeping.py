@@ -6,6 +6,7 @@ place, so another branch or folder cannot be touched.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from app import db, errors
@@ -27,29 +28,41 @@ def find_orphans(database: db.Database, *, destination: destinations.Destination
     with database.read() as connection:
         if seeds.state_of(connection, run) != seeds.SYNCED:
             return []
-        listed = _listed_paths(ledger.seed_identities(connection, destination.id, run), destination.base_folder)
+        listed = _listed(ledger.seed_identities(connection, destination.id, run), destination.base_folder)
         orphans = []
-        for scope in seeds.scopes_of(connection, run):
-            if not is_evidence(scope):
-                continue
+        for scope in filter(is_evidence, seeds.scopes_of(connection, run)):
             key = scope.key
             items = inventory.of_scope(
                 connection, destination.place_id, group=key.group, resource=key.resource, namespace=key.namespace
             )
+            present = {item.path for item in items}
             orphans += [
-                Orphan(item, scope) for item in items if item.path not in listed and not may_be_newer(item, scope)
+                Orphan(item, scope)
+                for item in items
+                if not may_be_newer(item, scope) and not _is_held(item, listed, present)
             ]
     return orphans
 
 
-def _listed_paths(identities: list[Identifier], base_folder: str) -> set[str]:
-    found: set[str] = set()
+def _listed(identities: Iterable[Identifier], base_folder: str) -> dict[inventory.Key, set[str]]:
+    """The paths of the listed objects, by object: whatever became of their rows (promise P10)."""
+    found: dict[inventory.Key, set[str]] = {}
     for identifier in identities:
+        paths_of = found.setdefault(inventory.key_of(identifier), set())
         try:
-            found.add(paths.object_path(base_folder, identifier))
+            paths_of.add(paths.object_path(base_folder, identifier))
         except errors.PermanentError:
             continue
     return found
+
+
+def _is_held(item: inventory.Item, listed: Mapping[inventory.Key, set[str]], present: set[str]) -> bool:
+    """Whether a listed object keeps this file: it stands at the object's path, or is all that is there of it.
+
+    The path changes with the version of the type; the file of the former version goes once the new one stands.
+    """
+    wanted = listed.get(inventory.key_of(item.identifier))
+    return wanted is not None and (item.path in wanted or not wanted & present)
 
 
 def is_evidence(scope: seeds.Scope) -> bool:

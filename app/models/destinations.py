@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
+import sqlalchemy
 from sqlalchemy import (
     BigInteger,
     Connection,
@@ -19,6 +20,7 @@ from sqlalchemy import (
     Integer,
     Text,
     UniqueConstraint,
+    and_,
     exists,
     or_,
     select,
@@ -130,6 +132,7 @@ class Destination:
     push_interval: float | None
     max_commits: int | None
     failed_drains: int
+    last_error_reason: str | None
     last_pushed_at: datetime | None
     deleted: bool
 
@@ -171,6 +174,10 @@ class PlaceSeen:
     branch: str
     base_folder: str
 
+
+# The reason of an error that is the host's, and the longest time that one of its destinations waits for the others.
+HOST_UNREACHABLE = "HostUnreachable"
+LONGEST_SPREAD = 300.0
 
 # What `connection_check` says while the repository answers.
 CONNECTED = "Connected"
@@ -308,6 +315,7 @@ def _query() -> base.AnySelect:
             _D.name,
             _D.cluster,
             _D.failed_drains,
+            _D.last_error_reason,
             _D.last_pushed_at,
             _D.deleted_at,
             _P.id.label("place_id"),
@@ -327,7 +335,8 @@ def _query() -> base.AnySelect:
             _C.max_commits,
         )
         .join(_P, _P.id == _D.place_id)
-        .join(_C, _C.id == _P.repo_config_id)
+        # A config that names another repository now says nothing about this place: its rows wait for a decision.
+        .join(_C, and_(_C.id == _P.repo_config_id, _C.url_key == _P.url_key))
     )
 
 
@@ -352,6 +361,7 @@ def _destination(row: base.AnyRow) -> Destination:
         push_interval=row.push_interval,
         max_commits=row.max_commits,
         failed_drains=row.failed_drains,
+        last_error_reason=row.last_error_reason,
         last_pushed_at=row.last_pushed_at,
         deleted=row.deleted_at is not None,
     )
@@ -438,6 +448,11 @@ def is_at(connection: Connection, destination_id: int, *, place_id: int) -> bool
     return connection.scalar(select(_D.id).where(_D.id == destination_id, _D.place_id == place_id)) is not None
 
 
+def lock(connection: Connection, destination_id: int) -> None:
+    """Lock a destination's row; first, by whoever changes a destination and its Events: nobody waits in a circle."""
+    connection.execute(select(_D.id).where(_D.id == destination_id).with_for_update())
+
+
 def seconds_since_push(connection: Connection, destination_id: int) -> float | None:
     """Seconds since the last push of a destination, by the database's clock; None before the first."""
     last, now = connection.execute(select(_D.last_pushed_at, base.now()).where(_D.id == destination_id)).one()
@@ -496,16 +511,25 @@ def take_wanted_seeds(connection: Connection, *, cluster: str) -> dict[int, str]
     return wanted
 
 
-def put_off_host(connection: Connection, *, host: str, except_id: int, seconds: float, step: float) -> None:
+def put_off_host(
+    connection: Connection, *, host: str, except_id: int, error: errors.TemporaryError, step: float
+) -> None:
     """A host did not answer: its other destinations wait too, one after the other, so that one at a time probes it."""
-    query = (
-        select(_D.id)
-        .join(_P, _P.id == _D.place_id)
-        .join(_C, _C.id == _P.repo_config_id)
-        .where(_C.host == host, _C.host != "", _D.id != except_id, _served(), _due())
-    )
+    query = _on_host(host).where(_D.id != except_id, _served(), _due())
     for number, destination_id in enumerate(connection.scalars(query.order_by(_D.id)).all(), start=1):
-        put_off(connection, destination_id, seconds=seconds + number * step)
+        later = min(number * step, LONGEST_SPREAD)
+        put_off(connection, destination_id, seconds=error.delay + later, error=error)
+
+
+def release_host(connection: Connection, *, host: str) -> None:
+    """A host answers again: nobody waits for it any longer."""
+    waiting = connection.scalars(_on_host(host).where(_D.last_error_reason == HOST_UNREACHABLE).order_by(_D.id)).all()
+    connection.execute(update(_D).where(_D.id.in_(waiting)).values(not_before=None))
+
+
+def _on_host(host: str) -> sqlalchemy.Select[int]:
+    joined = select(_D.id).join(_P, _P.id == _D.place_id).join(_C, _C.id == _P.repo_config_id)
+    return joined.where(_C.host == host, _C.host != "")
 
 
 def retire_drained(connection: Connection, *, after: float) -> int:

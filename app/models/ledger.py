@@ -266,9 +266,9 @@ def _row(entry: Entry) -> dict[str, Any]:
     }
 
 
-def pending(connection: Connection, destination_id: int, *, limit: int) -> list[Pending]:
-    """Pending rows in order, by state and order alone."""
-    query = _identity_query().where(_E.destination_id == destination_id, IS_PENDING)
+def pending(connection: Connection, destination_id: int, *, place_id: int, limit: int) -> list[Pending]:
+    """Pending rows of one place in order, by state and order alone: a drain works on one generation."""
+    query = _identity_query().where(_E.destination_id == destination_id, _E.place_id == place_id, IS_PENDING)
     return [_pending(row) for row in connection.execute(query.order_by(_E.sequence).limit(limit))]
 
 
@@ -338,9 +338,17 @@ def pends(connection: Connection, destination_id: int, *, up_to: int | None = No
     return connection.scalar(query) is not None
 
 
-def count_pending(connection: Connection, destination_id: int) -> int:
-    """How many rows pend."""
-    query = select(func.count()).where(_E.destination_id == destination_id, IS_PENDING)
+def holds_seed(connection: Connection, destination_id: int, *, place_id: int) -> bool:
+    """Whether rows of a seed pend at a place."""
+    query = select(_E.sequence).where(
+        _E.destination_id == destination_id, _E.place_id == place_id, IS_PENDING, _E.seed_run_id.is_not(None)
+    )
+    return connection.scalar(query.limit(1)) is not None
+
+
+def count_pending(connection: Connection, destination_id: int, *, place_id: int) -> int:
+    """How many rows of a place pend."""
+    query = select(func.count()).where(_E.destination_id == destination_id, _E.place_id == place_id, IS_PENDING)
     return connection.execute(query).scalar_one()
 
 

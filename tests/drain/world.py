@@ -129,11 +129,19 @@ class World:
         entries = [self.event(destination, name, value, version=version, seed=run) for name, value, version in objects]
         if entries:
             self.write(*entries)
+        self.close_seed(destination, run, listed=len(entries), list_version=list_version, complete=complete)
+        return run
+
+    def close_seed(
+        self, destination: destinations.Destination, run: str, *, listed: int, list_version: int, complete: bool = True
+    ) -> None:
+        """Write the SEED_SYNC of a seed whose rows are in the ledger."""
+        key = seeds.ScopeKey("", "configmaps", "shop")
         with self.database.write() as connection:
             numbers = ledger.take_numbers(connection, {destination.id: 1})
-            seeds.add_written(connection, run, key, len(entries))
+            seeds.add_written(connection, run, key, listed)
             if complete:
-                seeds.complete(connection, run, key, listed=len(entries), resource_version=str(list_version))
+                seeds.complete(connection, run, key, listed=listed, resource_version=str(list_version))
             else:
                 seeds.fail(connection, run, key, reason="Forbidden")
             sync = events.Event.create(
@@ -144,7 +152,6 @@ class World:
             )  # fmt: skip
             ledger.append(connection, [ledger.Entry(destination.id, destination.place_id, sync, None)], numbers)
             seeds.finish(connection, run, state=seeds.SYNCED)
-        return run
 
     def drain(self, destination: destinations.Destination) -> draining.Outcome:
         """Drain everything, without waiting for a former `not_before`."""
