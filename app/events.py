@@ -142,6 +142,8 @@ class Event:
     def create(cls, **fields: Any) -> Self:
         """Check the invariants and derive `id`; `sequence` is 0 until the ledger numbers it.
 
+        The id is the same whenever the same change of the same object, named by type, name and uid, is seen.
+
         Raises EventError for an Event without branch, folder, destination or object (promise P4).
         """
         event = cls(id="", sequence=0, **fields)
@@ -160,12 +162,15 @@ class Event:
         return type(self)(self.id, sequence, *_AFTER_SEQUENCE(self))
 
     def _digest(self) -> str:
+        what = self.identifier
+        # Type and name beside the uid: one object is served under two groups with one uid (events), and some have none.
+        identity = (what.group, what.version, what.resource, what.namespace, what.name, what.uid) if what else ()
         parts = (
             self.cluster,
             self.source_epoch,
             self.destination_uid,
             self.place_generation,
-            self.identifier.uid if self.identifier else "",
+            *identity,
             self.resource_version,
             self.operation.value,
             self.seed or "",

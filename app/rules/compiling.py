@@ -11,7 +11,7 @@ an object learns nothing about it.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from app import errors
@@ -153,6 +153,37 @@ class _Folders:
         return holder
 
 
+@dataclass
+class _Versions:
+    """The version of each type in each destination: the one of the first rule by name.
+
+    A destination holds one version of a type, because an object is one object whatever version it is read in.
+    """
+
+    taken: dict[tuple[Ref, tuple[str, str]], tuple[ResourceType, RuleKey]] = field(default_factory=dict)
+
+    def settle(self, rule: kinds.AnyRule, resolution: matching.Resolution) -> matching.Resolution:
+        """Take the versions of one rule item, and leave out the types that the destination has in another one."""
+        conflicts = {type_: problem for type_ in resolution.selected if (problem := self._claim(rule, type_))}
+        return replace(
+            resolution,
+            selected=tuple(type_ for type_ in resolution.selected if type_ not in conflicts),
+            problems=(*resolution.problems, *conflicts.values()),
+        )
+
+    def _claim(self, rule: kinds.AnyRule, type_: ResourceType) -> matching.Problem | None:
+        held, holder = self.taken.setdefault((rule.destination_ref, type_.key), (type_, _key(rule)))
+        if held.version == type_.version:
+            return None
+        # What rules another namespace has is not for everyone's eyes.
+        name = str(holder) if holder.ref.namespace == rule.meta.ref.namespace else "another rule"
+        message = (
+            f"{type_} is mirrored to {rule.destination_ref} as {held.version} by {name}, and a destination holds one "
+            f"version of a type: select {held.version}, or another destination for {type_.version}"
+        )
+        return matching.Problem(str(type_), "VersionConflict", message)
+
+
 def compile_all(
     *,
     repo_configs: Sequence[kinds.GitRepoConfig],
@@ -174,11 +205,12 @@ def compile_all(
     }
     verdicts |= _conflicts(targets, verdicts)
     sources = _Sources(configs=configs, destinations=targets, verdicts=verdicts, types=types)
-    candidates: list[kinds.AnyRule] = [*watch_rules, *cluster_rules]
+    candidates = {_key(rule): rule for rule in (*watch_rules, *cluster_rules) if not rule.meta.deleting}
+    versions = _Versions()
     return Compilation(
         repo_configs=repo_verdicts,
         destinations=verdicts,
-        rules={_key(rule): _judge_rule(rule, sources) for rule in candidates if not rule.meta.deleting},
+        rules={key: _judge_rule(candidates[key], sources, versions) for key in sorted(candidates, key=str)},
     )
 
 
@@ -255,12 +287,12 @@ def _conflict(ref: Ref, *, place: Place, holder: Ref) -> DestinationVerdict:
     return DestinationVerdict(ready=False, reason="Conflict", message=message)
 
 
-def _judge_rule(rule: kinds.AnyRule, sources: _Sources) -> RuleVerdict:
+def _judge_rule(rule: kinds.AnyRule, sources: _Sources, versions: _Versions) -> RuleVerdict:
     try:
         place = _place_of_rule(rule, sources)
     except errors.PermanentError as error:
         return RuleVerdict(ready=False, reason=error.reason, message=error.message)
-    resolutions = [matching.resolve(item, sources.types) for item in rule.items]
+    resolutions = [versions.settle(rule, matching.resolve(item, sources.types)) for item in rule.items]
     problems = tuple(dict.fromkeys(problem for resolution in resolutions for problem in resolution.problems))
     notes = tuple(dict.fromkeys(note for resolution in resolutions for note in resolution.notes))
     scopes = _scopes(rule, resolutions)

@@ -42,7 +42,15 @@ LEFT_OUT_OBJECTS: Mapping[tuple[str, str], str] = {
     ("", "configmaps"): f"* leaves out single objects: {ROOT_CA}",
 }
 
-Reason = Literal["NotServed", "CannotWatch", "Subresource", "EncryptionRequired", "OtherVersionOnly", "OtherScope"]
+Reason = Literal[
+    "NotServed",
+    "CannotWatch",
+    "Subresource",
+    "EncryptionRequired",
+    "OtherVersionOnly",
+    "OtherScope",
+    "VersionConflict",
+]
 
 
 @dataclass(frozen=True, slots=True)

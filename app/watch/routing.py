@@ -94,14 +94,17 @@ NOTHING = Routing(matcher=selecting.Matcher([]))
 
 
 def wanted_scopes(found: Iterable[selecting.DestinationScope]) -> tuple[WantedScope, ...]:
-    """The scopes of one destination in a stable order; of two versions of a type the preferred one is seeded."""
-    chosen: dict[seeds.ScopeKey, tuple[bool, WantedScope]] = {}
-    for scope in found:
-        key = seeds.ScopeKey(scope.type.group, scope.type.resource, scope.namespace)
-        wanted = scope.type.preferred, WantedScope(key, scope.type.version, scope.sweepable)
-        if key not in chosen or wanted > chosen[key]:
-            chosen[key] = wanted
-    return tuple(chosen[key][1] for key in sorted(chosen))
+    """The scopes of one destination in a stable order; it holds one version of a type (`app/rules/compiling.py`)."""
+    return tuple(
+        sorted(
+            WantedScope(
+                seeds.ScopeKey(scope.type.group, scope.type.resource, scope.namespace),
+                scope.type.version,
+                scope.sweepable,
+            )
+            for scope in found
+        )
+    )
 
 
 def plan_streams(found: Iterable[selecting.DestinationScope]) -> dict[StreamKey, types.ResourceType]:

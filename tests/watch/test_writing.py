@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 
 import pytest
 import sqlalchemy
@@ -11,7 +12,7 @@ from app import db, errors
 from app.models import ledger
 from app.watch import eventing
 from tests.waiting import wait_until
-from tests.watch.desk import ROLES, Desk, away, config_map, watch_rule
+from tests.watch.desk import CONFIG_MAPS, ROLES, Desk, away, config_map, watch_rule
 
 
 @pytest.fixture
@@ -115,6 +116,25 @@ def test_a_seed_writes_every_object(seeded: Desk) -> None:
     seeded.causes.begin_stream(seeded.key(), resource_version="155", cause="expired")
     seeded.seed(config_map("a", 110), version="156")
     assert seeded.rows()[2:] == [("UPDATE", "a", "pending"), ("SEED_SYNC", "", "pending")]
+
+
+def test_one_object_of_two_groups_is_two_objects(desk: Desk) -> None:
+    """An object that two groups serve with one uid and resourceVersion gets a row of each, and its seed ends."""
+    core, new = (replace(CONFIG_MAPS, group=group, resource="events") for group in ("", "events.k8s.io"))
+    routes = desk.adopt(watch_rule("events"), served=(core, new))
+    for key in routes.streams:
+        desk.causes.begin_stream(key, resource_version="100", cause="no resume point")
+    for key, type_ in routes.streams.items():
+        begun = desk.causes.begin_listing(key, type_)
+        assert begun is not None
+        desk.page(begun, [config_map("a", 90)], ended_at="150")
+    desk.write()
+    assert [(row.operation, row.api_group) for row in desk.events()] == [
+        ("CREATE", ""),
+        ("CREATE", "events.k8s.io"),
+        ("SEED_SYNC", ""),
+    ]
+    assert [state for _, state in desk.runs()] == ["synced"]
 
 
 def test_seed_sync_waits_for_every_scope(desk: Desk) -> None:

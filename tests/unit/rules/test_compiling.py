@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -157,6 +158,52 @@ def test_a_problem_leaves_the_rule_ready_when_other_types_remain() -> None:
     assert "; not with: Secrets are mirrored only encrypted" in verdict.message
     assert verdict.rule is not None
     assert [scope.type.resource for scope in verdict.rule.scopes] == ["configmaps"]
+
+
+WIDGETS = _type("example.com", "widgets")
+BETA = replace(WIDGETS, version="v1beta1", preferred=False)
+
+
+def _versioned(name: str, version: str, *more: str, **fields: Any) -> kinds.WatchRule:
+    items = (kinds.RuleItem((), (), (version,), ("widgets",), "Namespaced"), *_items(*more))
+    return _rule(name, items=items, **fields)
+
+
+def test_a_destination_holds_one_version_of_a_type(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first rule by name keeps its version, whatever comes first; another one goes on without that type."""
+    monkeypatch.setattr(f"{__name__}.TYPES", (*TYPES, WIDGETS, BETA))
+    first, second = _versioned("a", "v1beta1"), _versioned("b", "v1", "configmaps")
+    found = _compile(_config(), _target(), second, first).rules
+    kept, other = (found[compiling.RuleKey("WatchRule", Ref("shop", name))] for name in "ab")
+    assert kept.rule is not None
+    assert other.rule is not None
+    assert (kept.problems, [str(scope.type) for scope in other.rule.scopes]) == ((), ["configmaps"])
+    (problem,) = other.problems
+    assert (problem.resource, problem.reason) == ("widgets.example.com", "VersionConflict")
+    assert "as v1beta1 by WatchRule shop/a" in problem.message
+    assert {scope.type.version for scope in kept.rule.scopes} == {"v1beta1"}
+
+
+def test_a_version_conflict_names_the_other_rule_only_within_a_namespace(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A rule that loses a type alone is not ready, and does not learn the names of another namespace."""
+    monkeypatch.setattr(f"{__name__}.TYPES", (*TYPES, WIDGETS, BETA))
+    lost = _versioned("a", "v1", namespace="team")
+    found = _compile(_config(access=OPEN), _target(), _versioned("b", "v1beta1"), lost).rules
+    verdict = found[compiling.RuleKey("WatchRule", Ref("team", "a"))]
+    assert (verdict.ready, verdict.reason) == (False, "VersionConflict")
+    assert "by another rule" in verdict.message
+    assert "shop/b" not in verdict.message
+
+
+def test_two_destinations_may_hold_two_versions_of_a_type(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Versions conflict within one destination only, and a rule that cannot be used takes none."""
+    monkeypatch.setattr(f"{__name__}.TYPES", (*TYPES, WIDGETS, BETA))
+    elsewhere = _versioned("b", "v1", destination_ref=Ref("shop", "other"))
+    found = _compile(_config(), _target(), _target("other", base_folder="o"), _versioned("a", "v1beta1"), elsewhere)
+    assert all(verdict.ready and not verdict.problems for verdict in found.rules.values())
+    unusable = _versioned("0", "v1beta1", destination_ref=Ref("shop", "prod"), namespace="team")
+    found = _compile(_config(), _target(), unusable, _versioned("b", "v1"))
+    assert found.rules[compiling.RuleKey("WatchRule", Ref("shop", "b"))].ready
 
 
 def test_a_rule_of_secrets_alone_is_not_ready() -> None:
