@@ -4,9 +4,9 @@
     ├── TemporaryError       tried again after `delay` seconds; nobody has to act
     │   ├── LeaseLostError       another holder took over: this one's result is not recorded
     │   ├── RemoteMovedError     the remote branch is not where this drain built on: fetch, rebuild
-    │   └── UnknownOutcomeError  a call ended without an answer: read the other side before deciding
+    │   ├── UnknownOutcomeError  a call ended without an answer: read the other side before deciding
+    │   └── BranchDivergedError  the remote branch was rewritten: its destinations are seeded again on top of it
     ├── StalledError         a person has to act; tried again slowly, nothing is dropped
-    │   └── BranchDivergedError  the remote branch no longer contains what was recorded
     └── PermanentError       never tried again as it is: the row is dead, the message refused, the command ends
         ├── SettingsError        a setting is missing or wrong
         ├── MessageError         a message on a queue that cannot be read
@@ -60,16 +60,16 @@ class UnknownOutcomeError(TemporaryError):
     default_reason = "UnknownOutcome"
 
 
+class BranchDivergedError(TemporaryError):
+    """The remote branch was rewritten: its tip does not contain the recorded head."""
+
+    default_reason = "BranchDiverged"
+
+
 class StalledError(ReverserError):
     """A person has to act: a wrong password, a refusing hook, a changed host key."""
 
     default_reason = "Stalled"
-
-
-class BranchDivergedError(StalledError):
-    """The remote branch was rewritten or deleted: its tip does not contain the recorded head."""
-
-    default_reason = "BranchDiverged"
 
 
 class PermanentError(ReverserError):

@@ -10,7 +10,7 @@ from app.cli import options
 from app.watch import daemon
 
 
-@click.command(epilog=options.examples("reverser watch", "KUBECONFIG=edge.yaml REVERSER_CLUSTER=edge reverser watch"))
+@click.command(epilog=options.examples("reverser watch", "KUBECONFIG=cluster.yaml reverser watch"))
 @options.data_dir
 def watch(*, data_dir: Path) -> None:
     """Follow one cluster and write its changes into the ledger.

@@ -26,8 +26,8 @@ PATIENCE = 2.0
 # How long a destination rests when a person has to act, and after an error that nobody foresaw, in seconds.
 STALLED_DELAY = 60.0
 UNEXPECTED_DELAY = 30.0
-# A rewritten branch is seeded again; the seed should find the drain awake.
-DIVERGED_DELAY = 2.0
+# Errors that say nothing against the repository: it answered.
+ABOUT_THE_BRANCH = frozenset({"BranchDiverged", "BranchDeleted", "RemoteMoved"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,7 +197,7 @@ class Drainer:
                 leases.fence_branch(connection, held.lease)
                 destination = destinations.by_id(connection, destination_id)
                 destinations.put_off(connection, destination_id, seconds=delay, error=error)
-                if destination is not None and not isinstance(error, errors.BranchDivergedError):
+                if destination is not None and error.reason not in ABOUT_THE_BRANCH:
                     destinations.note_connection(connection, destination.repo_config_id, check=error.reason)
                 if destination is not None and error.reason == destinations.HOST_UNREACHABLE:
                     self._put_off_host(connection, destination, error)
@@ -245,8 +245,6 @@ class Drainer:
 
 
 def _delay(error: errors.ReverserError) -> float:
-    if error.reason == errors.BranchDivergedError.default_reason:
-        return DIVERGED_DELAY
     return error.delay if isinstance(error, errors.TemporaryError) else STALLED_DELAY
 
 

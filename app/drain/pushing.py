@@ -23,6 +23,8 @@ log = structlog.get_logger()
 
 # Somebody else pushes to the branch as fast as we do: after this many rebuilds the drain waits its turn.
 TRIES = 5
+# A rewritten branch is seeded again; the seed should find the drain awake. In seconds.
+DIVERGED_DELAY = 2.0
 # The first wait between two tries, in seconds; doubled and jittered.
 FIRST_PAUSE = 0.05
 
@@ -143,7 +145,7 @@ class Pusher:
         self, lease: leases.BranchLease, destination: destinations.Destination, start: Sha | None
     ) -> leases.BranchLease:
         if lease.state == leases.PRESENT:
-            raise errors.BranchDivergedError(
+            raise errors.StalledError(
                 f"branch {destination.branch} was deleted on the remote; it is not created again: push "
                 f"{lease.head} to it, or let the destination name another branch",
                 reason="BranchDeleted",
@@ -164,7 +166,7 @@ class Pusher:
             leases.fence_branch(connection, lease)
             leases.move_head(connection, lease, head=tip, state=leases.PRESENT)
             destinations.want_seed(connection, branch_id=lease.branch_id, cause="the branch was rewritten")
-        raise errors.BranchDivergedError(message)
+        raise errors.BranchDivergedError(message, delay=DIVERGED_DELAY)
 
 
 def _head(lease: leases.BranchLease) -> Sha | None:
