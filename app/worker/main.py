@@ -6,17 +6,24 @@ eats its memory can be killed. Neighbours: `roster` says which queues, `serving`
 
 from __future__ import annotations
 
+import contextlib
+import time
 from collections.abc import Sequence
 from typing import Any
 
+import structlog
 from celery import bootsteps, signals
 
-from app import queues
+from app import db, errors, queues
 from app.drain import draining
 from app.settings import Settings
 from app.tasks import applying, tools
 from app.worker import private, roster, serving
 
+log = structlog.get_logger(__name__)
+
+# How often a worker that starts asks for a database that is away, in seconds.
+ASK_AGAIN = 1.0
 # After SIGTERM a drain may use its deadline up, and needs a moment to record it.
 GRACE_AFTER_DEADLINE = 5.0
 
@@ -52,8 +59,10 @@ def run(
     """Serve destinations until SIGTERM or SIGINT; returns the exit code.
 
     `destinations` are names and globs of `namespace/name`, none for all; `slots` are destinations at the same time in a
-    shared worker (default `worker_slots`), a dedicated one has one.
+    shared worker (default `worker_slots`), a dedicated one has one. Raises PermanentError for a database that is not
+    migrated, or that a newer version wrote.
     """
+    _check_database(settings)
     publisher = queues.Publisher(settings)
     _start_tools(settings, make_drainer, dedicated=dedicated)
     worker = _worker(settings, publisher, globs=destinations, slots=slots, dedicated=dedicated)
@@ -63,6 +72,24 @@ def run(
         tools.stop()
         publisher.close()
     return int(worker.exitcode or 0)
+
+
+def _check_database(settings: Settings) -> None:
+    """Start on a database of this version only; one that is away is waited for."""
+    said = False
+    with contextlib.closing(
+        db.Database(settings.database_url, statement_timeout=settings.statement_timeout)
+    ) as database:
+        while True:
+            try:
+                database.check_schema()
+            except errors.TemporaryError as error:
+                if not said:
+                    log.warning("the database does not answer yet; it is asked again each second", error=error.message)
+                said = True
+                time.sleep(ASK_AGAIN)
+            else:
+                return
 
 
 def _start_tools(settings: Settings, make_drainer: tools.MakeDrainer, *, dedicated: bool) -> None:
