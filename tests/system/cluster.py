@@ -12,10 +12,12 @@ import subprocess
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
+from urllib.parse import urlencode
 
 import urllib3
 
 from app import events
+from app.git.credentials import Credentials
 from app.rules import paths, rendering, sanitising
 from tests import lanes
 from tests.servers.kube import KubeServer
@@ -78,7 +80,7 @@ class Api:
 
     def apply(self, resource: str, namespace: str, name: str, /, *, manager: str, **fields: Any) -> Object:
         """Server-side apply by one field manager, which takes what others own."""
-        path = f"{single(resource, namespace, name)}?fieldManager={manager}&force=true"
+        path = f"{single(resource, namespace, name)}?{urlencode({'fieldManager': manager, 'force': 'true'})}"
         return self.request("PATCH", path, manifest(resource, name, **fields), kind=APPLY)
 
     def delete(self, resource: str, namespace: str, name: str) -> None:
@@ -132,12 +134,9 @@ class Api:
     def wait_for_reason(self, resource: str, namespace: str, name: str, reason: str) -> str:
         """Wait until Ready is False for this reason; the message."""
 
-        def reached() -> str:
+        def told() -> str:
             found = self.condition(resource, namespace, name)
             return str(found["message"]) if (found.get("status"), found.get("reason")) == ("False", reason) else ""
-
-        def told() -> str:
-            return reached() or ""
 
         try:
             return wait_until(told, timeout=30)
@@ -183,6 +182,19 @@ def deployment(image: str = "nginx:1.25") -> Object:
         "selector": {"matchLabels": labels},
         "template": {"metadata": {"labels": labels}, "spec": {"containers": containers}},
     }
+
+
+def git_secret(api: Api, namespace: str, name: str, credentials: Credentials) -> str:
+    """Create the Secret that a GitRepoConfig names; its name."""
+    keys = {
+        "username": credentials.username,
+        "password": credentials.password,
+        "ssh-privatekey": credentials.ssh_private_key,
+        "known_hosts": credentials.known_hosts,
+        "ca.crt": credentials.ca_certificate,
+    }
+    api.create("secrets", namespace, name, stringData={key: value for key, value in keys.items() if value})
+    return name
 
 
 def repo_config(api: Api, namespace: str, name: str, url: str, *, secret: str = "") -> str:

@@ -14,9 +14,10 @@ from tests import lanes
 from tests.git import servers
 from tests.servers.kube import KubeServer
 from tests.servers.redis import RedisServer
-from tests.system.cluster import Api
+from tests.system.cluster import OURS, Api, RefusedError
 from tests.system.installation import Embedded, Separate
 from tests.system.repository import Repository
+from tests.waiting import wait_until
 
 # Fixtures of installations that must be the only one on the cluster: two would both write into the test's repository.
 ALONE = frozenset({"own", "separate"})
@@ -45,9 +46,18 @@ def kube(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KubeServer]:
         cluster = client.connect(settings.Settings(kubeconfig=str(kubeconfig)))
         crds.apply(cluster, allow_local=True)
         cluster.close()
+        wait_until(lambda: _serves_ours(Api(server)), 30, what="our kinds are served")
         yield server
     finally:
         server.stop()
+
+
+def _serves_ours(api: Api) -> bool:
+    """A new kind answers 404, then 429, for a moment."""
+    try:
+        return [api.list(resource) for resource in OURS] == [[]] * len(OURS)
+    except RefusedError:
+        return False
 
 
 @pytest.fixture

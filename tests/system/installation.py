@@ -6,13 +6,16 @@ ended through the commands, or by the ids that the data folder names.
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import json
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+import urllib.parse
+import urllib.request
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +28,8 @@ from tests.waiting import wait_until
 
 COMMAND = (sys.executable, "-P", "-m", "app.cli.main")
 Row = Mapping[str, Any]
+# Without a login Flower shows its pages, and refuses its API.
+FLOWER_LOGIN = "operator:flower-login"
 
 
 class Lane:
@@ -135,13 +140,28 @@ class Embedded(Lane):
         for identity in left.values():
             processes.end(identity, grace=1.0)
 
-    def logs(self) -> str:
-        """Everything that its processes wrote."""
-        return "".join(path.read_text(errors="replace") for path in sorted(self.folder.logs.iterdir()))
+    def tasks(self, search: str = "") -> dict[str, dict[str, Any]]:
+        """What Flower's API tells of the tasks that fit a search, by id."""
+        url = f"{self.up.flower_url}/api/tasks?{urllib.parse.urlencode({'search': search})}"
+        login = base64.b64encode(FLOWER_LOGIN.encode()).decode()
+        request = urllib.request.Request(url, headers={"Authorization": f"Basic {login}"})
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            found = json.load(answer)
+        assert isinstance(found, dict)
+        return found
+
+    def files(self) -> Iterator[tuple[Path, bytes]]:
+        """Every file of the data folder with its bytes: the database, what the broker keeps, logs, caches."""
+        for path in sorted(self.folder.path.rglob("*")):
+            # A cache's temporary file may go while one looks.
+            with contextlib.suppress(FileNotFoundError):
+                if path.is_file():
+                    yield path, path.read_bytes()
 
     def _command(self, *words: str) -> subprocess.CompletedProcess[str]:
         command = [*COMMAND, *words, "--data-dir", str(self.folder.path)]
-        return subprocess.run(command, capture_output=True, text=True, check=False, timeout=150)
+        environment = {**os.environ, settings.variable_of("flower_login"): FLOWER_LOGIN}
+        return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=150)
 
 
 class Separate(Lane):

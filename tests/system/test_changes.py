@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import logging
 import time
 from collections.abc import Callable
@@ -13,8 +12,7 @@ import pytest
 import yaml
 
 from tests.git import servers
-from tests.servers.kube import KubeServer
-from tests.system.cluster import Api, Destination, deployment, manifest, path_of, repo_config
+from tests.system.cluster import Api, Destination, deployment, git_secret, manifest, path_of, repo_config
 from tests.system.installation import Embedded, Lane, Separate
 from tests.system.repository import Repository
 from tests.waiting import wait_until
@@ -101,7 +99,7 @@ def median(times: dict[str, float]) -> float:
 
 @pytest.mark.postgres
 @pytest.mark.sshd
-def test_manifests_on_servers(separate: Separate, api: Api, kube: KubeServer, ssh_host: servers.SshGitServer) -> None:
+def test_manifests_on_servers(separate: Separate, api: Api, ssh_host: servers.SshGitServer) -> None:
     """What users have applied works as it is beside PostgreSQL and Redis, over SSH, custom types included."""
     repository = Repository(ssh_host.repository("shared"), ssh_host.url("shared"))
     separate.start()
@@ -109,9 +107,7 @@ def test_manifests_on_servers(separate: Separate, api: Api, kube: KubeServer, ss
     ours = text.replace("ssh://git@127.0.0.1:2222/srv/git/shared.git", repository.url)
     assert ours != text
     api.request("POST", "/api/v1/namespaces", {"metadata": {"name": "shop"}})
-    keys = {"ssh-privatekey": ssh_host.credentials.ssh_private_key, "known_hosts": ssh_host.credentials.known_hosts}
-    encoded = {key: base64.b64encode(value.encode()).decode() for key, value in keys.items()}
-    api.create("secrets", "shop", "git-creds", data=encoded)
+    git_secret(api, "shop", "git-creds", ssh_host.credentials)
     api.kubectl_works("apply", "-f", "-", stdin=ours)
     commits = Commits(repository)
     web = yaml.safe_dump(manifest("deployments", "web", spec=deployment()))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import logging
 import re
 from collections.abc import Callable
@@ -10,7 +9,7 @@ from collections.abc import Callable
 import pytest
 
 from tests.git import servers
-from tests.system.cluster import MERGE, Api, Destination, deployment, rendered, repo_config, single
+from tests.system.cluster import MERGE, Api, Destination, deployment, git_secret, rendered, repo_config, single
 from tests.system.installation import Embedded, Lane
 from tests.system.repository import Repository
 from tests.waiting import wait_until
@@ -81,14 +80,8 @@ def test_restart_of_everything(own: Embedded, api: Api, https_host: servers.Http
     namespace = api.namespace()
     for number in range(40):
         api.create("configmaps", namespace, f"settings-{number}", data={"key": str(number)})
-    keys = {
-        "username": https_host.credentials.username,
-        "password": https_host.credentials.password,
-        "ca.crt": https_host.credentials.ca_certificate,
-    }
-    encoded = {key: base64.b64encode(value.encode()).decode() for key, value in keys.items()}
-    api.create("secrets", namespace, "robot", data=encoded)
-    config = repo_config(api, namespace, "https", repository.url, secret="robot")
+    robot = git_secret(api, namespace, "robot", https_host.credentials)
+    config = repo_config(api, namespace, "https", repository.url, secret=robot)
     destination = Destination(api, namespace, "prod", repository=config)
     own.start()
     own.wait_seeded(destination.ref)

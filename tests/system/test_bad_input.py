@@ -1,0 +1,236 @@
+"""Bad input, and the sentence that its user reads: from kubectl, in the status, on the terminal."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sqlite3
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import redis
+import yaml
+
+from app import settings
+from tests.git.servers import HttpsGitServer, SshGitServer
+from tests.system.cluster import Api, Destination, git_secret, manifest, repo_config
+from tests.system.installation import Embedded, Lane
+from tests.system.repository import Repository
+from tests.waiting import wait_until
+
+TOKEN = "ghp-canary-token-4711"
+
+
+class TestRefusedWhenApplied:
+    """What the API server does not even store."""
+
+    def refusal(self, api: Api, resource: str, spec: object) -> str:
+        namespace = api.namespace()
+        text = yaml.safe_dump(manifest(resource, "bad", spec=spec))
+        done = api.kubectl("--namespace", namespace, "apply", "-f", "-", stdin=text)
+        assert done.returncode != 0
+        assert not api.list(resource, namespace)
+        return done.stdout + done.stderr
+
+    @pytest.mark.parametrize("folder", ["../x", "/etc", "a/../../b", ".git/hooks"])
+    def test_folder(self, api: Api, folder: str) -> None:
+        """A folder that is not plainly inside of the repository is refused, with the reason."""
+        spec = {"repoRef": {"name": "local"}, "branch": "main", "baseFolder": folder}
+        said = self.refusal(api, "gitdestinations", spec)
+        assert "spec.baseFolder" in said
+        assert any(words in said for words in ("inside of the repository", "write a relative folder", "belongs to Git"))
+
+    def test_token_in_the_url(self, api: Api) -> None:
+        """A URL with a token is refused with the advice to use secretRef, and the token is not echoed."""
+        spec = {"repoUrl": f"https://robot:{TOKEN}@git.example.com/shop.git", "allowedBranches": ["*"]}
+        said = self.refusal(api, "gitrepoconfigs", spec)
+        assert "use secretRef" in said
+        assert TOKEN not in said
+
+
+def ready(api: Api, resource: str, namespace: str, name: str) -> dict[str, str]:
+    """What `kubectl get -o json` shows of Ready."""
+    text = api.kubectl_works("--namespace", namespace, "get", resource, name, "--output", "json")
+    (found,) = [one for one in json.loads(text)["status"]["conditions"] if one["type"] == "Ready"]
+    return {key: found[key] for key in ("status", "reason", "message")}
+
+
+def test_unknown_destination(shared: Embedded, api: Api) -> None:
+    """A rule that names no destination says so, and what to do."""
+    namespace = api.namespace()
+    spec = {"destinationRef": {"name": "nobody"}, "rules": [{"resources": ["configmaps"]}]}
+    api.create("watchrules", namespace, "lost", spec=spec)
+    api.wait_for_reason("watchrules", namespace, "lost", "DestinationNotFound")
+    assert ready(api, "watchrules", namespace, "lost") == {
+        "status": "False",
+        "reason": "DestinationNotFound",
+        "message": f"unknown destination {namespace}/nobody: create the GitDestination, or correct destinationRef",
+    }
+
+
+def test_branch_that_is_not_allowed(shared: Embedded, api: Api, repository: Repository) -> None:
+    """A destination on a branch that its repository does not allow writes nothing; its rule says why, too."""
+    namespace = api.namespace()
+    api.create("configmaps", namespace, "one", data={"key": "value"})
+    config = repo_config(api, namespace, "local", repository.url)
+    api.merge("gitrepoconfigs", namespace, config, spec={"allowedBranches": ["main", "release/*"]})
+    Destination(api, namespace, "prod", repository=config, branch="hotfix")
+    message = api.wait_for_reason("gitdestinations", namespace, "prod", "BranchNotAllowed")
+    assert "hotfix" in message
+    assert "main" in message
+    assert message in api.wait_for_reason("watchrules", namespace, "prod", "NotReady")
+    api.merge("gitrepoconfigs", namespace, config, spec={"allowedBranches": ["hotfix"]})
+    wait_until(lambda: repository.tip("hotfix"), 30, what="the branch, once it is allowed")
+
+
+def test_overlapping_folders(shared: Embedded, api: Api, repository: Repository) -> None:
+    """Of two destinations whose folders overlap the older one works; the other one says Conflict and with whom."""
+    namespace = api.namespace()
+    api.create("configmaps", namespace, "one", data={"key": "value"})
+    config = repo_config(api, namespace, "local", repository.url)
+    older = Destination(api, namespace, "a-older", repository=config, folder="clusters/prod")
+    Destination(api, namespace, "b-younger", repository=config, folder="clusters/prod/inner")
+    message = api.wait_for_reason("gitdestinations", namespace, "b-younger", "Conflict")
+    assert message == (
+        f"clusters/prod/inner on main overlaps the folder of GitDestination {namespace}/a-older: "
+        "choose another baseFolder or branch"
+    )
+    shared.wait_seeded(older.ref)
+    assert set(repository.tree()) == {older.path("configmaps", "one")}
+
+
+def test_missing_secret(shared: Embedded, api: Api, https_host: HttpsGitServer) -> None:
+    """Without the Secret the status names it, the rows wait, and nothing is asked of the host."""
+    repository = Repository(https_host.repository("shop"), https_host.url("shop"))
+    namespace = api.namespace()
+    api.create("configmaps", namespace, "one", data={"key": "value"})
+    config = repo_config(api, namespace, "https", repository.url, secret="robot")
+    destination = Destination(api, namespace, "prod", repository=config)
+    message = api.wait_for_reason("gitdestinations", namespace, "prod", "SecretNotFound")
+    assert f"the Secret robot is not in namespace {namespace}: create it there, beside the GitRepoConfig" in message
+    assert not https_host.requests
+    assert shared.pending(destination.ref)
+
+
+def test_wrong_password(shared: Embedded, api: Api, https_host: HttpsGitServer) -> None:
+    """A refused password is said without being shown; the rows wait."""
+    repository = Repository(https_host.repository("shop"), https_host.url("shop"))
+    namespace = api.namespace()
+    api.create("configmaps", namespace, "one", data={"key": "value"})
+    secret = git_secret(api, namespace, "robot", replace(https_host.credentials, password=TOKEN))
+    config = repo_config(api, namespace, "https", repository.url, secret=secret)
+    destination = Destination(api, namespace, "prod", repository=config)
+    message = api.wait_for_reason("gitdestinations", namespace, "prod", "AuthenticationFailed")
+    assert "check the Secret that secretRef names" in message
+    assert "next try at" in message
+    table = shared.reverser("status").stdout
+    assert "check the Secret that secretRef names" in table
+    assert TOKEN not in table + message
+    assert not [path for path, content in shared.files() if TOKEN.encode() in content]
+    assert shared.pending(destination.ref) == 2
+    assert not repository.tip()
+
+
+@pytest.mark.sshd
+def test_changed_host_key(shared: Embedded, api: Api, ssh_host: SshGitServer) -> None:
+    """A host key that differs from known_hosts is refused: the status says so, and nothing is written."""
+    repository = Repository(ssh_host.repository("shop"), ssh_host.url("shop"))
+    namespace = api.namespace()
+    api.create("configmaps", namespace, "one", data={"key": "value"})
+    ssh_host.create_key("stranger")
+    wrong = replace(ssh_host.credentials, known_hosts=ssh_host.known_hosts("stranger"))
+    config = repo_config(api, namespace, "ssh", repository.url, secret=git_secret(api, namespace, "robot", wrong))
+    Destination(api, namespace, "prod", repository=config)
+    message = api.wait_for_reason("gitdestinations", namespace, "prod", "HostKeyMismatch")
+    assert "known_hosts" in message
+    assert not repository.tip()
+
+
+@contextlib.contextmanager
+def broker(lane: Lane) -> Iterator[redis.Redis]:
+    """The Redis behind an installation."""
+    client = redis.Redis(unix_socket_path=lane.options.broker_url.removeprefix("redis+socket://"))
+    try:
+        yield client
+    finally:
+        client.close()
+
+
+def test_malformed_messages(shared: Embedded, api: Api, repository: Repository) -> None:
+    """Whatever somebody pushes onto a queue: the next change of its destination is in Git, and nothing was run."""
+    namespace = api.namespace()
+    config = repo_config(api, namespace, "local", repository.url)
+    destination = Destination(api, namespace, "prod", repository=config)
+    shared.wait_seeded(destination.ref)
+    worker = shared.up.pids["worker"]
+    queue = f"dest.{namespace}.prod"
+    task = {"task": "reverser.apply_events", "id": "4711"}
+    message = {"body": "bnVsbA==", "content-type": "application/json", "content-encoding": "utf-8"}
+    properties = {"delivery_tag": "1", "delivery_info": {"exchange": "dest"}, "body_encoding": "base64"}
+    raw = [
+        b"",
+        b"\x80\x04no json",
+        b"null",
+        b"{}",
+        json.dumps(message).encode(),
+        json.dumps({**message, "headers": task, "properties": properties}).encode(),
+        b"[" * 20_000,
+    ]
+    with broker(shared) as client:
+        for one in raw:
+            client.lpush(queue, one)
+    api.create("configmaps", namespace, "after", data={"key": "value"})
+    wait_until(lambda: repository.read(destination.path("configmaps", "after")), 30, what="the change after them")
+    with broker(shared) as client:
+        wait_until(lambda: client.llen(queue) == 0, 30, what="the queue gets empty")
+    assert shared.up.pids["worker"] == worker, "the worker lives on"
+
+
+def test_database_of_a_newer_version(api: Api, sqlite_url: str, tmp_path: Path) -> None:
+    """A process that meets a database of a newer version says what to do, and leaves it as it is."""
+    path = Path(sqlite_url.removeprefix("sqlite:///"))
+    with contextlib.closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("UPDATE alembic_version SET version_num = '9999'")
+
+    class Newer(Lane):
+        options = replace(
+            settings.Settings(),
+            database_url=sqlite_url,
+            broker_url=f"redis+socket://{tmp_path}/nobody.sock",
+            work_dir=tmp_path / "work",
+            kubeconfig=str(api.kubeconfig),
+        )
+
+    for command in ("watch", "worker", "status", "migrate"):
+        done = Newer().reverser(command)
+        said = done.stdout + done.stderr
+        assert done.returncode == 1, f"{command}: {said}"
+        assert "newer version of Reverser" in said, command
+        assert "Traceback" not in said, command
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("SELECT version_num FROM alembic_version").fetchall() == [("9999",)]
+        for table in ("worker_node", "watch_lease"):
+            assert connection.execute(f"SELECT count(*) FROM {table}").fetchone() == (0,), table
+
+
+@pytest.mark.parametrize("manager", ["a <x@y> b", "system:admin", "quote\" ' \\ back", "Zoë 漢字", "<>", "x" * 128])
+def test_odd_managers(shared: Embedded, api: Api, repository: Repository, manager: str) -> None:
+    """Whatever a field manager is called, the commit has a valid identity, and git fsck has nothing to say."""
+    namespace = api.namespace()
+    config = repo_config(api, namespace, "local", repository.url)
+    destination = Destination(api, namespace, "prod", repository=config)
+    shared.wait_seeded(destination.ref)
+    api.apply("configmaps", namespace, "one", manager=manager, data={"key": "value"})
+    wait_until(repository.tip, 30, what="the commit")
+    assert repository.git("fsck", "--strict") == ""
+    name, email = repository.git("log", "-1", "--format=%an%n%ae", "main").splitlines()
+    assert name
+    assert "@" in email
+    assert not set("<>\n") & set(name + email)
+    subject = repository.git("log", "-1", "--format=%s", "main")
+    assert subject.startswith("[CREATE] v1/configmaps/one by manager/")
+    words = ("audit", "log", "--destination", destination.ref)
+    (entry,) = wait_until(lambda: shared.answer(*words), what="the record of the commit")
+    assert entry["user_name"] == manager
