@@ -6,7 +6,7 @@ A place is repository + branch + folder of a destination with a generation; the 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -493,22 +493,41 @@ def note_crash(connection: Connection, destination_id: int) -> None:
 def want_seed(connection: Connection, *, branch_id: int, cause: str) -> None:
     """Ask the watch daemon for a seed of every live destination on a branch."""
     on_branch = select(_P.id).where(_P.branch_id == branch_id, _P.retired_at.is_(None))
-    connection.execute(update(_D).where(_D.place_id.in_(on_branch), _D.deleted_at.is_(None)).values(seed_wanted=cause))
+    query = select(_D.id).where(_D.place_id.in_(on_branch), _D.deleted_at.is_(None))
+    found = locked(connection, connection.scalars(query))
+    connection.execute(update(_D).where(_D.id.in_(found)).values(seed_wanted=cause))
+
+
+def locked(connection: Connection, ids: Iterable[int]) -> list[int]:
+    """Lock the rows of some destinations in id order, so that two transactions never wait in a circle; their ids.
+
+    Call it before a transaction writes to several destinations.
+    """
+    query = select(_D.id).where(_D.id.in_(list(ids))).order_by(_D.id)
+    return list(connection.scalars(query.with_for_update(key_share=True)))
 
 
 def wants_seed(connection: Connection, *, cluster: str) -> bool:
     """Whether a worker wants a seed of any destination of a cluster."""
-    query = select(_D.id).where(_D.cluster == cluster, _D.seed_wanted.is_not(None)).limit(1)
-    return connection.scalar(query) is not None
+    return connection.scalar(_seed_wanted(cluster).limit(1)) is not None
 
 
-def take_wanted_seeds(connection: Connection, *, cluster: str) -> dict[int, str]:
-    """Destination id -> cause of the seeds that workers asked for; clear them in the same transaction."""
-    query = select(_D.id, _D.seed_wanted).where(_D.cluster == cluster, _D.seed_wanted.is_not(None))
-    wanted = {row.id: str(row.seed_wanted) for row in connection.execute(query)}
+def take_wanted_seeds(connection: Connection, *, cluster: str, routed: Collection[int]) -> dict[int, str]:
+    """Destination id -> cause of the seeds that workers asked for; clear them in the same transaction.
+
+    The wish of a destination that is not among `routed` stays, for whoever can fulfil it.
+    """
+    rows = connection.execute(_seed_wanted(cluster).order_by(_D.id).with_for_update(key_share=True))
+    wanted = {row.id: str(row.seed_wanted) for row in rows if row.id in routed}
     if wanted:
         connection.execute(update(_D).where(_D.id.in_(wanted)).values(seed_wanted=None))
     return wanted
+
+
+def _seed_wanted(cluster: str) -> base.AnySelect:
+    return select(_D.id, _D.seed_wanted).where(
+        _D.cluster == cluster, _D.deleted_at.is_(None), _D.seed_wanted.is_not(None)
+    )
 
 
 def put_off_host(

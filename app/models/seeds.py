@@ -215,11 +215,7 @@ def finish(connection: Connection, run: str, *, state: str) -> None:
     connection.execute(update(_R).where(_R.id == run).values(state=state, finished_at=base.now()))
 
 
-def last_synced(connection: Connection, destination_id: int, place_id: int) -> str | None:
-    """The newest seed of a place that was closed, or None: the place was never seeded."""
-    return connection.scalar(
-        select(_R.id)
-        .where(_R.destination_id == destination_id, _R.place_id == place_id, _R.state.in_([SYNCED, SWEPT]))
-        .order_by(_R.started_at.desc())
-        .limit(1)
-    )
+def synced_places(connection: Connection, destination_ids: Iterable[int]) -> set[int]:
+    """The places of some destinations, former ones too, at which a seed was ever closed."""
+    query = select(_R.place_id).where(_R.destination_id.in_(list(destination_ids)), _R.state.in_([SYNCED, SWEPT]))
+    return set(connection.scalars(query.distinct()))

@@ -205,7 +205,8 @@ def compile_all(
     }
     verdicts |= _conflicts(targets, verdicts)
     sources = _Sources(configs=configs, destinations=targets, verdicts=verdicts, types=types)
-    candidates = {_key(rule): rule for rule in (*watch_rules, *cluster_rules) if not rule.meta.deleting}
+    every: list[kinds.AnyRule] = [*watch_rules, *cluster_rules]
+    candidates = {_key(rule): rule for rule in every if not rule.meta.deleting}
     versions = _Versions()
     return Compilation(
         repo_configs=repo_verdicts,

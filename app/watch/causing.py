@@ -8,6 +8,7 @@ place that is not the current one. `reconciling.py`, `streams.py` and `seeding.p
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 import structlog
 
@@ -71,48 +72,25 @@ class Causes:
             recorded = recording.record(connection, seen, cluster=self._cluster, before=self._recorded)
             after = _units(rules.in_force(connection, cluster=self._cluster))
             open_runs = {run.destination_id: run for run in seeds.open_runs(connection, recorded.routes.scopes)}
+            synced = seeds.synced_places(connection, recorded.routes.scopes)
             for target in recorded.routes.targets.values():
                 wanted = recorded.routes.scopes.get(target.id, ())
                 gained = _touched(wanted, after.get(target.id, set()) - before.get(target.id, set()))
-                changed = target.id in recorded.changed
-                run = open_runs.get(target.id)
-                if not (changed or gained or run) and self._recorded.routes.targets.get(target.ref) == target:
-                    continue
-                self._seed(connection, target, wanted=wanted, gained=gained, changed=changed, run=run)
+                need = _Need(
+                    wanted=wanted,
+                    gained=gained,
+                    rules_changed=bool(gained) or target.id in recorded.changed,
+                    taken_over=self._first,
+                    synced=target.place_id in synced,
+                    run=open_runs.get(target.id),
+                )
+                _seed(connection, target, need)
             return recorded
 
         self._recorded = self._writer.durably(work)
         self._first = False
         self._writer.follow(self._recorded.routes)
         return self._recorded.routes
-
-    def _seed(
-        self,
-        connection: base.Connection,
-        target: routing.Target,
-        *,
-        wanted: Sequence[routing.WantedScope],
-        gained: set[routing.WantedScope],
-        changed: bool,
-        run: seeds.Run | None,
-    ) -> None:
-        """Start the seed of one destination that a change of places or rules makes necessary, if any.
-
-        A run of a former leader, or one whose rules changed, starts again: what it counted is not what is wanted now.
-        """
-        if run is not None and run.place_id == target.place_id:
-            if not (changed or gained or self._first):
-                return
-            scopes = {scope for scope in wanted if scope.key in {one.key for one in run.scopes}} | gained
-            cause = "rules changed" if changed or gained else f"{run.cause} (taken over)"
-        elif run is not None or seeds.last_synced(connection, target.id, target.place_id) is None:
-            scopes, cause = set(wanted), "new destination or place"
-        else:
-            scopes, cause = gained, "rules changed"
-        if scopes:
-            _start(connection, target, scopes, cause)
-        elif run is not None:
-            seeds.supersede(connection, target.id)
 
     def _resume(self, keys: Sequence[routing.StreamKey]) -> dict[routing.StreamKey, cursors.Cursor]:
         def work(connection: base.Connection) -> dict[routing.StreamKey, cursors.Cursor]:
@@ -196,13 +174,67 @@ class Causes:
 
     def _seed_wanted(self) -> None:
         def work(connection: base.Connection) -> None:
-            for destination_id, cause in destinations.take_wanted_seeds(connection, cluster=self._cluster).items():
-                wanted = self._writer.routes.scopes.get(destination_id, ())
-                if wanted:
-                    _start(connection, self._writer.routes.target_of(destination_id), wanted, cause)
+            # What is not routed, because nothing is before the first adoption, keeps its wish.
+            scopes = self._writer.routes.scopes
+            taken = destinations.take_wanted_seeds(connection, cluster=self._cluster, routed=scopes)
+            for destination_id, cause in taken.items():
+                if scopes[destination_id]:
+                    _start(connection, self._writer.routes.target_of(destination_id), scopes[destination_id], cause)
 
         self._writer.durably(work)
         self._writer.read_seeds()
+
+
+@dataclass(frozen=True, slots=True)
+class _Need:
+    """What decides whether a destination is seeded, and with what."""
+
+    wanted: Sequence[routing.WantedScope]
+    # The scopes in which something is selected that was not before.
+    gained: set[routing.WantedScope]
+    rules_changed: bool
+    # Whether this leader sees the destination's seeds for the first time.
+    taken_over: bool
+    # Whether the place was ever seeded to the end.
+    synced: bool
+    # The open seed, possibly of a former place.
+    run: seeds.Run | None
+
+
+def _seed(connection: base.Connection, target: routing.Target, need: _Need) -> None:
+    """Start the seed of one destination that a change of places or rules makes necessary, if any.
+
+    A run of a former leader, or one whose rules changed, starts again: what it counted is not what is wanted now.
+    """
+    run = need.run if need.run is not None and need.run.place_id == target.place_id else None
+    if run is not None and not (need.rules_changed or need.taken_over):
+        return
+    # Until a seed came to its end, everything is wanted, however little of it the last change touched.
+    scopes = _overlapping(need.wanted, run) | need.gained if need.synced else set(need.wanted)
+    if scopes:
+        _start(connection, target, scopes, _cause(need, run))
+    elif need.run is not None:
+        seeds.supersede(connection, target.id)
+
+
+def _cause(need: _Need, run: seeds.Run | None) -> str:
+    if run is not None and not need.rules_changed:
+        return f"{run.cause} (taken over)"
+    return "rules changed" if run is not None or need.synced else "new destination or place"
+
+
+def _overlapping(wanted: Sequence[routing.WantedScope], run: seeds.Run | None) -> set[routing.WantedScope]:
+    """The scopes in which an open run has something to list: the rule that asked for it may be wider or narrower."""
+    opened = [scope.key for scope in run.scopes] if run is not None else []
+    return {
+        scope
+        for scope in wanted
+        if any(
+            (one.group, one.resource) == (scope.key.group, scope.key.resource)
+            and (scope.holds(one.namespace) or one.namespace == "")
+            for one in opened
+        )
+    }
 
 
 def _start(

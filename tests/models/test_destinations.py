@@ -26,6 +26,11 @@ def due(records: Records, found: Iterable[destinations.Destination]) -> list[boo
         return [destinations.is_due(connection, one.id) for one in found]
 
 
+def away(seconds: float) -> errors.TemporaryError:
+    """A host that does not answer."""
+    return errors.TemporaryError("the host does not answer", delay=seconds)
+
+
 def places(records: Records, destination: destinations.Destination) -> list[tuple[int, str, bool]]:
     """(generation, folder, retired) of all places of a destination."""
     row = destinations.PlaceRow
@@ -260,7 +265,7 @@ def test_a_host_that_does_not_answer_lets_its_destinations_wait_one_after_the_ot
     waiting = [records.destination(f"d{n}", folder=f"d{n}") for n in range(3)]
     elsewhere = records.destination("elsewhere", repo="other", host="git.other.com")
     with records.database.write() as connection:
-        destinations.put_off_host(connection, host=failed.host, except_id=failed.id, seconds=100.0, step=10.0)
+        destinations.put_off_host(connection, host=failed.host, except_id=failed.id, error=away(100.0), step=10.0)
     assert due(records, [failed, elsewhere, *waiting]) == [True, True, False, False, False]
     with records.database.read() as connection:
         found = states.of_destinations(connection, cluster=CLUSTER)
@@ -273,9 +278,9 @@ def test_a_destination_that_waits_already_is_not_put_off_again(records: Records)
     """A second failure of a host does not push the others further and further away."""
     failed, other = records.destination("failed", folder="f"), records.destination("other", folder="o")
     with records.database.write() as connection:
-        destinations.put_off_host(connection, host=failed.host, except_id=failed.id, seconds=60.0, step=1.0)
+        destinations.put_off_host(connection, host=failed.host, except_id=failed.id, error=away(60.0), step=1.0)
         first = states.of_destinations(connection, cluster=CLUSTER)[other.uid].not_before
-        destinations.put_off_host(connection, host=failed.host, except_id=failed.id, seconds=600.0, step=1.0)
+        destinations.put_off_host(connection, host=failed.host, except_id=failed.id, error=away(600.0), step=1.0)
         assert states.of_destinations(connection, cluster=CLUSTER)[other.uid].not_before == first
 
 
@@ -284,7 +289,7 @@ def test_local_repositories_have_no_host_in_common(records: Records) -> None:
     failed = records.destination("failed", host="", folder="f")
     other = records.destination("other", host="", folder="o")
     with records.database.write() as connection:
-        destinations.put_off_host(connection, host="", except_id=failed.id, seconds=60.0, step=1.0)
+        destinations.put_off_host(connection, host="", except_id=failed.id, error=away(60.0), step=1.0)
     assert due(records, [other]) == [True]
 
 
@@ -304,7 +309,7 @@ def test_neighbours_are_those_who_wait_for_the_same_branch(records: Records) -> 
 
 
 def test_a_seed_that_a_worker_wants_is_handed_over_once(records: Records) -> None:
-    """A rewritten branch asks for a seed of every live destination on it; the watch daemon takes each wish once."""
+    """A rewritten branch asks for a seed of every live destination on it; each wish is taken once, by who routes it."""
     prod, other = records.destination("prod"), records.destination("other", folder="o")
     elsewhere = records.destination("elsewhere", branch="dev", folder="e")
     gone = records.destination("gone", folder="g")
@@ -314,9 +319,11 @@ def test_a_seed_that_a_worker_wants_is_handed_over_once(records: Records) -> Non
         assert not destinations.wants_seed(connection, cluster=CLUSTER)
         destinations.want_seed(connection, branch_id=prod.branch_id, cause="BranchDiverged")
         assert destinations.wants_seed(connection, cluster=CLUSTER)
-        wanted = destinations.take_wanted_seeds(connection, cluster=CLUSTER)
-        assert wanted == {prod.id: "BranchDiverged", other.id: "BranchDiverged"}
-        assert destinations.take_wanted_seeds(connection, cluster=CLUSTER) == {}
+        wanted = destinations.take_wanted_seeds(connection, cluster=CLUSTER, routed={other.id, elsewhere.id})
+        assert wanted == {other.id: "BranchDiverged"}
+        assert destinations.wants_seed(connection, cluster=CLUSTER)
+        wanted = destinations.take_wanted_seeds(connection, cluster=CLUSTER, routed={prod.id, other.id})
+        assert wanted == {prod.id: "BranchDiverged"}
         assert not destinations.wants_seed(connection, cluster=CLUSTER)
 
 

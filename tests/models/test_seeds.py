@@ -146,17 +146,16 @@ def test_a_seed_of_nothing_is_ready_at_once(records: Records) -> None:
     assert is_ready(records, start(records, records.destination()))
 
 
-def test_the_last_closed_seed_of_a_place_is_known(records: Records) -> None:
-    """A place was seeded when a run of it was closed; open and superseded runs and former places do not count."""
-    prod = records.destination()
+def test_the_places_that_were_ever_seeded_are_known(records: Records) -> None:
+    """A place was seeded when a run of it was closed; open and superseded runs and other places do not count."""
+    prod, other = records.destination(), records.destination("other", folder="o")
     first = start(records, prod, MAPS)
     with records.database.write() as connection:
-        assert seeds.last_synced(connection, prod.id, prod.place_id) is None
+        assert seeds.synced_places(connection, [prod.id, other.id]) == set()
         seeds.finish(connection, first, state=seeds.SWEPT)
-    second = start(records, prod, MAPS)
+    start(records, prod, MAPS)
     moved = records.destination(folder="elsewhere")
+    assert moved.place_id != prod.place_id
     with records.database.write() as connection:
-        assert seeds.last_synced(connection, prod.id, prod.place_id) == first
-        seeds.finish(connection, second, state=seeds.SYNCED)
-        assert seeds.last_synced(connection, prod.id, prod.place_id) == second
-        assert seeds.last_synced(connection, prod.id, moved.place_id) is None
+        assert seeds.synced_places(connection, [prod.id, other.id]) == {prod.place_id}
+        assert seeds.synced_places(connection, [other.id]) == set()

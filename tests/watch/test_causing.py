@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from app.models import cursors, destinations
+from app.models import cursors, destinations, seeds
 from app.rules import selecting, types
 from app.watch import routing
 from tests.watch.desk import CONFIG_MAPS, ROLES, Desk, cluster_rule, config_map, watch_rule
@@ -142,6 +142,50 @@ def test_workers_may_ask_for_a_seed(desk: Desk) -> None:
     assert desk.runs()[-1] == ("the branch was rewritten", "listing")
     with desk.database.read() as connection:
         assert not destinations.wants_seed(connection, cluster="home")
+
+
+def test_a_seed_that_cannot_start_yet_stays_wanted(desk: Desk) -> None:
+    """A new leader that has adopted nothing yet leaves the wish for a seed where it is."""
+    desk.start(watch_rule("configmaps"))
+    desk.seed()
+    with desk.database.write() as connection:
+        target = destinations.live(connection, cluster="home")[0]
+        destinations.want_seed(connection, branch_id=target.branch_id, cause="the branch was rewritten")
+    again = Desk(desk.settings.database_url, owner="two")
+    again.causes.seed_wanted()
+    again.start(watch_rule("configmaps"))
+    again.causes.seed_wanted()
+    assert again.runs()[-1] == ("the branch was rewritten", "listing")
+    again.close()
+
+
+def test_a_rule_that_goes_during_a_seed_leaves_the_narrower_one_seeded(desk: Desk) -> None:
+    """When the wider of two rules is deleted while its seed is open, what the narrower one selects is listed."""
+    desk.start(watch_rule("roles"))
+    desk.seed()
+    desk.start(watch_rule("roles", "configmaps"), cluster_rule("configmaps"))
+    desk.page(desk.begin(), [config_map("a", 110)])
+    desk.write()
+    desk.start(watch_rule("roles", "configmaps"))
+    assert desk.open_scopes() == {("configmaps", "shop")}
+
+
+def test_a_rule_that_comes_during_a_seed_keeps_what_was_open(desk: Desk) -> None:
+    """When a wider rule comes while a seed is open, the wider scope takes the narrower one's part."""
+    desk.start(watch_rule("roles", "configmaps"))
+    desk.seed()
+    desk.causes.begin_stream(desk.key(), resource_version="500", cause="the resume point expired")
+    desk.start(watch_rule("roles", "configmaps"), cluster_rule("configmaps"), version="500")
+    assert desk.open_scopes() == {("configmaps", "")}
+
+
+def test_a_place_that_was_never_seeded_is_seeded_whole(desk: Desk) -> None:
+    """Until the first seed of a place is closed, everything is wanted, whatever became of an open run."""
+    desk.start(watch_rule("configmaps", "roles"))
+    with desk.database.write() as connection:
+        seeds.supersede(connection, next(iter(desk.writer.known)))
+    desk.start(watch_rule("configmaps", "roles"))
+    assert desk.open_scopes() == {("configmaps", "shop"), ("roles", "shop")}
 
 
 def test_two_versions_of_a_type_share_the_lower_cursor(desk: Desk) -> None:
