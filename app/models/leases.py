@@ -50,6 +50,8 @@ class WatchLease(base.Base):
 
     cluster: Mapped[str] = mapped_column(Text, primary_key=True)
     cluster_uid: Mapped[str] = mapped_column(Text, default="")
+    # Rises when the cluster's history was put back (etcd restored), and never falls: this row is never dropped.
+    source_epoch: Mapped[int] = mapped_column(BigInteger, default=1)
     owner: Mapped[str] = mapped_column(Text, default="")
     token: Mapped[int] = mapped_column(BigInteger, default=0)
     until: Mapped[base.Moment]
@@ -225,6 +227,23 @@ def fence_lead(connection: Connection, lead: Lead) -> None:
     )
     if token != lead.token:
         raise errors.LeaseLostError(f"another watch daemon leads cluster {lead.cluster!r} now; this one stands by")
+
+
+def source_epoch(connection: Connection, *, cluster: str) -> int:
+    """The epoch of a cluster's history: resourceVersions of two epochs say nothing about each other."""
+    return connection.execute(select(WatchLease.source_epoch).where(WatchLease.cluster == cluster)).scalar_one()
+
+
+def raise_source_epoch(connection: Connection, *, cluster: str, above: int) -> int:
+    """The epoch after `above`, in which a stream met a cluster that went back in time.
+
+    The streams of a cluster meet one restore one after the other: only the first of them raises the epoch.
+    """
+    newest = source_epoch(connection, cluster=cluster)
+    if newest > above:
+        return newest
+    raised = update(WatchLease).where(WatchLease.cluster == cluster).values(source_epoch=newest + 1)
+    return connection.execute(raised.returning(WatchLease.source_epoch)).scalar_one()
 
 
 def leader(connection: Connection, *, cluster: str) -> str | None:

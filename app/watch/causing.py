@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import structlog
 
-from app.models import base, cursors, destinations, rules, seeds
+from app.models import base, cursors, destinations, leases, rules, seeds
 from app.rules import types
 from app.watch import inbox, recording, routing, writing
 
@@ -109,11 +109,10 @@ class Causes:
 
     def _begin_stream(self, key: routing.StreamKey, resource_version: str, cause: str, *, raised: bool) -> int:
         def work(connection: base.Connection) -> cursors.Cursor:
-            stored = cursors.load(connection, cluster=self._cluster)
-            newest = max((cursor.source_epoch for cursor in stored), default=1)
-            cursor = cursors.Cursor(
-                key.group, key.resource, key.namespace, key.version, resource_version, newest + 1 if raised else newest
+            found = (
+                self._raise_epoch(connection, key) if raised else leases.source_epoch(connection, cluster=self._cluster)
             )
+            cursor = cursors.Cursor(key.group, key.resource, key.namespace, key.version, resource_version, found)
             cursors.move(connection, cluster=self._cluster, cursor=cursor)
             self._seed_covered(connection, key, cause, always=raised)
             return cursor
@@ -122,6 +121,11 @@ class Causes:
         self._writer.positions[key] = cursor
         self._writer.read_seeds()
         return cursor.source_epoch
+
+    def _raise_epoch(self, connection: base.Connection, key: routing.StreamKey) -> int:
+        position = self._writer.positions.get(key)
+        above = position.source_epoch if position else leases.source_epoch(connection, cluster=self._cluster)
+        return leases.raise_source_epoch(connection, cluster=self._cluster, above=above)
 
     def _seed_covered(self, connection: base.Connection, key: routing.StreamKey, cause: str, *, always: bool) -> None:
         """What a stream missed, a listing has to bring; what no listing has touched yet is listed anyway."""
@@ -271,11 +275,16 @@ def _touched(wanted: Sequence[routing.WantedScope], units: set[_Unit]) -> set[ro
 
 
 def _resume_point(key: routing.StreamKey, stored: Sequence[cursors.Cursor]) -> cursors.Cursor | None:
-    """Where a stream goes on: its own cursor, a wider one's, or the lowest of the narrower ones."""
+    """Where a stream goes on: its own cursor, a wider one's, or the lowest of the narrower ones.
+
+    Cursors of different epochs cannot be compared: such a stream begins anew, with a seed.
+    """
     same_type = [cursor for cursor in stored if (cursor.group, cursor.resource) == (key.group, key.resource)]
     own = [cursor for cursor in same_type if cursor.namespace == key.namespace]
     wider = [cursor for cursor in same_type if cursor.namespace == ""]
     candidates = own or wider or (same_type if key.namespace == "" else [])
+    if len({cursor.source_epoch for cursor in candidates}) > 1:
+        return None
     lowest = min(candidates, key=writing.order_of, default=None)
     if lowest is None:
         return None

@@ -264,7 +264,7 @@ class Writer:
             seeds.start(connection, destination_id=target.id, place_id=target.place_id, cause=run.cause, scopes=again)
             self._reread = True
             return []
-        epoch = max((cursor.source_epoch for cursor in self.positions.values()), default=1)
+        epoch = leases.source_epoch(connection, cluster=self.settings.cluster)
         origin = eventing.Origin(self.settings.cluster, epoch, datetime.now(UTC))
         target = self.routes.target_of(run.destination_id)
         row = eventing.sync_entry(target, origin, seed=run.id, scopes=tuple(_scope_count(scope) for scope in counted))

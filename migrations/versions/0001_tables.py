@@ -165,6 +165,7 @@ def upgrade() -> None:
         "watch_lease",
         sa.Column("cluster", sa.Text(), nullable=False),
         sa.Column("cluster_uid", sa.Text(), nullable=False),
+        sa.Column("source_epoch", sa.BigInteger(), nullable=False),
         sa.Column("owner", sa.Text(), nullable=False),
         sa.Column("token", sa.BigInteger(), nullable=False),
         sa.Column("until", sa.DateTime(timezone=True), nullable=False),
@@ -288,7 +289,6 @@ def upgrade() -> None:
         sa.Column("state_reason", sa.Text(), nullable=True),
         sa.Column("commit_id", ROW_ID, nullable=True),
         sa.Column("settled_at", sa.DateTime(timezone=True), nullable=True),
-        sa.ForeignKeyConstraint(["place_id"], ["place.id"], name=op.f("fk_event_place_id_place")),
         sa.PrimaryKeyConstraint("destination_id", "sequence", name=op.f("pk_event")),
         sa.UniqueConstraint("id", name=op.f("uq_event_id")),
     )

@@ -97,6 +97,39 @@ def test_a_restored_cluster_gets_a_new_epoch(desk: Desk) -> None:
     assert desk.rows()[2:] == [("UPDATE", "a", "pending"), ("SEED_SYNC", "", "pending")]
 
 
+def test_the_epoch_of_a_restored_cluster_never_falls(desk: Desk) -> None:
+    """A cursor that is dropped (403, a removed rule) takes no epoch with it: later rows are not older than earlier."""
+    desk.start(watch_rule("configmaps", "roles"))
+    desk.seed()
+    key, other = desk.key(), desk.key(ROLES)
+    assert desk.causes.begin_stream(key, resource_version="50", cause="restored", epoch=True) == 2
+    desk.causes.refuse_stream(key, reason="Forbidden")
+    assert desk.causes.begin_stream(key, resource_version="60", cause="it can be read again") == 2
+    desk.start()
+    desk.start(watch_rule("configmaps", "roles"), version="70")
+    assert desk.writer.positions[key].source_epoch == 2
+    assert desk.causes.begin_stream(other, resource_version="20", cause="restored", epoch=True) == 3
+
+
+def test_one_restore_is_one_epoch_for_all_streams(desk: Desk) -> None:
+    """The stream that meets a restore first raises the epoch; those that meet it later take that one."""
+    desk.start(watch_rule("configmaps", "roles"))
+    for type_ in (CONFIG_MAPS, ROLES):
+        epoch = desk.causes.begin_stream(desk.key(type_), resource_version="50", cause="restored", epoch=True)
+        assert epoch == 2
+
+
+def test_narrow_streams_of_two_epochs_do_not_become_one(desk: Desk) -> None:
+    """A wide stream does not go on from narrower ones of different epochs: it begins anew, with a seed."""
+    desk.start(watch_rule("configmaps"))
+    desk.seed()
+    with desk.database.write() as connection:
+        for namespace, epoch in (("a", 1), ("b", 2)):
+            cursor = cursors.Cursor("", "configmaps", namespace, "v1", "100", epoch)
+            cursors.move(connection, cluster="home", cursor=cursor)
+    assert desk.causes.resume([routing.StreamKey("", "v1", "configmaps", "")]) == {}
+
+
 def test_a_wider_stream_goes_on_from_the_lowest_cursor(desk: Desk) -> None:
     """Two namespaces of a type get one wide stream, which resumes where the narrower one left off."""
     desk.start(watch_rule("configmaps"))
