@@ -25,7 +25,6 @@ def run() -> None:
             target_metadata=context.config.attributes.get("metadata"),
             compare_type=True,
             render_as_batch=is_sqlite,
-            transactional_ddl=True,
         )
         with context.begin_transaction():
             context.run_migrations()

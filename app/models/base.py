@@ -12,9 +12,9 @@ from typing import Annotated, Any
 
 import sqlalchemy
 from sqlalchemy import JSON, BigInteger, DateTime, Dialect, Integer, MetaData, Text
-from sqlalchemy.dialects import sqlite
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.compiler import compiles
-from sqlalchemy.orm import DeclarativeBase, mapped_column
+from sqlalchemy.orm import DeclarativeBase, InstrumentedAttribute, mapped_column
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.types import TypeDecorator, TypeEngine
@@ -143,6 +143,17 @@ Update = sqlalchemy.Update
 AnyRow = sqlalchemy.Row[*tuple[Any, ...]]
 Condition = sqlalchemy.ColumnElement[bool]
 insert = sqlalchemy.insert
+
+
+def among(connection: Connection, column: InstrumentedAttribute[Any], values: Sequence[object]) -> Condition:
+    """Whether a column holds one of up to thousands of values.
+
+    PostgreSQL gets them as one array: a list of a thousand parameters takes it and SQLAlchemy six times as long.
+    """
+    if connection.dialect.name != "postgresql":
+        return column.in_(values)
+    return column == sqlalchemy.any_(sqlalchemy.literal(list(values), postgresql.ARRAY(column.type)))
+
 
 # More rows in one statement gain nothing, and each statement has to end within the statement timeout.
 ROWS_PER_STATEMENT = 1_000

@@ -142,5 +142,5 @@ def id_of(connection: Connection, *, branch_id: int, sha: str) -> int | None:
 
 def shas(connection: Connection, *, branch_id: int, among: Sequence[str]) -> set[str]:
     """Which of some commits are recorded on a branch."""
-    query = select(CommitRow.sha).where(CommitRow.branch_id == branch_id, CommitRow.sha.in_(list(among)))
+    query = select(CommitRow.sha).where(CommitRow.branch_id == branch_id, base.among(connection, CommitRow.sha, among))
     return set(connection.scalars(query))

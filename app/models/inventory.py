@@ -76,7 +76,9 @@ def by_paths(connection: Connection, place_id: int, paths: Sequence[str]) -> dic
     """The rows of some paths, tombstones included, by path."""
     found: dict[str, Item] = {}
     for start in range(0, len(paths), 5_000):
-        query = select(_I.__table__).where(_I.place_id == place_id, _I.path.in_(paths[start : start + 5_000]))
+        query = select(_I.__table__).where(
+            _I.place_id == place_id, base.among(connection, _I.path, paths[start : start + 5_000])
+        )
         found |= {row.path: _item(row) for row in connection.execute(query)}
     return found
 

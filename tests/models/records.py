@@ -40,10 +40,11 @@ class Records:
         self._threads.shutdown()
         self.database.close()
 
-    def repo_config(self, name: str = "repo", *, host: str = "git.example.com") -> int:
-        """A ready repository config; its id."""
+    def repo_config(self, name: str = "repo", *, host: str = "git.example.com", path: str = "") -> int:
+        """A ready repository config, of the repository of its name unless a path is given; its id."""
+        key = f"{host}/{path or name}"
         seen = destinations.RepoConfigSeen(
-            uid=f"uid-{name}", ref=Ref("shop", name), url=f"https://{host}/{name}", url_key=f"{host}/{name}",
+            uid=f"uid-{name}", ref=Ref("shop", name), url=f"https://{key}", url_key=key,
             transport="https", host=host, secret_name=None, push_interval=None, max_commits=None,
             ready=True, reason="Ready", message="",
         )  # fmt: skip

@@ -28,7 +28,7 @@ def due(records: Records, found: Iterable[destinations.Destination]) -> list[boo
 
 def away(seconds: float) -> errors.TemporaryError:
     """A host that does not answer."""
-    return errors.TemporaryError("the host does not answer", delay=seconds)
+    return errors.TemporaryError("the host does not answer", delay=seconds, reason=destinations.HOST_UNREACHABLE)
 
 
 def places(records: Records, destination: destinations.Destination) -> list[tuple[int, str, bool]]:
@@ -135,7 +135,7 @@ def test_a_place_that_goes_back_is_a_third_generation(records: Records) -> None:
 def test_a_rewritten_repo_config_of_the_same_repository_is_the_same_place(records: Records) -> None:
     """Another GitRepoConfig that names the same repository changes whose credentials are used, and no generation."""
     prod = records.destination()
-    config = records.repo_config("second")
+    config = records.repo_config("second", path="repo")
     with records.database.write() as connection:
         seen = destinations.PlaceSeen(config, prod.branch_id, prod.url_key, prod.branch, prod.base_folder)
         assert destinations.save_place(connection, prod.id, seen) == (prod.place_id, 1, False)
@@ -389,3 +389,26 @@ def test_files_are_counted_per_place_and_type(records: Records) -> None:
         (prod.place_id, "", "configmaps", "shop", 2),
         (moved.place_id, "", "configmaps", "shop", 1),
     ]
+
+
+def test_a_config_that_names_another_repository_stops_the_drain_of_the_old_place(records: Records) -> None:
+    """Rows of a place are never pushed to another repository: until the place is decided anew nothing is drained."""
+    prod = records.destination()
+    records.repo_config("repo", path="another")
+    with records.database.read() as connection:
+        assert destinations.by_id(connection, prod.id) is None
+        assert destinations.by_ref(connection, prod.ref) == []
+
+
+def test_a_host_that_answers_again_lets_nobody_wait(records: Records) -> None:
+    """Destinations that waited for their host are due at once; one that waits for another reason goes on waiting."""
+    failed = records.destination("failed", folder="f")
+    waiting = records.destination("waiting", folder="w")
+    refused = records.destination("refused", folder="r")
+    with records.database.write() as connection:
+        destinations.put_off(connection, refused.id, seconds=60.0, error=errors.StalledError("no", reason="Refused"))
+        destinations.put_off_host(connection, host=failed.host, except_id=failed.id, error=away(60.0), step=1.0)
+    assert due(records, [waiting, refused]) == [False, False]
+    with records.database.write() as connection:
+        destinations.release_host(connection, host=failed.host)
+    assert due(records, [waiting, refused]) == [True, False]

@@ -33,7 +33,7 @@ def test_a_late_lower_number_is_impossible(postgres_records: Records) -> None:
         assert append(connection, entry(prod, "a"), entry(prod, "b")) == [1, 2]
         later = records.blocked_call(lambda: records.append(entry(prod, "c")))
         with records.database.read() as reader:
-            assert ledger.pending(reader, prod.id, limit=10) == []
+            assert ledger.pending(reader, prod.id, place_id=prod.place_id, limit=10) == []
     assert later.result() == [3]
     assert [sequence for sequence, _ in records.states(prod)] == [1, 2, 3]
 
@@ -63,12 +63,13 @@ def test_batches_of_two_destinations_do_not_wait_for_each_other(postgres_records
 
 @pytest.mark.postgres
 def test_batches_over_the_same_destinations_never_deadlock(postgres_records: Records) -> None:
-    """Numbers are taken in id order, whatever the order of the batch: the second batch waits, and both succeed."""
+    """Numbers are taken in id order, whatever the order of the batch: who waits for a lower id holds no higher one."""
     records = postgres_records
     prod, test = records.destination("prod"), records.destination("test", folder="clusters/test")
     with records.database.write() as connection:
-        ledger.take_numbers(connection, {test.id: 1, prod.id: 1})
+        append(connection, entry(prod, "a"))
         later = records.blocked_call(lambda: records.append(entry(test, "b"), entry(prod, "b")))
+        assert records.append(entry(test, "c")) == [1]
     assert later.result() == [2, 2]
 
 
@@ -81,7 +82,7 @@ def test_a_sqlite_batch_locks_out_other_writers_from_its_first_statement(sqlite_
             other.execute("BEGIN IMMEDIATE")
         append(connection, entry(prod, "a"))
         with sqlite_records.database.read() as reader:
-            assert ledger.pending(reader, prod.id, limit=10) == []
+            assert ledger.pending(reader, prod.id, place_id=prod.place_id, limit=10) == []
     other.execute("BEGIN IMMEDIATE").close()
     other.close()
 
@@ -123,7 +124,7 @@ def test_a_row_reads_back_as_it_was_written(records: Records) -> None:
     written = entry(prod, "app\x00config\ud800", version=7)
     records.append(written)
     with records.database.read() as connection:
-        (row,) = ledger.pending(connection, prod.id, limit=10)
+        (row,) = ledger.pending(connection, prod.id, place_id=prod.place_id, limit=10)
         assert ledger.bodies(connection, prod.id, [1, 2]) == {1: written.body}
     event = written.event
     assert (row.sequence, row.id, row.place_id) == (1, event.id, prod.place_id)
@@ -147,7 +148,7 @@ def test_more_rows_than_one_statement_takes_keep_their_order(records: Records) -
     count = base.ROWS_PER_STATEMENT + 1
     records.append(*(entry(prod, f"n{i}") for i in range(count)))
     with records.database.read() as connection:
-        rows = ledger.pending(connection, prod.id, limit=count + 1)
+        rows = ledger.pending(connection, prod.id, place_id=prod.place_id, limit=count + 1)
     assert [row.identifier.name for row in rows] == [f"n{i}" for i in range(count)]
 
 
@@ -234,11 +235,11 @@ def test_what_pends_is_told_by_state_and_order_alone(records: Records) -> None:
     records.append(*(entry(prod, name) for name in "abcde"))
     with records.database.write() as connection:
         ledger.settle(connection, prod.id, [ledger.Settled(n, ledger.PUSHED) for n in (1, 3, 5)])
-        assert [row.sequence for row in ledger.pending(connection, prod.id, limit=10)] == [2, 4]
-        assert [row.sequence for row in ledger.pending(connection, prod.id, limit=1)] == [2]
+        assert [row.sequence for row in ledger.pending(connection, prod.id, place_id=prod.place_id, limit=10)] == [2, 4]
+        assert [row.sequence for row in ledger.pending(connection, prod.id, place_id=prod.place_id, limit=1)] == [2]
         assert ledger.pends(connection, prod.id)
         assert [ledger.pends(connection, prod.id, up_to=n) for n in (1, 2)] == [False, True]
-        assert ledger.count_pending(connection, prod.id) == 2
+        assert ledger.count_pending(connection, prod.id, place_id=prod.place_id) == 2
         assert ledger.backlogs(connection, [prod.id, test.id]) == [ledger.Backlog(prod.id, 2, 4, 2)]
         assert not ledger.pends(connection, test.id)
 
@@ -292,3 +293,17 @@ def test_a_batch_that_waits_too_long_for_its_numbers_may_be_tried_again(postgres
         with pytest.raises(errors.TemporaryError):
             impatient.append(entry(prod, "b"))
     impatient.close()
+
+
+def test_a_drain_sees_the_rows_of_its_place_only(records: Records) -> None:
+    """Rows of another generation are not drained with those of this one, nor do they count as its seed."""
+    prod = records.destination()
+    moved = records.destination(folder="elsewhere")
+    late = dataclasses.replace(entry(prod, "late", seed="run-1"), place_id=prod.place_id)
+    records.append(late, entry(moved, "now"))
+    with records.database.read() as connection:
+        found = ledger.pending(connection, moved.id, place_id=moved.place_id, limit=10)
+        assert [row.identifier.name for row in found] == ["now"]
+        assert ledger.count_pending(connection, moved.id, place_id=moved.place_id) == 1
+        assert not ledger.holds_seed(connection, moved.id, place_id=moved.place_id)
+        assert ledger.holds_seed(connection, prod.id, place_id=prod.place_id)

@@ -17,10 +17,10 @@ FINAL = 5_000
 INDEX = "ix_event_pending"
 
 QUERIES: dict[str, Callable[[db.Connection, destinations.Destination], object]] = {
-    "pending": lambda connection, one: ledger.pending(connection, one.id, limit=100),
+    "pending": lambda connection, one: ledger.pending(connection, one.id, place_id=one.place_id, limit=100),
     "pends": lambda connection, one: ledger.pends(connection, one.id),
     "pends_up_to": lambda connection, one: ledger.pends(connection, one.id, up_to=FINAL + 1),
-    "count_pending": lambda connection, one: ledger.count_pending(connection, one.id),
+    "count_pending": lambda connection, one: ledger.count_pending(connection, one.id, place_id=one.place_id),
     "backlogs": lambda connection, one: ledger.backlogs(connection, [one.id]),
     "supersede_pending": lambda connection, one: ledger.supersede_pending(connection, one.id, reason="test"),
     "queue_refs": lambda connection, _: destinations.queue_refs(connection),
@@ -88,7 +88,7 @@ def test_a_generic_plan_uses_the_partial_index_too(postgres_records: Records) ->
         connection.execute(text("SET LOCAL plan_cache_mode = force_generic_plan"))
         connection.execute(text("SET LOCAL enable_seqscan = off"))
         with statements(connection) as seen:
-            ledger.pending(connection, prod.id, limit=100)
+            ledger.pending(connection, prod.id, place_id=prod.place_id, limit=100)
         statement, values = seen[0]
         for number, name in enumerate(values, start=1):
             statement = statement.replace(f"%({name})s", f"${number}")
