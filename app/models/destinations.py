@@ -184,9 +184,25 @@ CONNECTED = "Connected"
 
 _D, _P, _C = GitDestinationRow, PlaceRow, GitRepoConfigRow
 
+# What a drain depends on, beside the place.
+_DECISIVE = (_C.url_key, _C.secret_name, _C.push_interval, _C.max_commits)
+# A destination that works.
+_NO_ERROR: Mapping[str, object] = {
+    "not_before": None,
+    "failed_drains": 0,
+    "last_error": None,
+    "last_error_reason": None,
+    "last_error_at": None,
+    "stalled": False,
+}
+
 
 def save_repo_config(connection: Connection, seen: RepoConfigSeen) -> int:
-    """Insert or update a repository config by uid; its id."""
+    """Insert or update a repository config by uid; its id.
+
+    Where it says something else now of address, credentials or pace, its destinations try again at once: they waited
+    for what it said before.
+    """
     values = {
         "namespace": seen.ref.namespace,
         "name": seen.ref.name,
@@ -202,7 +218,18 @@ def save_repo_config(connection: Connection, seen: RepoConfigSeen) -> int:
         "message": seen.message,
         "deleted_at": None,
     }
-    return _save(connection, _C, seen.uid, values)
+    before = connection.execute(select(_C.id, *_DECISIVE).where(_C.uid == seen.uid)).one_or_none()
+    config_id = _save(connection, _C, seen.uid, values)
+    if before is not None and before[1:] != (seen.url_key, seen.secret_name, seen.push_interval, seen.max_commits):
+        _release(connection, config_id)
+    return config_id
+
+
+def _release(connection: Connection, config_id: int) -> None:
+    through = select(_P.id).where(_P.repo_config_id == config_id, _P.retired_at.is_(None))
+    waiting = select(_D.id).where(_D.place_id.in_(through), _D.not_before.is_not(None))
+    found = locked(connection, connection.scalars(waiting))
+    connection.execute(update(_D).where(_D.id.in_(found)).values(not_before=None))
 
 
 def save_destination(
@@ -279,10 +306,11 @@ def save_place(connection: Connection, destination_id: int, seen: PlaceSeen) -> 
 
 
 def _point(connection: Connection, destination_id: int, place_id: int) -> None:
+    """Point to a place. What went wrong at another one, and how long to wait for it, says nothing of this one."""
     connection.execute(
         update(_D)
         .where(_D.id == destination_id, or_(_D.place_id.is_(None), _D.place_id != place_id))
-        .values(place_id=place_id)
+        .values(place_id=place_id, **_NO_ERROR)
     )
 
 
@@ -461,14 +489,7 @@ def seconds_since_push(connection: Connection, destination_id: int) -> float | N
 
 def note_success(connection: Connection, destination_id: int, *, sha: str | None) -> None:
     """A drain was recorded: errors are over; with a sha, something was pushed."""
-    values: dict[str, object] = {
-        "not_before": None,
-        "failed_drains": 0,
-        "last_error": None,
-        "last_error_reason": None,
-        "last_error_at": None,
-        "stalled": False,
-    }
+    values = dict(_NO_ERROR)
     if sha is not None:
         values |= {"last_sha": sha, "last_pushed_at": base.now(), "branch_exists": True}
     connection.execute(update(_D).where(_D.id == destination_id).values(**values))
