@@ -70,6 +70,10 @@ class Api:
         assert isinstance(found, dict)
         return found
 
+    def text(self, path: str) -> str:
+        """What a path answers that is no JSON."""
+        return self._pool.request("GET", self.server.url + path, headers=self._headers).data.decode()
+
     def create(self, resource: str, namespace: str, name: str, **fields: Any) -> Object:
         """Create one object; `fields` are its top-level fields, `labels` and `annotations` go into its metadata."""
         return self.request("POST", collection(resource, namespace), manifest(resource, name, **fields))

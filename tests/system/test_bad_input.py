@@ -115,7 +115,7 @@ def test_missing_secret(shared: Embedded, api: Api, https_host: HttpsGitServer) 
 
 
 def test_wrong_password(shared: Embedded, api: Api, https_host: HttpsGitServer) -> None:
-    """A refused password is said without being shown; the rows wait."""
+    """A refused password is said without being shown, and the rows wait; another Secret is used at once."""
     repository = Repository(https_host.repository("shop"), https_host.url("shop"))
     namespace = api.namespace()
     api.create("configmaps", namespace, "one", data={"key": "value"})
@@ -131,6 +131,9 @@ def test_wrong_password(shared: Embedded, api: Api, https_host: HttpsGitServer) 
     assert not [path for path, content in shared.files() if TOKEN.encode() in content]
     assert shared.pending(destination.ref) == 2
     assert not repository.tip()
+    right = git_secret(api, namespace, "right", https_host.credentials)
+    api.merge("gitrepoconfigs", namespace, config, spec={"secretRef": {"name": right}})
+    wait_until(repository.tip, 20, what="the branch")
 
 
 @pytest.mark.sshd
