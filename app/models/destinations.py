@@ -31,7 +31,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 from app import errors
 from app.events import Ref
 from app.models import base, ledger
-from app.rules import urls
+from app.rules import paths, urls
 
 
 class GitRepoConfigRow(base.Base):
@@ -92,7 +92,10 @@ class GitDestinationRow(base.Base):
 
 
 class PlaceRow(base.Base):
-    """One generation of a destination's place: repository + branch + folder."""
+    """One place of a destination: repository + branch + folder. Another one has a row and a generation of its own.
+
+    A place that was not allowed for a while keeps its row, with what stands there, and takes the next generation.
+    """
 
     __tablename__ = "place"
     __table_args__ = (UniqueConstraint("destination_id", "generation"),)
@@ -262,11 +265,14 @@ def _save(
 def save_place(connection: Connection, destination_id: int, seen: PlaceSeen) -> tuple[int, int, bool]:
     """(place id, generation, raised): a change of repository, branch or folder starts a new generation.
 
-    A raised generation retires the former place and supersedes its pending rows at once (DESIGN section 6).
+    A raised generation retires the former place and supersedes its pending rows at once (DESIGN section 6). A place
+    that was cleared and is allowed again rises as well, and keeps its inventory: what stands there is still ours.
     """
     current = connection.execute(
         select(_P)
-        .with_only_columns(_P.id, _P.generation, _P.url_key, _P.branch, _P.base_folder, _P.repo_config_id)
+        .with_only_columns(
+            _P.id, _P.generation, _P.url_key, _P.branch, _P.base_folder, _P.repo_config_id, _P.retired_at
+        )
         .where(_P.destination_id == destination_id)
         .order_by(_P.generation.desc())
         .limit(1)
@@ -280,8 +286,12 @@ def save_place(connection: Connection, destination_id: int, seen: PlaceSeen) -> 
         if current.repo_config_id != seen.repo_config_id:
             config = {"repo_config_id": seen.repo_config_id}
             connection.execute(update(_P).where(_P.id == current.id).values(**config))
+        generation = current.generation + (current.retired_at is not None)
+        if current.retired_at is not None:
+            again = {"generation": generation, "since": base.now(), "retired_at": None}
+            connection.execute(update(_P).where(_P.id == current.id).values(**again))
         _point(connection, destination_id, current.id)
-        return current.id, current.generation, False
+        return current.id, generation, generation != current.generation
     generation = 1 if current is None else current.generation + 1
     connection.execute(
         update(_P).where(_P.destination_id == destination_id, _P.retired_at.is_(None)).values(retired_at=base.now())
@@ -312,6 +322,33 @@ def _point(connection: Connection, destination_id: int, place_id: int) -> None:
         .where(_D.id == destination_id, or_(_D.place_id.is_(None), _D.place_id != place_id))
         .values(place_id=place_id, **_NO_ERROR)
     )
+
+
+def clear_place(connection: Connection, destination_id: int, *, reason: str) -> None:
+    """A destination may not write to its place any more: retire it, and supersede what pends for it."""
+    connection.execute(
+        update(_P).where(_P.destination_id == destination_id, _P.retired_at.is_(None)).values(retired_at=base.now())
+    )
+    connection.execute(
+        update(_D).where(_D.id == destination_id, _D.place_id.is_not(None)).values(place_id=None, seed_wanted=None)
+    )
+    ledger.supersede_pending(connection, destination_id, reason=reason)
+
+
+def displaced(connection: Connection, place_id: int) -> list[int]:
+    """Deleted destinations with pending rows for a folder that overlaps this place's: the place is not theirs now."""
+    place = connection.execute(select(_P.branch_id, _P.base_folder).where(_P.id == place_id)).one()
+    pending = exists().where(ledger.EventRow.destination_id == _D.id, ledger.IS_PENDING)
+    query = (
+        select(_D.id, _P.base_folder)
+        .join(_P, _P.id == _D.place_id)
+        .where(_P.branch_id == place.branch_id, _D.deleted_at.is_not(None), pending)
+    )
+    return [
+        row.id
+        for row in connection.execute(query.order_by(_D.id))
+        if paths.folders_overlap(row.base_folder, place.base_folder)
+    ]
 
 
 def retire_destinations(connection: Connection, *, cluster: str, keep: set[str]) -> list[int]:
@@ -519,6 +556,11 @@ def want_seed(connection: Connection, *, branch_id: int, cause: str) -> None:
     connection.execute(update(_D).where(_D.id.in_(found)).values(seed_wanted=cause))
 
 
+def lock_all(connection: Connection, *, cluster: str) -> None:
+    """Lock what is served of a cluster's destinations in id order, before a transaction writes to many of them."""
+    locked(connection, connection.scalars(select(_D.id).where(_D.cluster == cluster, _served())))
+
+
 def locked(connection: Connection, ids: Iterable[int]) -> list[int]:
     """Lock the rows of some destinations in id order, so that two transactions never wait in a circle; their ids.
 
@@ -574,8 +616,8 @@ def _on_host(host: str) -> sqlalchemy.Select[int]:
 
 def retire_drained(connection: Connection, *, after: float) -> int:
     """Supersede what still pends for destinations deleted more than `after` seconds ago; the number of rows."""
-    old = select(_D.id).where(_D.deleted_at.is_not(None), _D.deleted_at <= base.now(-after))
+    old = select(_D.id).where(_D.deleted_at.is_not(None), _D.deleted_at <= base.now(-after), _served())
     return sum(
         ledger.supersede_pending(connection, found, reason="the destination was deleted")
-        for found in connection.scalars(old.where(_served()))
+        for found in locked(connection, connection.scalars(old))
     )

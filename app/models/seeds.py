@@ -14,7 +14,7 @@ from datetime import datetime
 from sqlalchemy import BigInteger, Connection, ForeignKey, Integer, Text, func, select, update
 from sqlalchemy.orm import Mapped, mapped_column
 
-from app.models import base
+from app.models import base, destinations
 
 # States of a run: listing -> synced (SEED_SYNC is in the ledger) -> swept; or superseded at any time before.
 LISTING = "listing"
@@ -216,6 +216,15 @@ def finish(connection: Connection, run: str, *, state: str) -> None:
 
 
 def synced_places(connection: Connection, destination_ids: Iterable[int]) -> set[int]:
-    """The places of some destinations, former ones too, at which a seed was ever closed."""
-    query = select(_R.place_id).where(_R.destination_id.in_(list(destination_ids)), _R.state.in_([SYNCED, SWEPT]))
+    """The places of some destinations, former ones too, at which a seed of their present generation was closed."""
+    place = destinations.PlaceRow
+    query = (
+        select(_R.place_id)
+        .join(place, place.id == _R.place_id)
+        .where(
+            _R.destination_id.in_(list(destination_ids)),
+            _R.state.in_([SYNCED, SWEPT]),
+            _R.started_at >= place.since,
+        )
+    )
     return set(connection.scalars(query.distinct()))

@@ -11,9 +11,12 @@ from functools import partial
 from typing import Any
 
 from app import events
-from app.models import base, destinations, leases, rules, seeds
+from app.models import base, destinations, leases, ledger, rules, seeds
 from app.rules import compiling, kinds, selecting
 from app.watch import routing
+
+NOT_ALLOWED = "the destination is not allowed to write to its place any more"
+DISPLACED = "the destination was deleted, and another one has its folder now"
 
 
 @dataclass(frozen=True)
@@ -58,6 +61,10 @@ def record(connection: base.Connection, seen: Seen, *, cluster: str, before: Rec
         saved[kind, ref] = mark, value
         return value
 
+    destinations.lock_all(connection, cluster=cluster)
+    # What is gone goes first: its folder may be another one's in the same breath.
+    for gone in destinations.retire_destinations(connection, cluster=cluster, keep=set(seen.present)):
+        seeds.supersede(connection, gone)
     configs: dict[events.Ref, int] = {}
     for ref in seen.repo_configs:
         row = _config_row(seen, ref)
@@ -73,8 +80,6 @@ def record(connection: base.Connection, seen: Seen, *, cluster: str, before: Rec
             targets[ref] = target
     compiled = [rule for rule in seen.compilation.compiled() if rule.destination in targets]
     changed = rules.save(connection, cluster=cluster, rules=[_rule_seen(rule, targets) for rule in compiled])
-    for gone in destinations.retire_destinations(connection, cluster=cluster, keep=set(seen.present)):
-        seeds.supersede(connection, gone)
     destinations.retire_repo_configs(connection, keep=set(seen.present))
     return Recorded(_routing(seen.compilation, compiled, targets), frozenset(changed), saved)
 
@@ -120,9 +125,10 @@ def _save_destination(
     if place is None:
         # An open seed of a destination that cannot be written would hold up retention for as long.
         seeds.supersede(connection, destination_id)
+        destinations.clear_place(connection, destination_id, reason=NOT_ALLOWED)
         return None
     branch_id = leases.ensure_branch(connection, url_key=place.url.key, branch=place.branch)
-    place_id, generation, _raised = destinations.save_place(
+    place_id, generation, raised = destinations.save_place(
         connection,
         destination_id,
         destinations.PlaceSeen(
@@ -133,6 +139,8 @@ def _save_destination(
             base_folder=place.base_folder,
         ),
     )
+    for former in destinations.displaced(connection, place_id) if raised else ():
+        ledger.supersede_pending(connection, former, reason=DISPLACED)
     return routing.Target(
         id=destination_id,
         uid=uid,

@@ -327,6 +327,30 @@ def test_a_seed_that_a_worker_wants_is_handed_over_once(records: Records) -> Non
         assert not destinations.wants_seed(connection, cluster=CLUSTER)
 
 
+@pytest.mark.parametrize("write", ["want_seed", "lock_all"])
+def test_destinations_are_locked_in_one_order(records: Records, write: str) -> None:
+    """A transaction that writes several destinations waits for the first of them before it has any other."""
+    if records.is_sqlite:
+        pytest.skip("SQLite has one writer at a time")
+    first, second = records.destination("first", folder="1"), records.destination("second", folder="2")
+    with records.database.write() as connection:
+        # Moves the row behind the other one, where a plain UPDATE finds it later.
+        destinations.put_off(connection, first.id, seconds=0.0)
+
+    def several() -> None:
+        with records.database.write() as connection:
+            if write == "lock_all":
+                destinations.lock_all(connection, cluster=CLUSTER)
+            else:
+                destinations.want_seed(connection, branch_id=first.branch_id, cause="test")
+
+    with records.database.write() as connection:
+        destinations.note_crash(connection, first.id)
+        later = records.blocked_call(several)
+        destinations.note_crash(connection, second.id)
+    later.result(timeout=10)
+
+
 def test_the_sweeper_sees_what_waits_and_whether_it_is_due(records: Records) -> None:
     """Destinations of the cluster with pending rows, with the span of their numbers; deleted ones are among them."""
     prod, later = records.destination("prod"), records.destination("later", folder="l")

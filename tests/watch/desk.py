@@ -96,15 +96,17 @@ class Desk:
         self,
         *rules: kinds.WatchRule | kinds.ClusterWatchRule,
         folder: str = "clusters/prod",
+        allowed: str = "*",
+        uid: str = "uid-prod",
         served: Sequence[types.ResourceType] = (CONFIG_MAPS, ROLES),
     ) -> routing.Routing:
         """Compile these rules for the destination shop/prod, and follow them."""
         config = kinds.GitRepoConfig.from_object(
-            _object("repo", repoUrl="https://example.com/x.git", allowedBranches=["*"])
+            _object("repo", repoUrl="https://example.com/x.git", allowedBranches=[allowed])
         )
-        target = kinds.GitDestination.from_object(
-            _object("prod", repoRef={"name": "repo"}, branch="main", baseFolder=folder)
-        )
+        prod = _object("prod", repoRef={"name": "repo"}, branch="main", baseFolder=folder)
+        prod["metadata"]["uid"] = uid
+        target = kinds.GitDestination.from_object(prod)
         compilation = compiling.compile_all(
             repo_configs=[config],
             destinations=[target],
@@ -114,7 +116,7 @@ class Desk:
             allow_local=False,
         )
         return self.causes.adopt(
-            recording.Seen({config.meta.ref: config}, {SHOP: target}, compilation, frozenset({"uid-repo", "uid-prod"}))
+            recording.Seen({config.meta.ref: config}, {SHOP: target}, compilation, frozenset({"uid-repo", uid}))
         )
 
     def start(self, *rules: kinds.WatchRule | kinds.ClusterWatchRule, version: str = "100") -> None:

@@ -6,8 +6,8 @@ import pytest
 
 from app.models import cursors, destinations, seeds
 from app.rules import selecting, types
-from app.watch import routing
-from tests.watch.desk import CONFIG_MAPS, ROLES, Desk, cluster_rule, config_map, watch_rule
+from app.watch import recording, routing
+from tests.watch.desk import CONFIG_MAPS, ROLES, SHOP, Desk, cluster_rule, config_map, watch_rule
 
 
 def test_a_restart_seeds_nothing(desk: Desk) -> None:
@@ -67,6 +67,55 @@ def test_a_new_place_is_seeded_whole(desk: Desk) -> None:
     desk.seed()
     desk.adopt(watch_rule("configmaps", "roles"), folder="clusters/new")
     assert desk.open_scopes() == {("configmaps", "shop"), ("roles", "shop")}
+
+
+def test_what_pends_for_a_place_that_is_not_allowed_any_more_is_superseded(desk: Desk) -> None:
+    """When its branch is forbidden, a destination has no place, no pending row and no open seed."""
+    desk.start(watch_rule("configmaps", "roles"))
+    desk.page(desk.begin(), [config_map("a", 110)])
+    desk.write()
+    desk.adopt(watch_rule("configmaps", "roles"), allowed="release/*")
+    (row,) = desk.events()
+    assert (row.state, row.state_reason) == ("superseded", recording.NOT_ALLOWED)
+    assert [state for _, state in desk.runs()] == ["superseded"]
+    with desk.database.read() as connection:
+        assert destinations.by_ref(connection, SHOP) == []
+
+
+def test_a_place_that_is_allowed_again_is_seeded_whole(desk: Desk) -> None:
+    """Back at its place, a destination has a new generation, knows what is in Git and nothing of superseded rows."""
+    desk.start(watch_rule("configmaps", "roles"))
+    desk.seed(config_map("a", 110))
+    with desk.database.read() as connection:
+        before = destinations.by_ref(connection, SHOP)[0]
+    desk.adopt(watch_rule("configmaps", "roles"), allowed="release/*")
+    desk.start(watch_rule("configmaps", "roles"))
+    assert desk.runs()[-1] == ("new destination or place", "listing")
+    assert desk.open_scopes() == {("configmaps", "shop"), ("roles", "shop")}
+    assert desk.writer.known == {before.id: {}}
+    desk.seed(config_map("a", 110))
+    assert desk.rows()[2:] == [("CREATE", "a", "pending"), ("SEED_SYNC", "", "pending")]
+    with desk.database.read() as connection:
+        after = destinations.by_ref(connection, SHOP)[0]
+    assert (after.place_id, after.place_generation) == (before.place_id, before.place_generation + 1)
+    assert desk.events()[-1].place_id == before.place_id
+
+
+def test_a_destination_that_is_created_again_takes_the_folder(desk: Desk) -> None:
+    """What pends for a deleted destination does not reach a folder that another one has now, sweeps included."""
+    desk.start(watch_rule("configmaps"))
+    desk.seed(config_map("a", 110))
+    desk.adopt(watch_rule("configmaps"), uid="uid-again", folder="clusters")
+    assert {(row.state, row.state_reason) for row in desk.events()} == {("superseded", recording.DISPLACED)}
+    assert desk.open_scopes() == {("configmaps", "shop")}
+
+
+def test_what_pends_for_a_deleted_destination_drains_where_nobody_else_writes(desk: Desk) -> None:
+    """A new destination beside the folder of a deleted one leaves its pending rows to their grace."""
+    desk.start(watch_rule("configmaps"))
+    desk.seed(config_map("a", 110))
+    desk.adopt(watch_rule("configmaps"), uid="uid-again", folder="clusters/prod-2")
+    assert desk.rows() == [("CREATE", "a", "pending"), ("SEED_SYNC", "", "pending")]
 
 
 def test_a_removed_rule_keeps_what_is_there(desk: Desk) -> None:
