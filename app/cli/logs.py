@@ -11,6 +11,7 @@ import json
 import logging
 import re
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TextIO
@@ -68,6 +69,17 @@ def configure(settings: Settings, *, stream: TextIO | None = None) -> None:
         cache_logger_on_first_use=True,
     )
     _route(target, level=level, formatter=_formatter(settings, target=target, shared=shared))
+    threading.excepthook = _tell_of_dead_thread
+
+
+def _tell_of_dead_thread(end: threading.ExceptHookArgs) -> None:
+    """A thread that died of an error nobody caught: its type and place, for its text may quote an object."""
+    if end.exc_value is None or isinstance(end.exc_value, SystemExit):
+        return
+    thread = end.thread.name if end.thread else ""
+    structlog.get_logger(__name__).error(
+        "thread_died", thread=thread, error=type(end.exc_value).__name__, at=errors.trace(end.exc_value)
+    )
 
 
 def _formatter(settings: Settings, *, target: TextIO, shared: list[Processor]) -> structlog.stdlib.ProcessorFormatter:

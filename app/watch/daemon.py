@@ -23,7 +23,19 @@ from app import db, errors, queues
 from app.kube import client, kinds
 from app.models import leases
 from app.settings import Settings
-from app.watch import backoff, causing, figures, ours, reconciling, reporting, ringing, seeding, streams, writing
+from app.watch import (
+    backoff,
+    causing,
+    figures,
+    guarding,
+    ours,
+    reconciling,
+    reporting,
+    ringing,
+    seeding,
+    streams,
+    writing,
+)
 
 log = structlog.get_logger(__name__)
 
@@ -137,14 +149,14 @@ class Leader:
         self._database = database
         self._lead = lead
         self._stop = threading.Event()
-        self._failed: list[BaseException] = []
+        self._guard = guarding.Guard(self._stop)
         self._renewal = Renewal(settings, database=database, lead=lead, taken_at=time.monotonic())
         self._publisher = queues.Publisher(settings)
         self._writer = writing.Writer(
             settings, database=database, lead=lead, publisher=self._publisher, stop=self._stop, counted=counted
         )
         causes = causing.Causes(self._writer)
-        self._services = streams.Services(settings, cluster, self._writer, causes, self._stop)
+        self._services = streams.Services(settings, cluster, self._writer, causes, self._stop, self._guard)
         self._streams = streams.Streams(self._services)
         self._objects = ours.OurObjects(settings, cluster, self._stop)
         self._reconciler = reconciling.Reconciler(
@@ -199,26 +211,16 @@ class Leader:
         return threads
 
     def _guarded(self, name: str, job: Callable[[], None]) -> None:
-        """Run a thread; when it dies, the leader ends: half a daemon would look alive and mirror nothing."""
-        try:
-            job()
-        except BaseException as error:  # noqa: BLE001 - it is told by the main thread, which ends the process
-            lost = isinstance(error, errors.LeaseLostError)
-            if lost or not (self._stop.is_set() and isinstance(error, errors.TemporaryError)):
-                self._failed.append(error)
-                # The message of a foreign error may quote an object.
-                known = isinstance(error, errors.ReverserError)
-                what = str(error) if known else f"{type(error).__name__} at {_where(error)}"
-                log.error("thread_died", thread=name, error=what)  # noqa: TRY400 - a traceback may quote an object
-        finally:
-            if not self._stop.is_set() and name != "renewal":
-                self._stop.set()
+        """Run a thread that ends only with the leader, and ends it otherwise; the lease's own says so in `holds`."""
+        self._guard.run(name, job)
+        if name != "renewal":
+            self._stop.set()
 
     def _judge(self) -> int:
-        if any(isinstance(error, errors.LeaseLostError) for error in self._failed) or not self._renewal.holds:
+        if any(isinstance(error, errors.LeaseLostError) for error in self._guard.failed) or not self._renewal.holds:
             log.error("the lease is lost or in doubt, this daemon ends and stands by again")
             return EXIT_LOST
-        return EXIT_BROKEN if self._failed else 0
+        return EXIT_BROKEN if self._guard.failed else 0
 
     def _end(self, threads: list[threading.Thread]) -> None:
         """Stop everything, give the lease back, and be gone within seconds whatever hangs."""
@@ -236,16 +238,6 @@ class Leader:
             leases.release_lead(connection, self._lead)
         self._publisher.close()
         last.cancel()
-
-
-def _where(error: BaseException) -> str:
-    """File and line of an error, without its message."""
-    trace = error.__traceback__
-    places = []
-    while trace is not None:
-        places.append(f"{trace.tb_frame.f_code.co_name}:{trace.tb_lineno}")
-        trace = trace.tb_next
-    return " < ".join(reversed(places))
 
 
 def _on_signals(stop: threading.Event, counted: figures.Figures, settings: Settings) -> None:

@@ -21,7 +21,7 @@ from app.kube import client, listing, problems, watching
 from app.models import cursors
 from app.rules import types, versions
 from app.settings import Settings
-from app.watch import backoff, causing, inbox, routing, writing
+from app.watch import backoff, causing, guarding, inbox, routing, writing
 
 log = structlog.get_logger(__name__)
 
@@ -43,6 +43,7 @@ class Services:
     writer: writing.Writer
     causes: causing.Causes
     stop: threading.Event
+    guard: guarding.Guard
 
 
 class Stream:
@@ -65,7 +66,7 @@ class Stream:
         self._stop = threading.Event()
         self._lock = threading.Lock()
         self._connection: watching.Stream | None = None
-        self.thread = threading.Thread(target=self._run, name=f"stream {key}", daemon=True)
+        self.thread = threading.Thread(target=self._guarded, name=f"stream {key}", daemon=True)
 
     def close(self) -> None:
         """Tell the thread to end, and wake it from its connection."""
@@ -85,6 +86,10 @@ class Stream:
         self._heard = time.monotonic()
         if versions.newer(self._position, latest):
             self._drop_connection()
+
+    def _guarded(self) -> None:
+        """A stream that is silently dead would lose every change of its type."""
+        self._services.guard.run(self.thread.name, self._run)
 
     def _run(self) -> None:
         waits = backoff.Backoff()

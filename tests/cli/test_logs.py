@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import logging
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,10 +21,10 @@ from app.settings import Settings
 def restored() -> Iterator[None]:
     """Logging is global: each test leaves it as it was."""
     root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
+    handlers, level, hook = root.handlers[:], root.level, threading.excepthook
     levels = {name: logging.getLogger(name).level for name in logs._HELD_BACK}
     yield
-    root.handlers[:], root.level = handlers, level
+    root.handlers[:], root.level, threading.excepthook = handlers, level, hook
     for name, old in levels.items():
         logging.getLogger(name).setLevel(old)
     logging.captureWarnings(False)
@@ -130,3 +131,19 @@ def test_last_lines(tmp_path: Path) -> None:
     assert logs.last_lines(path, count=2) == []
     path.write_text("".join(f"{number}\n" for number in range(10_000)))
     assert logs.last_lines(path, count=2) == ["9998", "9999"]
+
+
+def test_a_thread_that_dies_is_told_without_a_value() -> None:
+    """An error that nobody caught in a thread is one line with its type and place; its text may quote an object."""
+    stream = _stream("json")
+
+    def work() -> None:
+        raise ValueError("password: hunter2")
+
+    thread = threading.Thread(target=work, name="renewer")
+    thread.start()
+    thread.join()
+    found = json.loads(stream.getvalue())
+    assert (found["event"], found["thread"], found["error"]) == ("thread_died", "renewer", "ValueError")
+    assert "test_logs.py" in found["at"]
+    assert "hunter2" not in stream.getvalue()
