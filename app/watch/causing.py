@@ -18,6 +18,9 @@ from app.watch import inbox, recording, routing, writing
 
 log = structlog.get_logger(__name__)
 
+# What the cause of a seed says when a new leader started it again.
+TAKEN_OVER = " (taken over)"
+
 
 class Causes:
     """What other threads may ask the writer to do. Each method returns after its transaction is committed.
@@ -223,7 +226,7 @@ def _seed(connection: base.Connection, target: routing.Target, need: _Need) -> N
 
 def _cause(need: _Need, run: seeds.Run | None) -> str:
     if run is not None and not need.rules_changed:
-        return f"{run.cause} (taken over)"
+        return f"{run.cause.removesuffix(TAKEN_OVER)}{TAKEN_OVER}"
     return "rules changed" if run is not None or need.synced else "new destination or place"
 
 

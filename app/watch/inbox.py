@@ -54,6 +54,11 @@ class Listing:
     given: int = 0
     cancelled: threading.Event = field(default_factory=threading.Event)
 
+    @property
+    def seeds(self) -> int:
+        """How many seeds it serves: an object gives each of them a row at most."""
+        return len({run_id for run_id, _ in self.scopes}) or 1
+
 
 @dataclass(frozen=True, slots=True)
 class Page:
@@ -126,12 +131,13 @@ class Inbox:
             self._changed.notify_all()
             return item
 
-    def take_page(self, size: int) -> Page | None:
-        """At most `size` objects of the next page, or None."""
+    def take_page(self, rows: int) -> Page | None:
+        """As much of the next page as gives at most that many rows, but at least one object; or None."""
         with self._changed:
             if not self._pages:
                 return None
-            first, rest = self._pages.popleft().split(size)
+            page = self._pages.popleft()
+            first, rest = page.split(max(1, rows // page.listing.seeds))
             if rest is not None:
                 self._pages.appendleft(rest)
             self._changed.notify_all()

@@ -153,9 +153,10 @@ class Writer:
     def _fill(self) -> batching.Batch:
         known = {id_: batching.Overlay(found) for id_, found in self.known.items()}
         batch = batching.Batch(self.settings.cluster, self.routes, self.book, known)
-        per_object, most = max(1, len(self.known)), self.settings.batch_rows
-        # A flood of changes leaves a tenth to the seeds, so that they end.
-        while len(batch) + per_object <= most - most // 10 or batch.empty:
+        # One object may give many destinations a row each: a batch is full afterwards, by what its last one gave. A
+        # flood of changes leaves a tenth to the seeds, so that they end.
+        most = self.settings.batch_rows
+        while len(batch) < most - most // 10 or batch.empty:
             if self.inbox.next_is_call():
                 return batch
             item = self.inbox.take_live()
@@ -163,8 +164,8 @@ class Writer:
                 break
             assert isinstance(item, inbox.Live)
             batch.add_live(item)
-        while (room := min(SEED_ROWS, most - len(batch)) // per_object) > 0 or batch.empty:
-            page = self.inbox.take_page(max(1, room))
+        while (room := min(SEED_ROWS, most - len(batch))) > 0 or batch.empty:
+            page = self.inbox.take_page(room)
             if page is None:
                 break
             batch.add_page(page)

@@ -324,3 +324,11 @@ def test_two_hundred_rows_fit_small_batches(database_url: str) -> None:
         assert max(sizes) <= 20
     finally:
         desk.close()
+
+
+def test_many_destinations_do_not_make_small_batches(seeded: Desk) -> None:
+    """Changes share a transaction by the rows that they give, however many destinations there are."""
+    seeded.writer.known |= {number: {} for number in range(1_000, 2_000)}
+    for number in range(300):
+        seeded.live("ADDED", config_map(f"n{number}", 200 + number))
+    assert len(seeded.writer._fill()) == 300
