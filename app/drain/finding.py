@@ -18,7 +18,7 @@ from app.events import Operation
 from app.git import cache as caches
 from app.git import commits as git_commits
 from app.git.names import Sha
-from app.models import commits, destinations, inventory, ledger
+from app.models import commits, inventory, ledger, places
 from app.rules import commits as texts
 from app.rules import paths
 
@@ -33,7 +33,7 @@ class Found:
     """A commit of ours, with what its record transaction needs; `rows` are the numbers that it settles."""
 
     commit: commits.NewCommit
-    place: destinations.Place
+    place: places.Place
     items: tuple[inventory.Item, ...]
     rows: tuple[int, ...]
     swept: str | None
@@ -57,12 +57,12 @@ def find(database: db.Database, cache: caches.Cache, *, tip: Sha, until: Sha | N
 
 @dataclass(frozen=True, slots=True)
 class _Ours:
-    place: destinations.Place
+    place: places.Place
     rows: Sequence[ledger.Pending]
 
 
 def _ours(connection: db.Connection, trailer: texts.Trailer, *, branch_id: int) -> _Ours | None:
-    for place in destinations.places_on(connection, branch_id=branch_id, ref=trailer.destination):
+    for place in places.on_branch(connection, branch_id=branch_id, ref=trailer.destination):
         if ledger.ledger_uuid(connection, place.destination_id) != trailer.ledger:
             continue
         rows = ledger.rows_between(connection, place.destination_id, first=trailer.first, last=trailer.last)
@@ -101,7 +101,7 @@ def _describe(
     )
 
 
-def _path(place: destinations.Place, row: ledger.Pending) -> str | None:
+def _path(place: places.Place, row: ledger.Pending) -> str | None:
     if row.operation is Operation.SEED_SYNC:
         return None
     try:

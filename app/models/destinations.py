@@ -31,7 +31,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 from app import errors
 from app.events import Ref
 from app.models import base, ledger
-from app.rules import paths, urls
+from app.rules import urls
 
 
 class GitRepoConfigRow(base.Base):
@@ -141,15 +141,6 @@ class Destination:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """One generation of a destination's place, current or former."""
-
-    id: int
-    destination_id: int
-    base_folder: str
-
-
-@dataclass(frozen=True, slots=True)
 class RepoConfigSeen:
     """What a watch daemon saw of a GitRepoConfig; `url` fields are empty while it is not ready."""
 
@@ -167,21 +158,9 @@ class RepoConfigSeen:
     message: str
 
 
-@dataclass(frozen=True, slots=True)
-class PlaceSeen:
-    """Where a destination points now."""
-
-    repo_config_id: int
-    branch_id: int
-    url_key: str
-    branch: str
-    base_folder: str
-
-
 # The reason of an error that is the host's, and the longest time that one of its destinations waits for the others.
 HOST_UNREACHABLE = "HostUnreachable"
 LONGEST_SPREAD = 300.0
-
 # What `connection_check` says while the repository answers.
 CONNECTED = "Connected"
 
@@ -190,7 +169,7 @@ _D, _P, _C = GitDestinationRow, PlaceRow, GitRepoConfigRow
 # What a drain depends on, beside the place.
 _DECISIVE = (_C.url_key, _C.secret_name, _C.push_interval, _C.max_commits)
 # A destination that works.
-_NO_ERROR: Mapping[str, object] = {
+NO_ERROR: Mapping[str, object] = {
     "not_before": None,
     "failed_drains": 0,
     "last_error": None,
@@ -260,95 +239,6 @@ def _save(
     if found is None:
         found = connection.execute(base.insert(table).values(uid=uid, **values).returning(table.id)).scalar_one()
     return int(found)
-
-
-def save_place(connection: Connection, destination_id: int, seen: PlaceSeen) -> tuple[int, int, bool]:
-    """(place id, generation, raised): a change of repository, branch or folder starts a new generation.
-
-    A raised generation retires the former place and supersedes its pending rows at once (DESIGN section 6). A place
-    that was cleared and is allowed again rises as well, and keeps its inventory: what stands there is still ours.
-    """
-    current = connection.execute(
-        select(_P)
-        .with_only_columns(
-            _P.id, _P.generation, _P.url_key, _P.branch, _P.base_folder, _P.repo_config_id, _P.retired_at
-        )
-        .where(_P.destination_id == destination_id)
-        .order_by(_P.generation.desc())
-        .limit(1)
-    ).one_or_none()
-    same = current is not None and (current.url_key, current.branch, current.base_folder) == (
-        seen.url_key,
-        seen.branch,
-        seen.base_folder,
-    )
-    if current is not None and same:
-        if current.repo_config_id != seen.repo_config_id:
-            config = {"repo_config_id": seen.repo_config_id}
-            connection.execute(update(_P).where(_P.id == current.id).values(**config))
-        generation = current.generation + (current.retired_at is not None)
-        if current.retired_at is not None:
-            again = {"generation": generation, "since": base.now(), "retired_at": None}
-            connection.execute(update(_P).where(_P.id == current.id).values(**again))
-        _point(connection, destination_id, current.id)
-        return current.id, generation, generation != current.generation
-    generation = 1 if current is None else current.generation + 1
-    connection.execute(
-        update(_P).where(_P.destination_id == destination_id, _P.retired_at.is_(None)).values(retired_at=base.now())
-    )
-    place_id = connection.execute(
-        base.insert(_P)
-        .values(
-            destination_id=destination_id,
-            generation=generation,
-            repo_config_id=seen.repo_config_id,
-            branch_id=seen.branch_id,
-            url_key=seen.url_key,
-            branch=seen.branch,
-            base_folder=seen.base_folder,
-            since=base.now(),
-        )
-        .returning(_P.id)
-    ).scalar_one()
-    _point(connection, destination_id, place_id)
-    ledger.supersede_pending(connection, destination_id, reason="the destination points to another place now")
-    return place_id, generation, True
-
-
-def _point(connection: Connection, destination_id: int, place_id: int) -> None:
-    """Point to a place. What went wrong at another one, and how long to wait for it, says nothing of this one."""
-    connection.execute(
-        update(_D)
-        .where(_D.id == destination_id, or_(_D.place_id.is_(None), _D.place_id != place_id))
-        .values(place_id=place_id, **_NO_ERROR)
-    )
-
-
-def clear_place(connection: Connection, destination_id: int, *, reason: str) -> None:
-    """A destination may not write to its place any more: retire it, and supersede what pends for it."""
-    connection.execute(
-        update(_P).where(_P.destination_id == destination_id, _P.retired_at.is_(None)).values(retired_at=base.now())
-    )
-    connection.execute(
-        update(_D).where(_D.id == destination_id, _D.place_id.is_not(None)).values(place_id=None, seed_wanted=None)
-    )
-    ledger.supersede_pending(connection, destination_id, reason=reason)
-
-
-def displaced(connection: Connection, place_id: int) -> list[int]:
-    """Deleted destinations with pending rows for a folder that overlaps this place's: the place is not theirs now."""
-    place = connection.execute(select(_P.branch_id, _P.base_folder).where(_P.id == place_id)).one()
-    pending = exists().where(ledger.EventRow.destination_id == _D.id, ledger.IS_PENDING)
-    query = (
-        select(_D.id, _P.base_folder)
-        .join(_P, _P.id == _D.place_id)
-        .where(_P.branch_id == place.branch_id, _D.deleted_at.is_not(None), pending)
-    )
-    return [
-        row.id
-        for row in connection.execute(query.order_by(_D.id))
-        if paths.folders_overlap(row.base_folder, place.base_folder)
-    ]
 
 
 def retire_destinations(connection: Connection, *, cluster: str, keep: set[str]) -> list[int]:
@@ -450,18 +340,6 @@ def live(connection: Connection, *, cluster: str) -> list[Destination]:
     return [_destination(row) for row in connection.execute(query.order_by(_D.id))]
 
 
-def places_on(connection: Connection, *, branch_id: int, ref: Ref) -> list[Place]:
-    """All places, former ones too, that destinations of this name have had on a branch, newest first."""
-    query = (
-        select(_P.id, _P.destination_id, _P.base_folder)
-        .join(_D, _D.id == _P.destination_id)
-        .where(_P.branch_id == branch_id, _D.namespace == ref.namespace, _D.name == ref.name)
-    )
-    return [
-        Place(row.id, row.destination_id, row.base_folder) for row in connection.execute(query.order_by(_P.id.desc()))
-    ]
-
-
 def queue_refs(connection: Connection) -> list[Ref]:
     """The destinations that need a queue: live ones, and deleted ones while rows of theirs pend."""
     rows = connection.execute(select(_D.namespace, _D.name).where(_served()).distinct())
@@ -526,7 +404,7 @@ def seconds_since_push(connection: Connection, destination_id: int) -> float | N
 
 def note_success(connection: Connection, destination_id: int, *, sha: str | None) -> None:
     """A drain was recorded: errors are over; with a sha, something was pushed."""
-    values = dict(_NO_ERROR)
+    values = dict(NO_ERROR)
     if sha is not None:
         values |= {"last_sha": sha, "last_pushed_at": base.now(), "branch_exists": True}
     connection.execute(update(_D).where(_D.id == destination_id).values(**values))

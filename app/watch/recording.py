@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any
 
 from app import events
-from app.models import base, destinations, leases, ledger, rules, seeds
+from app.models import base, destinations, leases, ledger, places, rules, seeds
 from app.rules import compiling, kinds, selecting
 from app.watch import routing
 
@@ -125,13 +125,13 @@ def _save_destination(
     if place is None:
         # An open seed of a destination that cannot be written would hold up retention for as long.
         seeds.supersede(connection, destination_id)
-        destinations.clear_place(connection, destination_id, reason=NOT_ALLOWED)
+        places.clear(connection, destination_id, reason=NOT_ALLOWED)
         return None
     branch_id = leases.ensure_branch(connection, url_key=place.url.key, branch=place.branch)
-    place_id, generation, raised = destinations.save_place(
+    place_id, generation, raised = places.save(
         connection,
         destination_id,
-        destinations.PlaceSeen(
+        places.Seen(
             repo_config_id=configs[place.repo_config],
             branch_id=branch_id,
             url_key=place.url.key,
@@ -139,7 +139,7 @@ def _save_destination(
             base_folder=place.base_folder,
         ),
     )
-    for former in destinations.displaced(connection, place_id) if raised else ():
+    for former in places.displaced(connection, place_id) if raised else ():
         ledger.supersede_pending(connection, former, reason=DISPLACED)
     return routing.Target(
         id=destination_id,

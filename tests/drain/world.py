@@ -15,7 +15,7 @@ from sqlalchemy import select
 from app import db, events, settings
 from app.drain import draining
 from app.events import Operation, Ref
-from app.models import commits, destinations, leases, ledger, seeds
+from app.models import commits, destinations, leases, ledger, places, seeds
 from app.rules import sanitising
 
 
@@ -60,8 +60,8 @@ class World:
                 reason="Ready",
                 message="",
             )
-            place = destinations.PlaceSeen(config_id, branch_id, seen.url_key, branch, folder)
-            destinations.save_place(connection, found, place)
+            place = places.Seen(config_id, branch_id, seen.url_key, branch, folder)
+            places.save(connection, found, place)
             result = destinations.by_id(connection, found)
         assert result is not None
         return result

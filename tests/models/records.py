@@ -16,7 +16,7 @@ from sqlalchemy import select, text
 
 from app import db, events
 from app.events import Operation, Ref
-from app.models import destinations, leases, ledger
+from app.models import destinations, leases, ledger, places
 from tests.waiting import wait_until
 
 T = TypeVar("T")
@@ -75,9 +75,7 @@ class Records:
                 reason="Ready",
                 message="",
             )
-            destinations.save_place(
-                connection, found, destinations.PlaceSeen(config_id, branch_id, url_key, branch, folder)
-            )
+            places.save(connection, found, places.Seen(config_id, branch_id, url_key, branch, folder))
             result = destinations.by_id(connection, found)
         assert result is not None
         return result

@@ -10,7 +10,7 @@ from sqlalchemy import select
 
 from app import errors
 from app.events import Ref
-from app.models import destinations, inventory, ledger, states
+from app.models import destinations, inventory, ledger, places, states
 from tests.models.records import CLUSTER, Records, entry, identifier
 
 
@@ -31,7 +31,7 @@ def away(seconds: float) -> errors.TemporaryError:
     return errors.TemporaryError("the host does not answer", delay=seconds, reason=destinations.HOST_UNREACHABLE)
 
 
-def places(records: Records, destination: destinations.Destination) -> list[tuple[int, str, bool]]:
+def places_of(records: Records, destination: destinations.Destination) -> list[tuple[int, str, bool]]:
     """(generation, folder, retired) of all places of a destination."""
     row = destinations.PlaceRow
     query = select(row.generation, row.base_folder, row.retired_at).where(row.destination_id == destination.id)
@@ -100,7 +100,7 @@ def test_a_place_that_changes_raises_the_generation_and_supersedes_what_pends(
     assert moved.place_id != prod.place_id
     assert [state for _, state in records.states(prod)] == [ledger.SUPERSEDED] * 2
     assert records.bodies(prod) == []
-    assert [(generation, retired) for generation, _, retired in places(records, prod)] == [(1, True), (2, False)]
+    assert [(generation, retired) for generation, _, retired in places_of(records, prod)] == [(1, True), (2, False)]
     with records.database.read() as connection:
         assert not destinations.is_at(connection, prod.id, place_id=prod.place_id)
         assert destinations.is_at(connection, prod.id, place_id=moved.place_id)
@@ -110,16 +110,16 @@ def test_a_raise_and_what_it_supersedes_are_one_transaction(records: Records) ->
     """A transaction that fails after the raise leaves the old generation and its pending rows."""
     prod = records.destination()
     records.append(entry(prod))
-    seen = destinations.PlaceSeen(1, prod.branch_id, prod.url_key, "main", "elsewhere")
+    seen = places.Seen(1, prod.branch_id, prod.url_key, "main", "elsewhere")
     with pytest.raises(ZeroDivisionError):
         _raise_and_fail(records, prod, seen)
-    assert places(records, prod) == [(1, "clusters/prod", False)]
+    assert places_of(records, prod) == [(1, "clusters/prod", False)]
     assert records.states(prod) == [(1, ledger.PENDING)]
 
 
-def _raise_and_fail(records: Records, prod: destinations.Destination, seen: destinations.PlaceSeen) -> None:
+def _raise_and_fail(records: Records, prod: destinations.Destination, seen: places.Seen) -> None:
     with records.database.write() as connection:
-        assert destinations.save_place(connection, prod.id, seen)[1:] == (2, True)
+        assert places.save(connection, prod.id, seen)[1:] == (2, True)
         raise ZeroDivisionError
 
 
@@ -129,7 +129,7 @@ def test_a_place_that_goes_back_is_a_third_generation(records: Records) -> None:
     records.destination(folder="b")
     third = records.destination(folder="a")
     assert third.place_generation == 3
-    assert places(records, third) == [(1, "a", True), (2, "b", True), (3, "a", False)]
+    assert places_of(records, third) == [(1, "a", True), (2, "b", True), (3, "a", False)]
 
 
 def test_a_rewritten_repo_config_of_the_same_repository_is_the_same_place(records: Records) -> None:
@@ -137,8 +137,8 @@ def test_a_rewritten_repo_config_of_the_same_repository_is_the_same_place(record
     prod = records.destination()
     config = records.repo_config("second", path="repo")
     with records.database.write() as connection:
-        seen = destinations.PlaceSeen(config, prod.branch_id, prod.url_key, prod.branch, prod.base_folder)
-        assert destinations.save_place(connection, prod.id, seen) == (prod.place_id, 1, False)
+        seen = places.Seen(config, prod.branch_id, prod.url_key, prod.branch, prod.base_folder)
+        assert places.save(connection, prod.id, seen) == (prod.place_id, 1, False)
         found = destinations.by_id(connection, prod.id)
     assert found is not None
     assert found.repo_config == Ref("shop", "second")
@@ -150,7 +150,7 @@ def test_former_places_on_a_branch_are_found_newest_first(records: Records) -> N
     second = records.destination(folder="b")
     records.destination("other", folder="c")
     with records.database.read() as connection:
-        found = destinations.places_on(connection, branch_id=first.branch_id, ref=Ref("shop", "prod"))
+        found = places.on_branch(connection, branch_id=first.branch_id, ref=Ref("shop", "prod"))
     assert [(one.id, one.base_folder) for one in found] == [(second.place_id, "b"), (first.place_id, "a")]
 
 

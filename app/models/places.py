@@ -1,0 +1,139 @@
+"""Places: where destinations write, which they were given and lost, and who writes there now.
+
+A place is repository + branch + folder of a destination with a generation. The watch daemon moves destinations in the
+transaction that knows why; what pends for a place that is not theirs any more is superseded with it. The table stands
+beside those that it is joined with, in `destinations.py`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, exists, or_, select, update
+
+from app.events import Ref
+from app.models import base, destinations, ledger
+from app.rules import paths
+
+_D, _P = destinations.GitDestinationRow, destinations.PlaceRow
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """One generation of a destination's place, current or former."""
+
+    id: int
+    destination_id: int
+    base_folder: str
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """Where a destination points now."""
+
+    repo_config_id: int
+    branch_id: int
+    url_key: str
+    branch: str
+    base_folder: str
+
+
+def save(connection: Connection, destination_id: int, seen: Seen) -> tuple[int, int, bool]:
+    """(place id, generation, raised): a change of repository, branch or folder starts a new generation.
+
+    A raised generation retires the former place and supersedes its pending rows at once (DESIGN section 6). A place
+    that was cleared and is allowed again rises as well, and keeps its inventory: what stands there is still ours.
+    """
+    current = connection.execute(
+        select(_P.__table__).where(_P.destination_id == destination_id).order_by(_P.generation.desc()).limit(1)
+    ).one_or_none()
+    same = current is not None and (current.url_key, current.branch, current.base_folder) == (
+        seen.url_key,
+        seen.branch,
+        seen.base_folder,
+    )
+    if current is not None and same:
+        return _keep(connection, current, seen)
+    generation = 1 if current is None else current.generation + 1
+    return _open(connection, destination_id, seen, generation=generation), generation, True
+
+
+def _keep(connection: Connection, current: base.AnyRow, seen: Seen) -> tuple[int, int, bool]:
+    cleared = current.retired_at is not None
+    values: dict[str, object] = {}
+    if current.repo_config_id != seen.repo_config_id:
+        values["repo_config_id"] = seen.repo_config_id
+    if cleared:
+        values |= {"generation": current.generation + 1, "since": base.now(), "retired_at": None}
+    if values:
+        connection.execute(update(_P).where(_P.id == current.id).values(**values))
+    _point(connection, current.destination_id, current.id)
+    return current.id, current.generation + cleared, cleared
+
+
+def _open(connection: Connection, destination_id: int, seen: Seen, *, generation: int) -> int:
+    connection.execute(
+        update(_P).where(_P.destination_id == destination_id, _P.retired_at.is_(None)).values(retired_at=base.now())
+    )
+    opened = base.insert(_P).values(
+        destination_id=destination_id,
+        generation=generation,
+        repo_config_id=seen.repo_config_id,
+        branch_id=seen.branch_id,
+        url_key=seen.url_key,
+        branch=seen.branch,
+        base_folder=seen.base_folder,
+        since=base.now(),
+    )
+    place_id = connection.execute(opened.returning(_P.id)).scalar_one()
+    _point(connection, destination_id, place_id)
+    ledger.supersede_pending(connection, destination_id, reason="the destination points to another place now")
+    return place_id
+
+
+def _point(connection: Connection, destination_id: int, place_id: int) -> None:
+    """Point to a place. What went wrong at another one, and how long to wait for it, says nothing of this one."""
+    connection.execute(
+        update(_D)
+        .where(_D.id == destination_id, or_(_D.place_id.is_(None), _D.place_id != place_id))
+        .values(place_id=place_id, **destinations.NO_ERROR)
+    )
+
+
+def clear(connection: Connection, destination_id: int, *, reason: str) -> None:
+    """A destination may not write to its place any more: retire it, and supersede what pends for it."""
+    connection.execute(
+        update(_P).where(_P.destination_id == destination_id, _P.retired_at.is_(None)).values(retired_at=base.now())
+    )
+    connection.execute(
+        update(_D).where(_D.id == destination_id, _D.place_id.is_not(None)).values(place_id=None, seed_wanted=None)
+    )
+    ledger.supersede_pending(connection, destination_id, reason=reason)
+
+
+def displaced(connection: Connection, place_id: int) -> list[int]:
+    """Deleted destinations with pending rows for a folder that overlaps this place's: the place is not theirs now."""
+    place = connection.execute(select(_P.branch_id, _P.base_folder).where(_P.id == place_id)).one()
+    pending = exists().where(ledger.EventRow.destination_id == _D.id, ledger.IS_PENDING)
+    query = (
+        select(_D.id, _P.base_folder)
+        .join(_P, _P.id == _D.place_id)
+        .where(_P.branch_id == place.branch_id, _D.deleted_at.is_not(None), pending)
+    )
+    return [
+        row.id
+        for row in connection.execute(query.order_by(_D.id))
+        if paths.folders_overlap(row.base_folder, place.base_folder)
+    ]
+
+
+def on_branch(connection: Connection, *, branch_id: int, ref: Ref) -> list[Place]:
+    """All places, former ones too, that destinations of this name have had on a branch, newest first."""
+    query = (
+        select(_P.id, _P.destination_id, _P.base_folder)
+        .join(_D, _D.id == _P.destination_id)
+        .where(_P.branch_id == branch_id, _D.namespace == ref.namespace, _D.name == ref.name)
+    )
+    return [
+        Place(row.id, row.destination_id, row.base_folder) for row in connection.execute(query.order_by(_P.id.desc()))
+    ]
