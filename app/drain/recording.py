@@ -27,7 +27,7 @@ def record_plan(
     """
     with database.write() as connection:
         leases.fence_branch(connection, lease)
-        destinations.lock(connection, destination.id)
+        destinations.locked(connection, [destination.id])
         ids = [
             commits.record(
                 connection,
@@ -64,8 +64,7 @@ def record_found(
     """Record own commits that were found on the remote, and the tip as the head to build on."""
     with database.write() as connection:
         leases.fence_branch(connection, lease)
-        for destination_id in sorted({one.place.destination_id for one in found}):
-            destinations.lock(connection, destination_id)
+        destinations.locked(connection, {one.place.destination_id for one in found})
         for one in found:
             _record_one(connection, one, branch_id=lease.branch_id)
         return leases.move_head(connection, lease, head=tip, state=leases.PRESENT)

@@ -391,11 +391,6 @@ def is_at(connection: Connection, destination_id: int, *, place_id: int) -> bool
     return connection.scalar(select(_D.id).where(_D.id == destination_id, _D.place_id == place_id)) is not None
 
 
-def lock(connection: Connection, destination_id: int) -> None:
-    """Lock a destination's row; first, by whoever changes a destination and its Events: nobody waits in a circle."""
-    connection.execute(select(_D.id).where(_D.id == destination_id).with_for_update())
-
-
 def seconds_since_push(connection: Connection, destination_id: int) -> float | None:
     """Seconds since the last push of a destination, by the database's clock; None before the first."""
     last, now = connection.execute(select(_D.last_pushed_at, base.now()).where(_D.id == destination_id)).one()
