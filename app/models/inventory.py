@@ -102,15 +102,7 @@ def present(connection: Connection, place_id: int) -> list[Item]:
 def _item(row: base.AnyRow) -> Item:
     return Item(
         path=row.path,
-        identifier=events.Identifier(
-            group=row.api_group,
-            version=row.version,
-            resource=row.resource,
-            namespace=row.namespace,
-            name=row.name,
-            kind=row.kind,
-            uid=row.uid,
-        ),
+        identifier=ledger.identifier_of(row),
         resource_version=row.resource_version,
         content_hash=row.content_hash,
         blob_id=row.blob_id,

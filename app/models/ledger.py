@@ -304,15 +304,7 @@ def _pending(row: base.AnyRow) -> Pending:
         id=row.id,
         place_id=row.place_id,
         operation=events.Operation(row.operation),
-        identifier=events.Identifier(
-            group=row.api_group,
-            version=row.version,
-            resource=row.resource,
-            namespace=row.namespace,
-            name=row.name,
-            kind=row.kind,
-            uid=row.uid,
-        ),
+        identifier=identifier_of(row),
         resource_version=row.resource_version,
         observed_at=row.observed_at,
         rule=row.rule,
@@ -320,6 +312,19 @@ def _pending(row: base.AnyRow) -> Pending:
         content_hash=row.content_hash,
         seed_run_id=row.seed_run_id,
         source_epoch=row.source_epoch,
+    )
+
+
+def identifier_of(row: base.AnyRow) -> events.Identifier:
+    """The object that a row is about; the same columns name it in the ledger, the inventory and the commits."""
+    return events.Identifier(
+        group=row.api_group,
+        version=row.version,
+        resource=row.resource,
+        namespace=row.namespace,
+        name=row.name,
+        kind=row.kind,
+        uid=row.uid,
     )
 
 
@@ -422,4 +427,4 @@ def seed_identities(connection: Connection, destination_id: int, run: str) -> li
         _E.seed_run_id == run,
         _E.operation != events.Operation.SEED_SYNC.value,
     )
-    return [events.Identifier(*row) for row in connection.execute(query)]
+    return [identifier_of(row) for row in connection.execute(query)]

@@ -143,19 +143,12 @@ def entry(
     """
     target, removed = chosen.target, chosen.operation is events.Operation.DELETE
     problem = "" if removed else subject.content.problem
-    event = events.Event.create(
-        cluster=origin.cluster,
-        source_epoch=origin.source_epoch,
+    event = _event(
+        target,
+        origin,
         operation=chosen.operation,
         identifier=subject.identifier,
         resource_version=subject.resource_version,
-        observed_at=origin.observed_at,
-        destination=target.ref,
-        destination_uid=target.uid,
-        repo_config=target.repo_config,
-        branch=target.branch,
-        base_folder=target.base_folder,
-        place_generation=target.place_generation,
         rule=chosen.rule or "",
         user_info=subject.user,
         content_hash=None if removed or problem else subject.content.hash,
@@ -170,12 +163,24 @@ def sync_entry(
     target: routing.Target, origin: Origin, *, seed: str, scopes: tuple[events.ScopeCount, ...]
 ) -> ledger.Entry:
     """The SEED_SYNC row that closes a seed."""
-    event = events.Event.create(
-        cluster=origin.cluster,
-        source_epoch=origin.source_epoch,
+    event = _event(
+        target,
+        origin,
         operation=events.Operation.SEED_SYNC,
         identifier=None,
         resource_version="",
+        rule="",
+        seed=seed,
+        scopes=scopes,
+    )
+    return ledger.Entry(target.id, target.place_id, event, None)
+
+
+def _event(target: routing.Target, origin: Origin, **fields: Any) -> events.Event:
+    """An Event for a destination, with the place that it has now (promise P4)."""
+    return events.Event.create(
+        cluster=origin.cluster,
+        source_epoch=origin.source_epoch,
         observed_at=origin.observed_at,
         destination=target.ref,
         destination_uid=target.uid,
@@ -183,8 +188,5 @@ def sync_entry(
         branch=target.branch,
         base_folder=target.base_folder,
         place_generation=target.place_generation,
-        rule="",
-        seed=seed,
-        scopes=scopes,
+        **fields,
     )
-    return ledger.Entry(target.id, target.place_id, event, None)

@@ -32,12 +32,8 @@ CHILDREN = ("redis", "watch", "worker", "flower")
 @pytest.fixture(scope="module")
 def kube(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KubeServer]:
     """One API server for these tests."""
-    server = KubeServer(tmp_path_factory.mktemp("kube"))
-    try:
-        server.start()
+    with KubeServer(tmp_path_factory.mktemp("kube")) as server:
         yield server
-    finally:
-        server.stop()
 
 
 class Installation:

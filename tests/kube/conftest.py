@@ -17,12 +17,8 @@ from tests.servers.kube import KubeServer
 @pytest.fixture(scope="session")
 def kube(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KubeServer]:
     """One API server for all tests; each test works in a namespace of its own."""
-    server = KubeServer(tmp_path_factory.mktemp("kube"))
-    try:
-        server.start()
+    with KubeServer(tmp_path_factory.mktemp("kube")) as server:
         yield server
-    finally:
-        server.stop()
 
 
 @pytest.fixture(scope="session")

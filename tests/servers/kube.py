@@ -19,7 +19,7 @@ import time
 import urllib.request
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import IO, Any, Self, cast
 
 import yaml
 from cryptography import x509
@@ -43,6 +43,17 @@ class KubeServer:
         self._flags = flags
         self._processes: list[subprocess.Popen[bytes]] = []
         self._port, self._etcd_port, self._peer_port = _free_ports(3)
+
+    def __enter__(self) -> Self:
+        try:
+            self.start()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
 
     @property
     def url(self) -> str:

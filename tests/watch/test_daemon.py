@@ -36,12 +36,8 @@ CODE = "from app.settings import Settings; from app.watch import daemon; daemon.
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KubeServer]:
     """An API server of this module's own: the daemon follows everything of ours in it."""
-    server = KubeServer(tmp_path_factory.mktemp("kube"))
-    try:
-        server.start()
+    with KubeServer(tmp_path_factory.mktemp("kube")) as server:
         yield server
-    finally:
-        server.stop()
 
 
 @pytest.fixture(scope="module")
