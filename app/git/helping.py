@@ -33,6 +33,10 @@ class HelperLostError(Exception):
     """The helper died or was overdue; the text says which."""
 
 
+class HelperDiedError(HelperLostError):
+    """The helper ended by itself, or somebody ended it."""
+
+
 class Helper:
     """A running helper for one set of credentials. One caller at a time."""
 
@@ -72,7 +76,7 @@ class Helper:
             self._process.stdin.write(json.dumps(request).encode() + b"\n")
             self._process.stdin.flush()
         except (BrokenPipeError, ValueError) as error:
-            raise HelperLostError("its helper process had ended") from error
+            raise HelperDiedError("its helper process had ended") from error
         return dict(json.loads(self._line(deadline, timeout)))
 
     def alive(self) -> bool:
@@ -119,7 +123,7 @@ class Helper:
                 raise HelperLostError(f"nothing for {timeout:g} s, its helper process is killed")
             part = os.read(handle, 1 << 16)
             if not part:
-                raise HelperLostError("its helper process died")
+                raise HelperDiedError("its helper process died")
             self._unread += part
         line, _, self._unread = self._unread.partition(b"\n")
         return line

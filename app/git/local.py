@@ -27,6 +27,9 @@ _LOOSE_LIMIT = 100
 _STALE_LOCK = 60.0
 _ENTRY = re.compile(rb"([0-7]+) ([^\0]+)\0(.{20})", re.DOTALL)
 _TREE_MODE = b"40000"
+# How libgit2 says that another process holds the lock of a ref; how long we wait for it, in seconds.
+_LOCKED = ("failed to lock file", "failed to create locked file")
+_LOCK_PATIENCE, _LOCK_PAUSE = 1.0, 0.02
 _SUBMODULE_MODE = b"160000"
 
 
@@ -135,26 +138,28 @@ class LocalHost:
         builder.write(str(self.path / "objects" / "pack"))
 
     def _move(self, branch: str, *, commit: str, parent: str | None) -> None:
+        """Compare and swap, waiting a moment for another writer's lock of the ref."""
         name = f"refs/heads/{branch}"
-        self._remove_stale_lock(name)
-        try:
-            if parent is None:
-                self.repository.references.create(name, commit, force=False)
-                return
-            reference = self.repository.references[name].resolve()
-            self._compare(str(reference.target), parent, branch)
-            # libgit2 moves it only if it still has the target that was just compared.
-            reference.set_target(commit)
-        except (pygit2.GitError, KeyError, OSError) as error:
-            self._compare(self._tip(branch), parent, branch)
-            words = problems.redact(str(error))
-            if "failed to lock file" in words:
-                raise errors.TemporaryError(
-                    f"{branch} of {self.path} is locked: {words}", reason="RefLocked"
-                ) from error
-            raise errors.StalledError(
-                f"{branch} of {self.path} cannot be moved: {words}", reason="PushRefused"
-            ) from error
+        give_up = time.monotonic() + _LOCK_PATIENCE
+        while True:
+            self._remove_stale_lock(name)
+            try:
+                return self._swap(name, branch, commit=commit, parent=parent)
+            except (pygit2.GitError, KeyError, OSError) as error:
+                self._compare(self._tip(branch), parent, branch)
+                problem = _not_moved(f"{branch} of {self.path}", error)
+                if isinstance(problem, errors.StalledError) or time.monotonic() > give_up:
+                    raise problem from error
+            time.sleep(_LOCK_PAUSE)
+
+    def _swap(self, name: str, branch: str, *, commit: str, parent: str | None) -> None:
+        if parent is None:
+            self.repository.references.create(name, commit, force=False)
+            return
+        reference = self.repository.references[name].resolve()
+        self._compare(str(reference.target), parent, branch)
+        # libgit2 moves it only if it still has the target that was just compared.
+        reference.set_target(commit)
 
     def _compare(self, tip: str | None, parent: str | None, branch: str) -> None:
         if tip != parent:
@@ -167,6 +172,13 @@ class LocalHost:
                 lock.unlink()
         except FileNotFoundError:
             return
+
+
+def _not_moved(what: str, error: Exception) -> errors.ReverserError:
+    words = problems.redact(str(error))
+    if any(sign in words for sign in _LOCKED):
+        return errors.TemporaryError(f"{what} is locked: {words}", reason="RefLocked")
+    return errors.StalledError(f"{what} cannot be moved: {words}", reason="PushRefused")
 
 
 def moved(branch: str, *, tip: str | None, parent: str | None) -> errors.RemoteMovedError:

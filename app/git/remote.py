@@ -130,12 +130,16 @@ class Helpers:
 
     def _call(self, remote: Remote, request: dict[str, Any]) -> dict[str, Any]:
         key = (remote.transport, host_of(remote.url), remote.credentials.fingerprint())
-        helper = self._take(key) or self._start(remote)
+        idle = self._take(key)
+        helper = idle or self._start(remote)
         sent = {**request, "url": remote.url, "transport": remote.transport, "timeout": remote.timeout}
         try:
             answer = helper.call(sent, timeout=remote.timeout)
         except helping.HelperLostError as error:
             helper.kill()
+            if idle is not None and request["operation"] != "push" and isinstance(error, helping.HelperDiedError):
+                # It died while nobody needed it. A push is not asked for twice: it may have arrived.
+                return self._call(remote, request)
             raise _lost(request["operation"], remote, error) from error
         except BaseException:
             # Interrupted while the helper works (a time limit, Ctrl-C): its answer would be the next caller's.

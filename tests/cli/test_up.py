@@ -208,4 +208,6 @@ def test_an_object_arrives_in_git(place: Installation) -> None:
     assert (found["destination"], found["branch"], found["ready"]) == ("default/prod", "main", True)
     assert found["last_sha"] == _git(up.repository, "rev-parse", "main").strip()
     table = place.run("status").stdout.splitlines()
-    assert table[1].startswith("default/prod\tyes\tmain\tclusters/prod\t0")
+    shown = dict(zip(table[0].split("\t"), table[1].split("\t"), strict=True))
+    assert (shown["DESTINATION"], shown["READY"], shown["PENDING"]) == ("default/prod", "yes", "0")
+    assert int(shown["EVENTS"]) >= 2
