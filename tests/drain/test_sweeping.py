@@ -5,9 +5,11 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from app.drain import sweeping
 from app.models import ledger, seeds
 from tests.drain.world import World, path_of
 
@@ -73,6 +75,22 @@ def test_a_listing_with_fewer_rows_than_objects_removes_nothing(world: World) ->
         seeds.complete(connection, run, key, listed=1, resource_version="10")
     world.drain(prod)
     assert set(world.files()) == {path_of("a")}
+
+
+@pytest.mark.parametrize(
+    ("change", "proves"),
+    [
+        ({}, True),
+        ({"outcome": "Forbidden"}, False),
+        ({"outcome": seeds.NOT_LISTED}, False),
+        ({"sweepable": False}, False),
+        ({"written": 2}, False),
+    ],
+)
+def test_only_a_whole_listing_that_may_sweep_is_evidence(change: dict[str, Any], proves: bool) -> None:  # noqa: FBT001
+    """A scope proves orphans when it was listed to its end, is wholly written, and a rule on it has DELETE."""
+    scope = seeds.Scope(seeds.ScopeKey("", "configmaps", "shop"), "v1", True, 3, 3, "10", seeds.COMPLETE)
+    assert sweeping.is_evidence(dataclasses.replace(scope, **change)) is proves
 
 
 def test_a_superseded_seed_sweeps_nothing(world: World) -> None:
