@@ -86,13 +86,12 @@ class Installation:
         reference = self.repository / "refs/heads/main"
         return reference.read_text().strip() if reference.exists() else ""
 
-    def files(self) -> int:
-        """How many files main holds."""
-        listed = subprocess.run(
-            ["git", "-C", str(self.repository), "ls-tree", "-r", "--name-only", "main"],
-            capture_output=True, check=False,
-        )  # fmt: skip
-        return listed.stdout.count(b"\n")
+    def files(self) -> dict[str, str]:
+        """Path -> blob id of what main holds."""
+        command = ["git", "-C", str(self.repository), "ls-tree", "-r", "main"]
+        listed = subprocess.run(command, capture_output=True, check=True, text=True).stdout
+        entries = (line.split("\t", 1) for line in listed.splitlines())
+        return {path: about.split()[2] for about, path in entries}
 
     def peak_memory(self) -> dict[str, float]:
         """Peak resident memory of each process in MB, and of the largest helper of the worker."""
