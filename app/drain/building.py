@@ -85,12 +85,7 @@ class Builder:
         return {path for row in rows if (path := self._path(row)) is not None}
 
     def _path(self, row: ledger.Pending) -> str | None:
-        if row.operation is Operation.SEED_SYNC:
-            return None
-        try:
-            return paths.object_path(self._destination.base_folder, row.identifier)
-        except errors.PermanentError:
-            return None
+        return path_of(row, self._destination.base_folder)
 
     def _apply(self, unit: planning.Unit) -> None:
         changes: dict[str, commits.Change] = {}
@@ -143,7 +138,7 @@ class Builder:
         there = self._editor.get(path)
         if there is not None and there.id != blob and (item is None or item.removed):
             self._check_adoption(row, path, BlobId(there.id))
-        self._note(row, path, blob=blob, removed=False)
+        self._note(row, path, blob=blob)
         if there is not None and there.kind == "blob" and there.id == blob:
             self.plan.end(row, ledger.UNCHANGED)
             return None
@@ -179,26 +174,17 @@ class Builder:
 
     def _remove(self, row: ledger.Pending, path: str) -> commits.Change | None:
         there = self._editor.get(path)
-        self._note(row, path, blob=None, removed=True)
+        self._note(row, path, blob=None)
         if there is None:
             self.plan.end(row, ledger.UNCHANGED, "the file is gone from Git already")
             return None
         self._editor.remove(path)
         return change(row, path, None)
 
-    def _note(self, row: ledger.Pending, path: str, *, blob: BlobId | None, removed: bool) -> None:
+    def _note(self, row: ledger.Pending, path: str, *, blob: BlobId | None) -> None:
         before = self._items.get(path)
-        item = inventory.Item(
-            path=path,
-            identifier=row.identifier,
-            resource_version=row.resource_version,
-            content_hash=row.content_hash,
-            blob_id=blob,
-            seed_run_id=row.seed_run_id or (before.seed_run_id if before else None),
-            removed=removed,
-            source_epoch=row.source_epoch,
-        )
-        self._items[path] = self.plan.items[path] = item
+        run = row.seed_run_id or (before.seed_run_id if before else None)
+        self._items[path] = self.plan.items[path] = item_of(row, path, blob, seed_run_id=run)
 
     def _commit(
         self,
@@ -298,4 +284,28 @@ def change(row: ledger.Pending, path: str, blob: BlobId | None) -> commits.Chang
         sequence=row.sequence,
         blob_id=blob,
         observed_at=row.observed_at,
+    )
+
+
+def path_of(row: ledger.Pending, base_folder: str) -> str | None:
+    """Where a row's object stands; None for the end of a seed, and for an identity that has no path."""
+    if row.operation is Operation.SEED_SYNC:
+        return None
+    try:
+        return paths.object_path(base_folder, row.identifier)
+    except errors.PermanentError:
+        return None
+
+
+def item_of(row: ledger.Pending, path: str, blob: BlobId | None, *, seed_run_id: str | None) -> inventory.Item:
+    """A row's file in the inventory; without a blob, its tombstone."""
+    return inventory.Item(
+        path=path,
+        identifier=row.identifier,
+        resource_version=row.resource_version,
+        content_hash=row.content_hash,
+        blob_id=blob,
+        seed_run_id=seed_run_id,
+        removed=blob is None,
+        source_epoch=row.source_epoch,
     )

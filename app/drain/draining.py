@@ -8,7 +8,7 @@ writes `not_before` and the reason on the destination and leaves; nothing is eve
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import structlog
@@ -111,15 +111,23 @@ class Drainer:
                 return True
             if destination.last_error_reason is not None:
                 return False
-            rows = self._pending(connection, destination)
-        return self._commits_ready(rows) >= self._most(destination)
+            return self._commits_ready(connection, destination) >= self._most(destination)
 
-    def _pending(self, connection: db.Connection, destination: destinations.Destination) -> list[ledger.Pending]:
+    def _commits_ready(self, connection: db.Connection, destination: destinations.Destination) -> int:
         most = self._options.seed_commit_rows
-        return ledger.pending(connection, destination.id, place_id=destination.place_id, limit=most)
+        rows = ledger.pending(connection, destination.id, place_id=destination.place_id, limit=most)
+        return planning.commits_of(rows, seed_rows=most)
 
-    def _commits_ready(self, rows: Sequence[ledger.Pending]) -> int:
-        return planning.commits_of(rows, seed_rows=self._options.seed_commit_rows)
+    def _seconds_to_wait(self, connection: db.Connection, destination: destinations.Destination) -> float:
+        """The wait for push.interval; without one nothing is read."""
+        if destination.push_interval is None:
+            return 0.0
+        return pacing.seconds_to_wait(
+            interval=destination.push_interval,
+            since_last_push=destinations.seconds_since_push(connection, destination.id),
+            commits_ready=self._commits_ready(connection, destination),
+            max_commits=self._most(destination),
+        )
 
     def _most(self, destination: destinations.Destination) -> int:
         return destination.max_commits or self._options.max_commits
@@ -144,26 +152,18 @@ class Drainer:
             if destination is None or destination.branch_id != held.lease.branch_id:
                 return False
             pending = ledger.count_pending(connection, destination_id, place_id=destination.place_id)
-            rows = self._pending(connection, destination)
-            since = destinations.seconds_since_push(connection, destination_id)
-        if not rows:
-            return False
-        most = self._most(destination)
-        wait = pacing.seconds_to_wait(
-            interval=destination.push_interval,
-            since_last_push=since,
-            commits_ready=self._commits_ready(rows),
-            max_commits=most,
-        )
+            if pending == 0:
+                return False
+            wait = self._seconds_to_wait(connection, destination)
         if wait > 0:
             self._wait(held, destination, wait, tally)
             return False
         if pacing.is_poison(pending=pending, failed_drains=destination.failed_drains):
-            self._give_up(held, destination, rows[0])
+            self._give_up(held, destination)
             return True
         limit = pacing.rows_to_try(pending=pending, failed_drains=destination.failed_drains)
         limit = min(limit, self._options.seed_commit_rows)
-        tally.add(self._pusher.push(held, destination, limit=limit, max_commits=most))
+        tally.add(self._pusher.push(held, destination, limit=limit, max_commits=self._most(destination)))
         if destination.last_error_reason == destinations.HOST_UNREACHABLE:
             with self._database.write() as connection:
                 destinations.release_host(connection, host=destination.host)
@@ -178,10 +178,11 @@ class Drainer:
             leases.settle_branch(connection, held.lease)
         tally.note = f"waits {seconds:.1f} s for push.interval"
 
-    def _give_up(self, held: leasing.HeldBranch, destination: destinations.Destination, row: ledger.Pending) -> None:
+    def _give_up(self, held: leasing.HeldBranch, destination: destinations.Destination) -> None:
         reason = f"{pacing.DEATHS_OF_ONE_ROW} workers died while they wrote this row alone; it is left out"
         with self._database.write() as connection:
             leases.fence_branch(connection, held.lease)
+            row = ledger.pending(connection, destination.id, place_id=destination.place_id, limit=1)[0]
             ledger.settle(connection, destination.id, [ledger.Settled(row.sequence, ledger.DEAD, reason)])
             destinations.note_success(connection, destination.id, sha=None)
         log.error("row_dead", destination=str(destination.ref), sequence=row.sequence, reason="KillsItsWorker")

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import structlog
 
-from app import db, errors
+from app import db
 from app.drain import building, sweeping
 from app.events import Operation
 from app.git import cache as caches
@@ -20,7 +20,6 @@ from app.git import commits as git_commits
 from app.git.names import Sha
 from app.models import commits, inventory, ledger, places
 from app.rules import commits as texts
-from app.rules import paths
 
 log = structlog.get_logger()
 
@@ -74,13 +73,13 @@ def _ours(connection: db.Connection, trailer: texts.Trailer, *, branch_id: int) 
 def _describe(
     connection: db.Connection, ours: _Ours, info: git_commits.CommitInfo, files: Sequence[git_commits.FileChange]
 ) -> Found:
-    by_path = {path: row for row in ours.rows if (path := _path(ours.place, row)) is not None}
+    by_path = {path: row for row in ours.rows if (path := building.path_of(row, ours.place.base_folder)) is not None}
     sync = next((row for row in ours.rows if row.operation is Operation.SEED_SYNC), None)
     known = inventory.by_paths(connection, ours.place.id, [file.path for file in files]) if sync else {}
     changes, items = [], []
     for file in files:
         if (row := by_path.get(file.path)) is not None:
-            items.append(_item(row, file))
+            items.append(building.item_of(row, file.path, file.new, seed_run_id=row.seed_run_id))
             changes.append(building.change(row, file.path, file.new))
         elif sync is not None and file.new is None and (item := known.get(file.path)) is not None:
             items.append(sweeping.tombstone(item, version=item.resource_version, epoch=item.source_epoch))
@@ -98,26 +97,4 @@ def _describe(
         items=tuple(items),
         rows=tuple({change.sequence for change in changes}),
         swept=sync.seed_run_id if sync else None,
-    )
-
-
-def _path(place: places.Place, row: ledger.Pending) -> str | None:
-    if row.operation is Operation.SEED_SYNC:
-        return None
-    try:
-        return paths.object_path(place.base_folder, row.identifier)
-    except errors.PermanentError:
-        return None
-
-
-def _item(row: ledger.Pending, file: git_commits.FileChange) -> inventory.Item:
-    return inventory.Item(
-        path=file.path,
-        identifier=row.identifier,
-        resource_version=row.resource_version,
-        content_hash=row.content_hash,
-        blob_id=file.new,
-        seed_run_id=row.seed_run_id,
-        removed=file.new is None,
-        source_epoch=row.source_epoch,
     )

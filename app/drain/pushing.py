@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 import time
 from dataclasses import dataclass, field
+from typing import NoReturn
 
 import structlog
 
@@ -134,7 +135,7 @@ class Pusher:
         if lease.state == leases.PRESENT and fetched.tip == lease.head:
             return
         if lease.state == leases.PRESENT and not fetched.contains_until:
-            held.lease = self._diverged(lease, destination, fetched.tip)
+            self._diverged(lease, destination, fetched.tip)
         until = _head(lease) if fetched.contains_until else None
         found = []
         if lease.state != leases.UNKNOWN:
@@ -154,9 +155,7 @@ class Pusher:
             leases.fence_branch(connection, lease)
             return leases.move_head(connection, lease, head=start, state=leases.MISSING)
 
-    def _diverged(
-        self, lease: leases.BranchLease, destination: destinations.Destination, tip: Sha
-    ) -> leases.BranchLease:
+    def _diverged(self, lease: leases.BranchLease, destination: destinations.Destination, tip: Sha) -> NoReturn:
         """Say it, and have the branch's destinations seeded again on top of what is there; nothing is forced."""
         message = (
             f"branch {destination.branch} was rewritten: its tip {tip[:10]} does not contain {str(lease.head)[:10]}, "
