@@ -10,13 +10,14 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import hypothesis
 import pytest
 from sqlalchemy.engine import URL
 
 from app import db
-from tests import lanes
+from tests import lanes, scheduling
 from tests.servers import postgres, rabbitmq
 from tests.servers.redis import RedisServer, find_server
 
@@ -32,8 +33,19 @@ hypothesis.settings.register_profile("long", max_examples=20_000, deadline=None,
 hypothesis.settings.load_profile("ci" if lanes.IN_CI else "dev")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`--lanes` says which servers a run may start."""
+    parser.addoption(
+        "--lanes", default=lanes.ALL, help=f"run these lanes: {', '.join(lanes.LANES)}; all (default), or ''"
+    )
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Scrub the environment before anything of ours reads it, for child processes too."""
+    lanes.choose(config.getoption("lanes"))
+    # Who hands tests to other processes runs none, and they inherit its environment: each scrubs its own.
+    if config.getoption("numprocesses", None) and not hasattr(config, "workerinput"):
+        return
     for name in list(os.environ):
         if name.startswith(SCRUBBED) or name.lower() in PROXIES:
             del os.environ[name]
@@ -43,8 +55,20 @@ def pytest_configure(config: pytest.Config) -> None:
     config.add_cleanup(lambda: shutil.rmtree(home, ignore_errors=True))
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """What takes longest begins first, so that no process is left with it at the end."""
+    items.sort(key=lambda item: scheduling.rank(item.path.relative_to(config.rootpath)))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> scheduling.ByFileAndServer:
+    """How `-n` hands tests to its processes."""
+    return scheduling.ByFileAndServer(config, log)
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """A test in a lane whose server is missing is skipped; in CI it fails."""
+    """A test in a lane that was not asked for is skipped, as is one whose server is missing; in CI that one fails."""
     for name in lanes.LANES:
         if item.get_closest_marker(name):
             lanes.lane(name)
@@ -53,10 +77,11 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Say at the end which lanes were left out, and how to have them."""
     skipped = [str(report.longrepr) for report in terminalreporter.stats.get("skipped", ())]
-    for name, lane in lanes.LANES.items():
+    for name in lanes.LANES:
         count = sum(f"lane {name} is left out" in reason for reason in skipped)
         if count:
-            terminalreporter.write_line(f"lane {name}: {count} tests left out; to have them: {lane.how}", yellow=True)
+            text = f"lane {name}: {count} tests left out; to have them: {lanes.how(name)}"
+            terminalreporter.write_line(text, yellow=True)
 
 
 @pytest.fixture(scope="session")

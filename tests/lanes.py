@@ -1,7 +1,8 @@
 """Lanes: groups of tests that need a server which not every machine has.
 
-On a user's machine a missing server skips its lane, and the summary says how to have it; with `CI` set it is an error,
-so that a lane cannot fall silent. `tests/conftest.py` applies this to the markers; a fixture may ask for itself.
+A run has the lanes that `--lanes` names. Of these, one whose server is missing is skipped on a user's machine, and the
+summary says how to have it; with `CI` set it is an error, so that a lane cannot fall silent. `tests/conftest.py`
+applies this to the markers; a fixture may ask for itself.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ import pytest
 IN_CI = os.environ.get("CI", "").lower() not in {"", "0", "false"}
 KUBE_ASSETS = os.environ.get("KUBEBUILDER_ASSETS", "")
 POSTGRES_URL = os.environ.get("REVERSER_TEST_POSTGRES", "")
+# What `--lanes` may say instead of names.
+ALL = "all"
 
 # Debian keeps the servers of PostgreSQL and OpenSSH off the PATH of users.
 SYSTEM_FOLDERS = ("/usr/sbin", "/usr/local/sbin", "/usr/lib/rabbitmq/bin")
@@ -57,6 +60,7 @@ class Lane:
 
 LANES = {
     "kube": Lane(find_kube, "set KUBEBUILDER_ASSETS to a folder with kube-apiserver and etcd (the envtest binaries)"),
+    "kubectl": Lane(lambda: find_program("kubectl"), "install kubectl"),
     "postgres": Lane(
         lambda: POSTGRES_URL or find_postgres(), "install PostgreSQL, or set REVERSER_TEST_POSTGRES to a server's URL"
     ),
@@ -64,21 +68,36 @@ LANES = {
     "sshd": Lane(lambda: find_program("sshd"), "install openssh-server"),
 }
 
+# The lanes of this run. All of them, unless `--lanes` chose before the first test.
+_chosen = set(LANES)
 
-def missing(name: str) -> bool:
-    """Whether the server of a lane is absent."""
-    return not LANES[name].find()
+
+def choose(text: str) -> None:
+    """Run these lanes only: names with spaces or commas between them, `all`, or none. Raises UsageError."""
+    names = set(LANES) if text.strip() == ALL else set(text.replace(",", " ").split())
+    if unknown := names - set(LANES):
+        raise pytest.UsageError(f"no lane is called {', '.join(sorted(unknown))}: there are {', '.join(LANES)}")
+    _chosen.clear()
+    _chosen.update(names)
 
 
 def lane(name: str) -> None:
-    """Let the test go on if its lane can run; else skip it, or fail it in CI."""
-    if missing(name):
+    """Let the test go on if its lane runs here; else skip it, or fail it where CI asked for it."""
+    if name not in _chosen or not LANES[name].find():
         leave_out(name)
 
 
 def leave_out(name: str) -> NoReturn:
-    """End the running test: its lane cannot run here."""
-    sentence = f"lane {name} is left out: {LANES[name].how}"
-    if IN_CI:
+    """End the running test: its lane does not run."""
+    sentence = f"lane {name} is left out: {how(name)}"
+    if IN_CI and name in _chosen:
         pytest.fail(sentence, pytrace=False)
     pytest.skip(sentence)
+
+
+def how(name: str) -> str:
+    """What to do to have a lane."""
+    steps = [] if LANES[name].find() else [LANES[name].how]
+    if name not in _chosen:
+        steps.append(f"make test LANES={name}, or make test-all")
+    return ", then ".join(steps)

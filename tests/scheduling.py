@@ -1,0 +1,30 @@
+"""Which of several test processes runs what: a file stays together, once for each API server it runs on.
+
+Module fixtures are made once so, and a session's API server is not exchanged back and forth within a file. Files go out
+in the order of collection, which `tests/conftest.py` begins with those that take longest.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from xdist.scheduler import LoadFileScheduling
+
+# The folders whose files take long, in the order of their starts; what is not named comes after them.
+FIRST = ("system", "worker", "cli", "watch", "drain")
+_ON_KUBE = re.compile(r"\[(?:.*-)?kube(?:-.*)?\]$")
+
+
+class ByFileAndServer(LoadFileScheduling):  # type: ignore[misc]
+    """Hands out the tests of one file and one API server as one piece."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.split("::", 1)[0]
+        return f"{file} on kube" if _ON_KUBE.search(nodeid) else file
+
+
+def rank(path: Path) -> int:
+    """Where a test file, named from the root of the repository, stands in the order."""
+    folder = path.parts[1]
+    return FIRST.index(folder) if folder in FIRST else len(FIRST)
