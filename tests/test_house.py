@@ -219,7 +219,9 @@ def test_tracked_files_name_no_foreign_place() -> None:
 def test_requirements_are_pinned_with_hashes() -> None:
     """An installation is the same everywhere: each dependency we declare, and all of theirs, by version and hash."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    declared = {"run.txt": project["dependencies"], "dev.txt": project["optional-dependencies"]["dev"]}
+    extras = project["optional-dependencies"]
+    run = project["dependencies"] + extras["build"]
+    declared = {"run.txt": run, "dev.txt": run + extras["dev"]}
     for file, dependencies in declared.items():
         blocks = re.split(r"\n(?=[a-z0-9])", (ROOT / "requirements" / file).read_text())
         assert all(re.match(r"[a-z0-9.\-\[\]]+==", block) and "--hash=sha256:" in block for block in blocks)
