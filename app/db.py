@@ -7,11 +7,13 @@ BEGIN IMMEDIATE, so that a transaction never has to be upgraded half-way and ref
 from __future__ import annotations
 
 import os
+import sqlite3
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeAlias
+from urllib.parse import quote
 
 import alembic.command
 import alembic.config
@@ -19,7 +21,7 @@ import alembic.runtime.migration
 import alembic.script
 import alembic.util
 import sqlalchemy
-from sqlalchemy import Engine, create_engine, event, exc
+from sqlalchemy import Engine, create_engine, event, exc, pool
 from sqlalchemy.engine import URL, make_url
 
 from app import errors
@@ -32,16 +34,29 @@ SQLITE_BUSY_SECONDS = 10.0
 
 
 class Database:
-    """One database; safe to use from many threads. Open it after a fork, never before."""
+    """One database; safe to use from many threads. Open it after a fork, never before.
 
-    def __init__(self, url: str, *, statement_timeout: float = 3.0) -> None:
+    With `read_only` nothing is changed, not even the mode of a file, and `write` fails. `busy_timeout` is how long
+    SQLite waits for the lock of another process, in seconds.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        statement_timeout: float = 3.0,
+        read_only: bool = False,
+        busy_timeout: float = SQLITE_BUSY_SECONDS,
+    ) -> None:
         self.url = _parse(url)
-        if self.url.get_backend_name() == "sqlite":
-            _private_file(self.url)
-            self._reader = _sqlite(self.url, "BEGIN")
-            self._writer = _sqlite(self.url, "BEGIN IMMEDIATE")
+        if self.url.get_backend_name() != "sqlite":
+            self._reader = self._writer = _postgresql(self.url, statement_timeout, read_only=read_only)
+        elif read_only:
+            self._reader = self._writer = _sqlite_read_only(sqlite_file(url))
         else:
-            self._reader = self._writer = _postgresql(self.url, statement_timeout)
+            _private_file(self.url)
+            self._reader = _sqlite(self.url, "BEGIN", busy_timeout)
+            self._writer = _sqlite(self.url, "BEGIN IMMEDIATE", busy_timeout)
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
@@ -74,9 +89,7 @@ class Database:
 
     def check_schema(self) -> None:
         """Raises PermanentError for a database that was not migrated, or that a newer version wrote."""
-        with self.read() as connection:
-            current = alembic.runtime.migration.MigrationContext.configure(connection).get_current_revision()
-        head = _scripts().get_current_head()
+        current, head = self.revision(), head_revision()
         if current == head:
             return
         if current is None or current in {script.revision for script in _scripts().walk_revisions()}:
@@ -84,16 +97,54 @@ class Database:
                 f"the database is at revision {current or 'none'}, this version needs {head}: run `reverser migrate`",
                 reason="DatabaseNotMigrated",
             )
-        raise errors.PermanentError(
-            f"the database is at revision {current}, which this version ({head}) does not know: it was written by a "
-            "newer version of Reverser; upgrade this process, or restore a backup of before that upgrade",
-            reason="DatabaseTooNew",
-        )
+        raise _too_new(current)
+
+    def revision(self) -> str | None:
+        """Which migration was the last; None for a database without our tables."""
+        with self.read() as connection:
+            return alembic.runtime.migration.MigrationContext.configure(connection).get_current_revision()
 
     def close(self) -> None:
         """Close all connections."""
         self._reader.dispose()
         self._writer.dispose()
+
+
+def describe(url: str) -> str:
+    """Which database a URL names, without its password. Raises SettingsError."""
+    parsed = _parse(url)
+    if parsed.get_backend_name() == "sqlite":
+        return f"SQLite file {sqlite_file(url)}"
+    host = parsed.host or parsed.query.get("host") or "the local socket"
+    place = f"{host}{f':{parsed.port}' if parsed.port else ''}"
+    user = f" as {parsed.username}" if parsed.username else ""
+    return f"PostgreSQL database {parsed.database or '(default)'} at {place}{user}"
+
+
+def is_sqlite(url: str) -> bool:
+    """Whether a URL names a SQLite file. Raises SettingsError."""
+    return _parse(url).get_backend_name() == "sqlite"
+
+
+def sqlite_file(url: str) -> Path:
+    """The file of a SQLite URL. Raises SettingsError for a database in memory."""
+    database = _parse(url).database
+    if database in {None, "", ":memory:"}:
+        raise errors.SettingsError("REVERSER_DATABASE_URL: SQLite needs a file, such as sqlite:///reverser.db")
+    return Path(str(database))
+
+
+def head_revision() -> str:
+    """The migration that this version ends with."""
+    return str(_scripts().get_current_head())
+
+
+def _too_new(current: str | None) -> errors.PermanentError:
+    return errors.PermanentError(
+        f"the database is at revision {current}, which this version ({head_revision()}) does not know: it was written "
+        "by a newer version of Reverser; upgrade this one, or restore a backup of before that upgrade",
+        reason="DatabaseTooNew",
+    )
 
 
 def upgrade(url: str, revision: str = "head") -> None:
@@ -105,10 +156,11 @@ def upgrade(url: str, revision: str = "head") -> None:
         with _mapped():
             alembic.command.upgrade(alembic_config(url), revision)
     except alembic.util.CommandError as error:
-        raise errors.PermanentError(
-            f"cannot migrate: {error}; was the database written by a newer version of Reverser?",
-            reason="DatabaseTooNew",
-        ) from error
+        database = Database(url)
+        try:
+            raise _too_new(database.revision()) from error
+        finally:
+            database.close()
 
 
 def alembic_config(url: str) -> alembic.config.Config:
@@ -138,9 +190,7 @@ def _parse(url: str) -> URL:
 
 def _private_file(url: URL) -> None:
     """The file holds the objects of a cluster: nobody else on the machine may read it."""
-    if url.database in {None, "", ":memory:"}:
-        raise errors.SettingsError("REVERSER_DATABASE_URL: SQLite needs a file, such as sqlite:///reverser.db")
-    path = Path(str(url.database))
+    path = sqlite_file(str(url))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
@@ -150,9 +200,9 @@ def _private_file(url: URL) -> None:
         raise errors.SettingsError(f"cannot open the database file {path}: {error.strerror}") from error
 
 
-def _sqlite(url: URL, begin: str) -> Engine:
+def _sqlite(url: URL, begin: str, busy_timeout: float) -> Engine:
     # isolation_level None keeps the driver from starting transactions by itself; the listener below does.
-    arguments = {"timeout": SQLITE_BUSY_SECONDS, "isolation_level": None, "check_same_thread": False}
+    arguments = {"timeout": busy_timeout, "isolation_level": None, "check_same_thread": False}
     engine = create_engine(url, connect_args=arguments, hide_parameters=True, pool_size=8, max_overflow=24)
 
     @event.listens_for(engine, "connect")
@@ -161,7 +211,7 @@ def _sqlite(url: URL, begin: str) -> Engine:
             "journal_mode=WAL",
             "synchronous=FULL",
             "foreign_keys=ON",
-            f"busy_timeout={SQLITE_BUSY_SECONDS * 1000:.0f}",
+            f"busy_timeout={busy_timeout * 1000:.0f}",
         ):
             connection.execute(f"PRAGMA {pragma}").close()
 
@@ -172,11 +222,30 @@ def _sqlite(url: URL, begin: str) -> Engine:
     return engine
 
 
-def _postgresql(url: URL, statement_timeout: float) -> Engine:
+def _sqlite_read_only(path: Path) -> Engine:
+    """An engine that leaves nothing behind.
+
+    A reader makes the side files of write-ahead logging where they are missing. They are missing while no process
+    works on the database: then it can be read as a file that does not change.
+    """
+    uri = f"file:{quote(str(path.absolute()))}"
+    how = "mode=ro" if path.with_name(f"{path.name}-wal").exists() else "immutable=1"
+    return create_engine(
+        "sqlite://",
+        creator=lambda: sqlite3.connect(
+            f"{uri}?{how}", uri=True, timeout=SQLITE_BUSY_SECONDS, isolation_level=None, check_same_thread=False
+        ),
+        poolclass=pool.NullPool,
+        hide_parameters=True,
+    )
+
+
+def _postgresql(url: URL, statement_timeout: float, *, read_only: bool) -> Engine:
     milliseconds = int(statement_timeout * 1000)
     options = (
         f"-c statement_timeout={milliseconds} -c lock_timeout={milliseconds} "
         f"-c idle_in_transaction_session_timeout={milliseconds} -c timezone=UTC"
+        f"{' -c default_transaction_read_only=on' if read_only else ''}"
     )
     arguments = {"options": options, "connect_timeout": 5, "application_name": "reverser"}
     return create_engine(
@@ -197,9 +266,19 @@ def _mapped() -> Iterator[None]:
     try:
         yield
     except (exc.DBAPIError, exc.TimeoutError) as error:
+        if type(error) is exc.DatabaseError:
+            # SQLite's word for a file that is no database, or not a whole one.
+            raise errors.PermanentError(
+                f"the database cannot be read ({_words(error)}): name the right file, or restore a backup",
+                reason="DatabaseUnreadable",
+            ) from error
         # A session that the server ended has one of many classes, among them that of our own mistakes.
         away = isinstance(error, exc.OperationalError | exc.InterfaceError | exc.TimeoutError)
         if not away and not getattr(error, "connection_invalidated", False):
             raise
-        detail = str(getattr(error, "orig", None) or error).splitlines()[0][:200]
-        raise errors.TemporaryError(f"the database is not available: {detail}", reason="DatabaseAway") from error
+        raise errors.TemporaryError(f"the database is not available: {_words(error)}", reason="DatabaseAway") from error
+
+
+def _words(error: exc.DBAPIError | exc.TimeoutError) -> str:
+    """The driver's first line; values are hidden by `hide_parameters`."""
+    return str(getattr(error, "orig", None) or error).splitlines()[0][:200]

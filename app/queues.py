@@ -13,7 +13,9 @@ import queue as thread_queue
 import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, cast
+from urllib.parse import urlsplit
 
 import celery
 import kombu.exceptions
@@ -39,6 +41,8 @@ CAPACITY = 1_000
 BACKOFF_FIRST, BACKOFF_LONGEST = 0.5, 30.0
 # How long `close` lets the thread send what it holds.
 CLOSE_WITHIN = 5.0
+# What a queue that is not there answers: the reply code of AMQP.
+_NOT_FOUND = "404"
 
 _EXCHANGE = entity.Exchange(celeryconfig.EXCHANGE, type="topic", durable=True)  # type: ignore[no-untyped-call]
 
@@ -270,6 +274,72 @@ def _within_size(message: events.Message) -> tuple[events.Message, dict[str, Any
     return ring, ring.to_json()
 
 
+@dataclass(frozen=True, slots=True)
+class Broker:
+    """Who answers at the broker's address. What a kind of broker does not have is None."""
+
+    product: str
+    version: str
+    # Redis and Valkey: `master` or `slave`, the most memory in bytes (0: no limit), what goes when it is full, and
+    # whether a file keeps the messages over a restart.
+    role: str | None = None
+    max_memory: int | None = None
+    eviction: str | None = None
+    append_only: bool | None = None
+
+
+def describe(broker_url: str) -> str:
+    """Which broker a URL names, without its user and password."""
+    parts = urlsplit(broker_url)
+    # A port that is no number is the broker's client to complain of.
+    place = parts.netloc.rpartition("@")[2]
+    return f"{parts.scheme}://{place}{parts.path}"
+
+
+def survey(settings: Settings) -> Broker:
+    """Ask the broker who it is. Changes nothing.
+
+    Raises TemporaryError when it cannot be asked, SettingsError for a URL of no broker that we know.
+    """
+    with _asking(settings) as connection:
+        if celeryconfig.is_amqp(settings.broker_url):
+            said = connection.connection.server_properties
+            return Broker(str(said.get("product", "an AMQP server")), str(said.get("version", "")))
+        return _redis(connection.default_channel.client.info())
+
+
+def _redis(info: Mapping[str, Any]) -> Broker:
+    valkey = info.get("valkey_version")
+    return Broker(
+        product="Valkey" if valkey else "Redis",
+        version=str(valkey or info.get("redis_version", "")),
+        role=str(info.get("role", "master")),
+        max_memory=int(info.get("maxmemory", 0)),
+        eviction=str(info.get("maxmemory_policy", "")),
+        append_only=bool(info.get("aof_enabled")),
+    )
+
+
+def look(settings: Settings, destinations: Sequence[events.Ref]) -> dict[events.Ref, str]:
+    """What stands against the queues of some destinations: the broker's words, by destination. Declares nothing.
+
+    A queue that is not there yet is made by its first message. Raises as `survey` does.
+    """
+    with _asking(settings) as connection:
+        found = {destination: _refusal(connection, events.queue_name(destination)) for destination in destinations}
+    return {destination: words for destination, words in found.items() if words}
+
+
+def _refusal(connection: Any, name: events.QueueName) -> str:
+    try:
+        # A channel of its own, as in `_depth`.
+        with connection.channel() as channel:
+            channel.queue_declare(queue=name, passive=True)
+    except connection.channel_errors as error:
+        return "" if str(getattr(error, "code", "")) == _NOT_FOUND else str(error).partition("\n")[0][:200]
+    return ""
+
+
 def queue_depths(settings: Settings, destinations: Sequence[events.Ref]) -> dict[events.Ref, int]:
     """Messages that wait on each destination's queue; 0 for a queue that does not exist. Declares nothing.
 
@@ -281,14 +351,32 @@ def queue_depths(settings: Settings, destinations: Sequence[events.Ref]) -> dict
 
 @contextlib.contextmanager
 def _asking(settings: Settings) -> Iterator[Any]:
-    connection = make_app(settings).connection_for_read()
     try:
-        connection.connect()
+        connection = make_app(settings).connection_for_read()
+    except (KeyError, ValueError) as error:
+        raise _no_url() from error
+    try:
+        _connect(connection)
         yield connection
-    except (*connection.connection_errors, kombu.exceptions.OperationalError) as error:
-        raise errors.TemporaryError(f"the broker cannot be asked ({type(error).__name__})", delay=5.0) from error
+    # A wrong password is an error of the channel in AMQP.
+    except (*connection.connection_errors, *connection.channel_errors, kombu.exceptions.OperationalError) as error:
+        words = str(error).partition("\n")[0][:200] or type(error).__name__
+        raise errors.TemporaryError(f"the broker cannot be asked ({words})", delay=5.0) from error
     finally:
         connection.release()
+
+
+def _connect(connection: Any) -> None:
+    try:
+        connection.connect()
+    except ValueError as error:
+        # The path of a Redis URL that is no number of a database, for one.
+        raise _no_url() from error
+
+
+def _no_url() -> errors.SettingsError:
+    # Without the error's text, which may quote the URL with its password.
+    return errors.SettingsError("REVERSER_BROKER_URL is no redis://, redis+socket:// or amqp:// URL")
 
 
 def _depth(connection: Any, name: events.QueueName) -> int:

@@ -73,6 +73,7 @@ NO_REASONS = {
     "InvalidSettings": "ends a process at its start",
     "DatabaseNotMigrated": "ends a process at its start",
     "DatabaseTooNew": "ends a process at its start",
+    "DatabaseUnreadable": "ends a process at its start: nothing can be written on a destination",
     "Conflict": "of a status write; the destinations' Conflict has its own source",
     "Expired": "of a watch",
     "NotServed": "of a watch; a Secret that is not there is SecretNotFound",

@@ -46,12 +46,17 @@ _LINE_BREAKS = re.compile(r"[\x00-\x1f\x7f]+ *")
 _CONSOLE_WARNING = re.compile(r"^\S+ \[(?:warning|error|critical)\s*\] (.*)$")
 
 
-def configure(settings: Settings, *, stream: TextIO | None = None) -> None:
-    """Send all logs of this process to `stream`, standard error by default. Raises SettingsError."""
+def check(settings: Settings) -> None:
+    """Raises SettingsError for a level or a format that there is not."""
     if settings.log_level not in _LEVELS:
         raise errors.SettingsError(f"REVERSER_LOG_LEVEL={settings.log_level!r}: write one of {', '.join(_LEVELS)}")
     if settings.log_format not in _FORMATS:
         raise errors.SettingsError(f"REVERSER_LOG_FORMAT={settings.log_format!r}: write one of {', '.join(_FORMATS)}")
+
+
+def configure(settings: Settings, *, stream: TextIO | None = None) -> None:
+    """Send all logs of this process to `stream`, standard error by default. Raises SettingsError."""
+    check(settings)
     target = stream or sys.stderr
     level = logging.getLevelNamesMapping()[settings.log_level.upper()]
     shared: list[Processor] = [

@@ -19,6 +19,7 @@ _COMMANDS = {
     "down": ("app.cli.down:down", "Stop what `reverser up` runs."),
     "status": ("app.cli.status:status", "Show each destination."),
     "audit": ("app.cli.audit:audit", "Ask the record of pushed changes."),
+    "doctor": ("app.cli.doctor:doctor", "Look at everything, and say what to do about what is wrong."),
     "watch": ("app.cli.watch:watch", "Follow one cluster."),
     "worker": ("app.cli.worker:worker", "Turn pending changes into commits and push them."),
     "flower": ("app.cli.flower:flower", "Show queues, workers and tasks in a browser."),

@@ -63,6 +63,11 @@ class Cluster:
     def __repr__(self) -> str:
         return f"<Cluster {self._options.cluster} at {self._session.server}>"
 
+    @property
+    def server(self) -> str:
+        """The URL of the API server."""
+        return self._session.server
+
     def request(
         self,
         method: str,

@@ -253,6 +253,11 @@ def leader(connection: Connection, *, cluster: str) -> str | None:
     )
 
 
+def recorded_uid(connection: Connection, *, cluster: str) -> str:
+    """The uid of the kube-system namespace that a cluster was first met with; empty before that."""
+    return connection.scalar(select(WatchLease.cluster_uid).where(WatchLease.cluster == cluster)) or ""
+
+
 def waiting_until(connection: Connection, *, branch_id: int) -> datetime | None:
     """When the lease of a branch ends, or None while it is free."""
     return connection.scalar(

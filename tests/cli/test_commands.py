@@ -16,7 +16,7 @@ from click.testing import CliRunner, Result
 from app import db
 from app.cli import main, processes, tables, updata
 
-COMMANDS = ["up", "down", "status", "audit", "watch", "worker", "flower", "migrate", "crds"]
+COMMANDS = ["up", "down", "status", "audit", "doctor", "watch", "worker", "flower", "migrate", "crds"]
 
 
 def reverser(*words: str, env: dict[str, str] | None = None) -> Result:

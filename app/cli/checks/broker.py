@@ -1,0 +1,88 @@
+"""The broker: reachable, of a version that can do what we ask, and set so that it keeps what it was given."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+
+from app import errors, queues, settings
+from app.cli.checks import findings
+from app.cli.checks.findings import Finding
+from app.events import Ref
+
+# Quorum queues came with 3.8; below 3.10 they are not what Reverser is tested with.
+_OLDEST_RABBITMQ, _TESTED_RABBITMQ = (3, 8), (3, 10)
+# Any from 6 on, as for the embedded one.
+_OLDEST_REDIS = (6, 0)
+
+
+def examine(options: settings.Settings, destinations: Sequence[Ref] | None) -> Iterator[Finding]:
+    """Look at the broker, and at the queues of `destinations`; None when nobody knows which there are."""
+    subject = findings.Subject("broker", f"broker {queues.describe(options.broker_url)}")
+    try:
+        broker = queues.survey(options)
+        refused = queues.look(options, destinations or ())
+    except errors.SettingsError as error:
+        yield subject.fail(findings.words(error), do="correct REVERSER_BROKER_URL")
+        return
+    except errors.ReverserError as error:
+        yield subject.fail(
+            f"{findings.words(error)}; nothing is lost meanwhile, changes wait in the database",
+            do="start it, or correct REVERSER_BROKER_URL",
+        )
+        return
+    problems = [*_problems(subject, broker), *_refused(subject, refused)]
+    if not any(one.level is findings.Level.FAIL for one in problems):
+        yield subject.ok(_well(broker, destinations))
+    yield from problems
+
+
+def _well(broker: queues.Broker, destinations: Sequence[Ref] | None) -> str:
+    found = f"{broker.product} {broker.version} answers"
+    if not destinations:
+        return found
+    count = len(destinations)
+    return f"{found}, and refuses none of {count} {'queue' if count == 1 else 'queues'}"
+
+
+def _problems(subject: findings.Subject, broker: queues.Broker) -> Iterator[Finding]:
+    yield from _version_problem(subject, broker)
+    if broker.role not in {None, "master"}:
+        yield subject.fail(
+            f"{broker.product} {broker.version} is a replica: nothing can be queued on it",
+            do="name its primary in REVERSER_BROKER_URL",
+        )
+    if broker.eviction is not None and broker.eviction != "noeviction":
+        yield _eviction(subject, broker)
+    if broker.append_only is False:
+        yield subject.warn(
+            "its append-only file is off: a restart forgets its messages; nothing is lost, destinations are rung again",
+            do="redis-cli CONFIG SET appendonly yes, and `appendonly yes` in its configuration file",
+        )
+
+
+def _eviction(subject: findings.Subject, broker: queues.Broker) -> Finding:
+    advice = "redis-cli CONFIG SET maxmemory-policy noeviction, and the same line in its configuration file"
+    found = f"its maxmemory-policy is {broker.eviction}"
+    if broker.max_memory:
+        return subject.fail(f"{found}: when its memory is full it drops queues", do=advice)
+    return subject.warn(f"{found}; it drops queues once a maxmemory is set and reached", do=advice)
+
+
+def _version_problem(subject: findings.Subject, broker: queues.Broker) -> Iterator[Finding]:
+    found = tuple(int(part) for part in re.findall(r"\d+", broker.version)[:2])
+    said = f"{broker.product} {broker.version}"
+    if broker.product == "RabbitMQ" and found < _OLDEST_RABBITMQ:
+        yield subject.fail(f"{said} has no quorum queues", do="upgrade it to 3.10 or newer")
+    elif broker.product == "RabbitMQ" and found < _TESTED_RABBITMQ:
+        yield subject.warn(f"{said} is older than what Reverser is tested with", do="upgrade it to 3.10 or newer")
+    elif broker.product == "Redis" and found < _OLDEST_REDIS:
+        yield subject.warn(f"{said} is older than what Reverser is tested with", do="upgrade it to 6 or newer")
+
+
+def _refused(subject: findings.Subject, refused: dict[Ref, str]) -> Iterator[Finding]:
+    for destination, words in refused.items():
+        yield subject.fail(
+            f"the queue of {destination} cannot be used: {words}",
+            do="give the user all rights on its virtual host: rabbitmqctl set_permissions -p VHOST USER '.*' '.*' '.*'",
+        )

@@ -1,0 +1,47 @@
+"""What the database says of this installation, read once for all checks in one transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from app import db, settings
+from app.events import Ref
+from app.models import destinations as stored
+from app.models import health, leases, nodes, rules
+from app.worker import roster
+
+
+@dataclass(frozen=True)
+class Facts:
+    """Processes, destinations and rules as they stand in SQL."""
+
+    # The watch daemon that leads, and the uid of the cluster that was met first; empty where there is none.
+    leader: str
+    cluster_uid: str
+    workers: list[nodes.NodeRow]
+    # The destinations that need a worker.
+    queues: list[Ref]
+    destinations: list[health.DestinationHealth]
+    # By id, the destinations that have a place.
+    placed: Mapping[int, stored.Destination]
+    # Group, resource and namespace of what compiled rules select.
+    scopes: list[tuple[str, str, str]]
+
+
+def read(connection: db.Connection, options: settings.Settings) -> Facts:
+    """Read them. Raises TemporaryError."""
+    cluster = options.cluster
+    return Facts(
+        leader=leases.leader(connection, cluster=cluster) or "",
+        cluster_uid=leases.recorded_uid(connection, cluster=cluster),
+        workers=nodes.live(connection, stale_after=roster.STALE_AFTER),
+        queues=stored.queue_refs(connection),
+        destinations=health.of_destinations(connection, cluster=cluster),
+        placed={one.id: one for one in stored.live(connection, cluster=cluster)},
+        scopes=[
+            (scope["group"], scope["resource"], scope["namespace"])
+            for rule in rules.in_force(connection, cluster=cluster)
+            for scope in rule.spec["scopes"]
+        ],
+    )

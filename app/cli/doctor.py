@@ -1,0 +1,135 @@
+"""`reverser doctor`: looks at everything that Reverser needs, and says what to do about each thing that is wrong.
+
+It changes nothing. The checks stand in `app/cli/checks`; this module is their order, in which each depends on those
+before it, the terminal and the exit code.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+import rich.console
+import rich.text
+
+from app import errors, settings
+from app.cli import options, tables
+from app.cli.checks import broker, cluster, configuration, database, disk, facts, findings, processes, repositories
+from app.cli.checks.findings import Finding, Level
+
+_STYLES = {Level.OK: "green", Level.WARN: "yellow", Level.FAIL: "bold red", Level.SKIP: "dim"}
+_NO_DATABASE = "the database cannot be asked"
+
+
+@click.command(epilog=options.examples("reverser doctor", "reverser doctor --output json"))
+@options.data_dir
+@options.output
+def doctor(*, data_dir: Path, output: str) -> None:
+    """Look at everything that Reverser needs, and say what to do about what is wrong.
+
+    Settings, database, broker, processes, cluster and its rights, Git access of each destination, disk. Nothing is
+    changed. Exit code 1 when anything failed, 0 otherwise, warnings included.
+    """
+    found = []
+    for finding in examine(data_dir):
+        found.append(finding)
+        if output == "table":
+            _show(finding)
+    if output == "json":
+        tables.show_json([asdict(one) for one in found])
+    else:
+        click.echo(_summary(found))
+    sys.exit(any(one.level is Level.FAIL for one in found))
+
+
+def examine(data_dir: Path) -> Iterator[Finding]:
+    """All findings, as they come."""
+    options_found, said = configuration.load(data_dir)
+    yield from said
+    if options_found is None:
+        yield findings.Subject("everything", "everything else").skip("the settings cannot be read")
+        return
+    yield from _examine(options_found)
+
+
+def _examine(found: settings.Settings) -> Iterator[Finding]:
+    examined = _Database(found)
+    yield from _safely("database", examined.examine)
+    known = examined.known
+    yield from _safely("broker", lambda: broker.examine(found, known.queues if known else None))
+    if known is None:
+        yield findings.Subject("processes", "processes").skip(_NO_DATABASE)
+    else:
+        yield from _safely("processes", lambda: processes.examine(found, known))
+    asked = _Cluster(found, known)
+    yield from _safely("cluster", asked.examine)
+    if known is None:
+        yield findings.Subject("destination", "destinations").skip(_NO_DATABASE)
+    else:
+        yield from _safely("destination", lambda: repositories.examine(found, known, cluster_answers=asked.answers))
+    yield from _safely("disk", lambda: disk.examine(found))
+
+
+class _Database:
+    """The check of the database, which leaves facts for the others."""
+
+    def __init__(self, found: settings.Settings) -> None:
+        self.known: facts.Facts | None = None
+        self._settings = found
+
+    def examine(self) -> list[Finding]:
+        self.known, said = database.examine(self._settings)
+        return said
+
+
+class _Cluster:
+    """The check of the cluster, which says whether Secrets can be read from it."""
+
+    def __init__(self, found: settings.Settings, known: facts.Facts | None) -> None:
+        self.answers = False
+        self._settings, self._known = found, known
+
+    def examine(self) -> list[Finding]:
+        self.answers, said = cluster.examine(self._settings, self._known)
+        return said
+
+
+def _safely(check: str, look: Callable[[], Iterable[Finding]]) -> Iterator[Finding]:
+    """One check; what nobody foresaw is a finding too, by type and place, without a value."""
+    try:
+        yield from look()
+    except errors.ReverserError as error:
+        yield findings.Subject(check, check).fail(findings.words(error), do="as the message says")
+    except Exception as error:  # noqa: BLE001 - the other checks are worth having all the same
+        yield findings.Subject(check, check).fail(
+            f"this check broke: {type(error).__name__} at {errors.trace(error)}",
+            do="report it: that is a bug of Reverser",
+        )
+
+
+def _show(finding: Finding) -> None:
+    console = rich.console.Console(highlight=False, soft_wrap=True)
+    line = rich.text.Text(f"{finding.level:<5} ", style=_STYLES[finding.level])
+    line.append(tables.printable(f"{finding.subject}: {finding.found}"), style="default")
+    console.print(line)
+    if finding.do:
+        console.print(rich.text.Text(f"      -> {tables.printable(finding.do)}"))
+
+
+def _summary(found: list[Finding]) -> str:
+    counted = Counter(one.level for one in found)
+    parts = [
+        _count(counted[Level.FAIL], "failure", "failures"),
+        _count(counted[Level.WARN], "warning", "warnings"),
+        _count(counted[Level.SKIP], "skipped", "skipped"),
+    ]
+    bad = [part for part in parts if part]
+    return f"{counted[Level.OK]} OK{''.join(f', {part}' for part in bad)}." if bad else "All is well."
+
+
+def _count(number: int, one: str, many: str) -> str:
+    return f"{number} {one if number == 1 else many}" if number else ""
