@@ -1,0 +1,78 @@
+"""Bodies of requests, JSON or YAML, as one JSON object; and documents as bodies of answers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+import yaml
+
+from app.sandbox import problems
+
+JSON = "application/json"
+YAML = "application/yaml"
+# As the real server names them where it refuses another one.
+_READ = (JSON, YAML, "application/vnd.kubernetes.protobuf")
+_SHOWN = 30
+
+
+class _Loader(yaml.CSafeLoader):
+    """YAML as far as JSON has it: a date is a text."""
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [one for one in resolvers if one[0] != "tag:yaml.org,2002:timestamp"]
+    for first, resolvers in yaml.CSafeLoader.yaml_implicit_resolvers.items()
+}
+
+
+def decode(body: bytes, *, content_type: str, wanted: str) -> dict[str, Any]:
+    """The object in a body; `wanted` is the kind that it should be. Raises Refused (400, 415)."""
+    if content_type not in {"", "*/*", JSON, YAML}:
+        raise problems.unsupported_media_type(_READ)
+    return from_yaml(body, wanted=wanted) if content_type == YAML else from_json(body, wanted=wanted)
+
+
+def from_json(body: bytes, *, wanted: str) -> dict[str, Any]:
+    """The object in a JSON body. Raises Refused (400)."""
+    try:
+        document = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        found = "unexpected end of JSON input" if _is_cut(error, body) else str(error)
+        raise _unreadable(body, wanted=wanted, what=f"json parse error: {found}") from None
+    return _object(document, body, wanted=wanted)
+
+
+def from_yaml(body: bytes, *, wanted: str) -> dict[str, Any]:
+    """The object in a YAML body, which may be JSON. Raises Refused (400)."""
+    try:
+        document = yaml.load(body, _Loader)  # noqa: S506 - a safe loader
+        orjson.dumps(document)
+    except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
+        raise _unreadable(body, wanted=wanted, what=f"yaml parse error: {type(error).__name__}") from None
+    return _object(document, body, wanted=wanted)
+
+
+def encode(document: Any, media: str) -> bytes:
+    """A document as the body of an answer, with a line break at its end as the real server writes it."""
+    if media == YAML:
+        return yaml.dump(document, Dumper=yaml.CSafeDumper, sort_keys=True, allow_unicode=True).encode()
+    return orjson.dumps(document, option=orjson.OPT_APPEND_NEWLINE)
+
+
+def _object(document: Any, body: bytes, *, wanted: str) -> dict[str, Any]:
+    if not isinstance(document, dict):
+        raise _unreadable(body, wanted=wanted, what="json parse error: json: cannot unmarshal into an object")
+    return document
+
+
+def _is_cut(error: orjson.JSONDecodeError, body: bytes) -> bool:
+    return error.pos >= len(body.rstrip())
+
+
+def _unreadable(body: bytes, *, wanted: str, what: str) -> problems.Refused:
+    start = body[:_SHOWN].decode(errors="replace")
+    shown = "<empty>" if not body else f"{start} ..." if len(body) > _SHOWN else start
+    return problems.bad_request(
+        f"the object provided is unrecognized (must be of type {wanted}): couldn't get version/kind; {what} ({shown})"
+    )
