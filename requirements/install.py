@@ -53,6 +53,7 @@ NOT_OURS = "you may not write {place}: was it made by another user? Give it back
 # What pip says where it fails, in the order in which to look: a full disk also breaks downloads.
 FULL_DISK = re.compile(r"No space left|Errno 28|Disk quota")
 CAUSES = (
+    (re.compile(r"ensurepip is\s+not\s+available|No module named .?(venv|ensurepip)"), NO_VENV),
     (re.compile(r"DO NOT MATCH THE HASHES"), WRONG_HASH),
     (re.compile(r"Failed building|subprocess-exited-with-error|metadata-generation-failed"), NO_WHEEL),
     (
@@ -60,10 +61,13 @@ CAUSES = (
         NO_REGISTRY,
     ),
 )
-# What pip says while all goes well; the rest is worth reading when it does not.
+# What leaves no room for a program to say that there is none, in bytes.
+NO_ROOM = 30_000_000
+# What pip says while all goes well, and before its last try; the rest is worth reading when something does not.
 PROGRESS = re.compile(
-    r"\s*(Collecting|Downloading|Using cached|Ignoring|Installing|Requirement already|Looking in|Obtaining|Preparing"
-    r"|Checking|Building|Created|Stored|Attempting|Found|Uninstalling|Successfully|Getting|\x1b|\s*-?$)"
+    r"\s*(WARNING: Retrying \(Retry\(total=[1-9]|Collecting|Downloading|Using cached|Ignoring|Installing|Looking in"
+    r"|Requirement already|Obtaining|Preparing|Checking|Building|Created|Stored|Attempting|Found|Uninstalling"
+    r"|Successfully|Getting|-?$)"
 )
 WORTH_READING = 12
 
@@ -166,15 +170,15 @@ def make_venv() -> None:
     """Make an empty .venv with pip. Raises InstallError."""
     made = subprocess.run([BASE_PYTHON, "-m", "venv", str(VENV)], capture_output=True, text=True, check=False)
     if made.returncode:
+        # Before the room is looked at again.
+        why = explain(made.stdout + made.stderr)
         shutil.rmtree(VENV, ignore_errors=True)
-        lines = (made.stdout + made.stderr).splitlines()
-        without = any("ensurepip" in line or "No module named" in line for line in lines)
-        raise InstallError(NO_VENV if without else explain(lines))
+        raise InstallError(why)
 
 
 def pip(*words: str) -> None:
     """Let pip install, with one line at a terminal that says how far it is. Raises InstallError."""
-    command = [*PIP, "install", *words]
+    command = [*PIP, "install", "--progress-bar=off", *words]
     lines = []
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", cwd=ROOT
@@ -184,25 +188,24 @@ def pip(*words: str) -> None:
             show(line)
     show("")
     if running.returncode:
-        print("\n".join([line for line in lines if not PROGRESS.match(line)][-WORTH_READING:]), file=sys.stderr)
-        raise InstallError(explain(lines))
+        raise InstallError(explain("\n".join(line for line in lines if not PROGRESS.match(line))))
 
 
 def show(line: str) -> None:
     """Write over the line at the terminal; nothing where nobody looks."""
     if sys.stdout.isatty():
-        text = " ".join(line.split()[:3]).partition(" (from")[0]
+        text = "The registry does not answer; trying again" if "Retrying" in line else " ".join(line.split()[:2])
         print(f"\r\x1b[K{text[: shutil.get_terminal_size().columns - 1]}", end="", flush=True)
 
 
-def explain(lines: list[str]) -> str:
-    """Why pip or venv failed, and what to do."""
-    text = "\n".join(lines)
-    if FULL_DISK.search(text):
-        places = {str(place): shutil.disk_usage(place).free // 1_000_000 for place in (ROOT, tempfile.gettempdir())}
-        free = ", ".join(f"{megabytes} MB in {place}" for place, megabytes in places.items())
-        return f"the disk is full.\nFree are {free}. Make room for {SIZES['dev']} MB, then make again."
-    return next((cause for sign, cause in CAUSES if sign.search(text)), "the reason stands above, in pip's words.")
+def explain(said: str) -> str:
+    """Why pip or venv failed, and what to do; first, its own last words."""
+    print("\n".join(said.splitlines()[-WORTH_READING:]), file=sys.stderr)
+    free = {place: shutil.disk_usage(place).free for place in (str(ROOT), tempfile.gettempdir())}
+    if FULL_DISK.search(said) or min(free.values()) < NO_ROOM:
+        places = ", ".join(f"{amount // 1_000_000} MB in {place}" for place, amount in free.items())
+        return f"the disk is full.\nFree are {places}. Make room for {SIZES['dev']} MB, then make again."
+    return next((cause for sign, cause in CAUSES if sign.search(said)), "the reason stands above.")
 
 
 def digest(name: str) -> str:
