@@ -62,7 +62,8 @@ run-packages dev-packages: %-packages:
 	@for python in $(CANDIDATES); do \
 	  if $$python -c '$(SUPPORTED)' 2>/dev/null; then exec $$python requirements/install.py $*; fi; \
 	done; \
-	found=`$(or $(PYTHON),python3) -V 2>&1` || found="not on the PATH"; \
+	found="not on the PATH"; \
+	if command -v $(or $(PYTHON),python3) >/dev/null; then found=`$(or $(PYTHON),python3) -V 2>&1`; fi; \
 	echo "Reverser needs Python 3.11 to 3.13, and $(or $(PYTHON),python3) is $$found." >&2; \
 	echo "Install one of these, or name one that is there: make PYTHON=/path/of/python3.12 up" >&2; \
 	exit 1
