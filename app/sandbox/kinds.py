@@ -40,6 +40,8 @@ class Kind:
     subresources: frozenset[str] = frozenset()
     # The name of the CustomResourceDefinition; "" for a built-in type.
     definition: str = ""
+    # Where `scale` finds the wanted and the actual number, and the selector of the pods, as text; "" if it is not told.
+    scale_paths: tuple[str, str, str] = (".spec.replicas", ".status.replicas", "")
 
     @property
     def api_version(self) -> str:
@@ -222,6 +224,16 @@ def _custom(definition: Mapping[str, Any], version: Mapping[str, Any]) -> Kind:
         verbs=("delete", "deletecollection", "get", "list", "patch", "create", "update", "watch"),
         subresources=frozenset(version.get("subresources") or ()),
         definition=definition["metadata"]["name"],
+        scale_paths=_scale_paths(version),
+    )
+
+
+def _scale_paths(version: Mapping[str, Any]) -> tuple[str, str, str]:
+    scale = (version.get("subresources") or {}).get("scale") or {}
+    return (
+        scale.get("specReplicasPath", ".spec.replicas"),
+        scale.get("statusReplicasPath", ".status.replicas"),
+        scale.get("labelSelectorPath", ""),
     )
 
 

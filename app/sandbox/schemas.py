@@ -32,6 +32,8 @@ class Schema:
     # object, array, string, integer, number, boolean, int-or-string, quantity, or "" for anything.
     type: str = ""
     format: str = ""
+    # The built-in model that this is, such as "V1PodSpec".
+    model: str = ""
     fields: dict[str, Schema] = field(default_factory=dict)
     # Of the values of a map (`additionalProperties`) and of the items of a list.
     values: Schema | None = None
@@ -90,7 +92,7 @@ class _Reader:
 
     def named(self, model: str) -> Schema:
         if model not in self._named:
-            self._named[model] = Schema()
+            self._named[model] = Schema(model=model)
             self._fill(self._named[model], built_in.schema(model))
         return self._named[model]
 
