@@ -229,7 +229,7 @@ def _sqlite_read_only(path: Path) -> Engine:
     works on the database: then it can be read as a file that does not change.
     """
     uri = f"file:{quote(str(path.absolute()))}"
-    how = "mode=ro" if path.with_name(f"{path.name}-wal").exists() else "immutable=1"
+    how = "mode=ro" if path.with_name(f"{path.name}-wal").exists() else "mode=ro&immutable=1"
     return create_engine(
         "sqlite://",
         creator=lambda: sqlite3.connect(

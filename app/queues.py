@@ -41,6 +41,7 @@ CAPACITY = 1_000
 BACKOFF_FIRST, BACKOFF_LONGEST = 0.5, 30.0
 # How long `close` lets the thread send what it holds.
 CLOSE_WITHIN = 5.0
+_SCHEMES = frozenset({"amqp", "amqps", "pyamqp", "pyamqps", "redis", "rediss", "redis+socket", "sentinel"})
 # What a queue that is not there answers: the reply code of AMQP.
 _NOT_FOUND = "404"
 
@@ -336,7 +337,7 @@ def _refusal(connection: Any, name: events.QueueName) -> str:
         with connection.channel() as channel:
             channel.queue_declare(queue=name, passive=True)
     except connection.channel_errors as error:
-        return "" if str(getattr(error, "code", "")) == _NOT_FOUND else str(error).partition("\n")[0][:200]
+        return "" if str(getattr(error, "reply_code", "")) == _NOT_FOUND else str(error).partition("\n")[0][:200]
     return ""
 
 
@@ -351,9 +352,12 @@ def queue_depths(settings: Settings, destinations: Sequence[events.Ref]) -> dict
 
 @contextlib.contextmanager
 def _asking(settings: Settings) -> Iterator[Any]:
+    if urlsplit(settings.broker_url).scheme not in _SCHEMES:
+        # Of others kombu fails in ways of its own, at the import of a library that is not there for one.
+        raise _no_url()
     try:
         connection = make_app(settings).connection_for_read()
-    except (KeyError, ValueError) as error:
+    except ValueError as error:
         raise _no_url() from error
     try:
         _connect(connection)
@@ -368,7 +372,8 @@ def _asking(settings: Settings) -> Iterator[Any]:
 
 def _connect(connection: Any) -> None:
     try:
-        connection.connect()
+        # `connect` waits two seconds before its second try; a person waits for this.
+        connection.ensure_connection(max_retries=1, interval_start=0.1, reraise_as_library_errors=False)
     except ValueError as error:
         # The path of a Redis URL that is no number of a database, for one.
         raise _no_url() from error

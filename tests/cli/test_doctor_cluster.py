@@ -1,0 +1,213 @@
+"""`reverser doctor` on a cluster: reachable, the recorded one, our four kinds, the rights of the account that asks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+
+from app import settings
+from app.kube import client, crds
+from tests.cli.patient import Diagnosis, Patient
+from tests.git import servers
+from tests.kube import objects
+from tests.servers.kube import KubeServer
+from tests.servers.redis import RedisServer
+
+NO_BROKER = "redis+socket:///nowhere/redis.sock"
+RBAC = "/apis/rbac.authorization.k8s.io/v1"
+
+
+@pytest.fixture(scope="module")
+def kube(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KubeServer]:
+    """A real API server: only that one refuses by RBAC."""
+    with KubeServer(tmp_path_factory.mktemp("kube")) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def cluster(kube: KubeServer) -> Iterator[client.Cluster]:
+    """It as its administrator sees it, with the right to get kube-system for everybody."""
+    opened = client.connect(settings.Settings(kubeconfig=str(kube.kubeconfig())))
+    for user in ("reader", "alice"):
+        grant(opened, user, "meet", {"apiGroups": [""], "resources": ["namespaces"], "verbs": ["get"]})
+    yield opened
+    opened.close()
+
+
+def grant(cluster: client.Cluster, user: str, name: str, *rules: dict[str, Any], namespace: str = "") -> None:
+    """A role with its binding, in the cluster or in a namespace."""
+    kind = "Role" if namespace else "ClusterRole"
+    place = f"{RBAC}/namespaces/{namespace}" if namespace else RBAC
+    metadata = {"name": f"{user}-{name}"}
+    role = {"metadata": metadata, "rules": list(rules)}
+    binding = {
+        "metadata": metadata,
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": kind, "name": metadata["name"]},
+        "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": user}],
+    }
+    cluster.request("POST", f"{place}/{kind.lower()}s", body=orjson.dumps(role))
+    cluster.request("POST", f"{place}/{kind.lower()}bindings", body=orjson.dumps(binding))
+
+
+@pytest.fixture
+def patient(tmp_path: Path, sqlite_url: str) -> Patient:
+    """An installation that never met a cluster."""
+    return Patient(tmp_path, database_url=sqlite_url, broker_url=NO_BROKER)
+
+
+def look(patient: Patient, kube: KubeServer, user: str = "admin") -> Diagnosis:
+    """Run the doctor as a user of the cluster."""
+    return patient.doctor(KUBECONFIG=str(kube.kubeconfig(user)))
+
+
+def test_no_cluster_at_all(patient: Patient) -> None:
+    """Without a kubeconfig and outside of a pod the cluster fails, and what only it could tell is skipped."""
+    found = patient.doctor()
+    assert (found.levels("cluster"), found.levels("kinds"), found.levels("rights")) == (["FAIL"], ["SKIP"], ["SKIP"])
+    assert "KUBECONFIG" in found.worst("cluster")["do"]
+
+
+def test_a_worker_with_a_folder_of_secrets_needs_no_cluster(patient: Patient, tmp_path: Path) -> None:
+    """Where Secrets come from a folder and there is no kubeconfig, the cluster is skipped."""
+    found = patient.doctor(REVERSER_CREDENTIALS_DIR=str(tmp_path))
+    assert found.levels("cluster") == ["SKIP"]
+
+
+def test_a_cluster_that_does_not_answer(patient: Patient, tmp_path: Path) -> None:
+    """A server that is away is a failure; a destination whose Secret stands there is skipped, others are not."""
+    kubeconfig = tmp_path / "kubeconfig"
+    kubeconfig.write_text(
+        "{apiVersion: v1, kind: Config, current-context: c, contexts: [{name: c, context: {cluster: c, user: u}}],"
+        " clusters: [{name: c, cluster: {server: 'https://127.0.0.1:1'}}], users: [{name: u, user: {token: canary}}]}"
+    )
+    patient.destination("secret", url="https://127.0.0.1:1/a.git", transport="https", secret="git")
+    patient.destination("open", url="https://127.0.0.1:1/b.git", transport="https")
+    found = patient.doctor(KUBECONFIG=str(kubeconfig))
+    assert (found.levels("cluster"), found.levels("rights")) == (["FAIL"], ["SKIP"])
+    assert "no answer from the cluster" in found.worst("cluster")["found"]
+    assert found.levels("destination") == ["FAIL", "SKIP"]
+    assert "canary" not in found.text
+
+
+@pytest.mark.kube
+def test_a_cluster_without_our_kinds(patient: Patient, tmp_path: Path) -> None:
+    """Kinds that are not served are named with the command that applies them."""
+    with KubeServer(tmp_path / "bare") as bare:
+        found = look(patient, bare)
+        assert found.levels("cluster") == ["OK"]
+        assert "ClusterWatchRule, GitDestination" in found.worst("kinds")["found"]
+        assert found.worst("kinds")["do"] == "reverser crds | kubectl apply -f -"
+        opened = client.connect(settings.Settings(kubeconfig=str(bare.kubeconfig())))
+        crds.apply(opened, allow_local=False)
+        opened.close()
+        assert look(patient, bare).levels("kinds") == ["OK"]
+
+
+@pytest.mark.kube
+def test_another_cluster_than_the_recorded_one(patient: Patient, kube: KubeServer, cluster: client.Cluster) -> None:
+    """The uid of kube-system decides: another one is a failure, the recorded one is said to be it."""
+    patient.watch_leads(uid="uid-of-another")
+    found = look(patient, kube)
+    assert "another cluster than the recorded one" in found.worst("cluster")["found"]
+    assert found.levels("rights") == ["SKIP"]
+
+
+@pytest.mark.kube
+def test_the_recorded_cluster(patient: Patient, kube: KubeServer, cluster: client.Cluster) -> None:
+    """The recorded cluster is OK, with its version and the account that asks."""
+    patient.watch_leads(uid=cluster.uid())
+    (finding,) = look(patient, kube).of("cluster")
+    assert finding["level"] == "OK"
+    assert "to us as admin, and it is the recorded one" in finding["found"]
+
+
+@pytest.mark.kube
+def test_an_account_without_rights(patient: Patient, kube: KubeServer, cluster: client.Cluster) -> None:
+    """Each missing right is a line with the rule that gives it: for rules, our kinds, their status and Secrets."""
+    place = objects.namespace(cluster)
+    found = patient.destination("prod", url="https://127.0.0.1:1/a.git", transport="https", secret="git")
+    patient.rule(found, ("", "configmaps", place), ("apps", "deployments", place))
+    rights = {one["subject"]: one for one in look(patient, kube, "reader").of("rights")}
+    configmaps = rights[f"list and watch configmaps in namespace {place}"]
+    assert configmaps["level"] == "FAIL"
+    assert '{apiGroups: [""], resources: ["configmaps"], verbs: ["list", "watch"]}' in configmaps["do"]
+    assert f"list and watch deployments.apps in namespace {place}" in rights
+    assert rights["patch gitdestinations.configbutler.ai/status"]["level"] == "FAIL"
+    assert 'resourceNames: ["git"]' in rights["get secrets shop/git"]["do"]
+    assert rights["list and watch customresourcedefinitions.apiextensions.k8s.io"]["level"] == "WARN"
+
+
+@pytest.mark.kube
+def test_an_account_with_the_rights_that_were_named(
+    patient: Patient, kube: KubeServer, cluster: client.Cluster
+) -> None:
+    """Who grants what the doctor asks for has an account without a missing right."""
+    place, other = objects.namespace(cluster), objects.namespace(cluster)
+    found = patient.destination("prod", url="https://127.0.0.1:1/a.git", transport="https", secret="git")
+    patient.rule(found, ("", "configmaps", place), ("", "services", ""), ("apps", "deployments", other))
+    objects.create(cluster, objects.NAMESPACES, {"metadata": {"name": "shop"}})
+    for number, finding in enumerate(look(patient, kube, "alice").of("rights")):
+        _, _, rule = finding["do"].partition(": {")
+        fields = orjson.loads(_as_json("{" + rule))
+        _, _, namespace = finding["subject"].partition("in namespace ")
+        inside = namespace or ("shop" if "secrets" in finding["subject"] else "")
+        grant(cluster, "alice", f"rule-{number}", fields, namespace=inside)
+    (finding,) = look(patient, kube, "alice").of("rights")
+    assert (finding["level"], finding["found"]) == ("OK", "enough for our kinds, 3 types of the rules, 1 Secret")
+
+
+def _as_json(rule: str) -> str:
+    for field in ("apiGroups", "resources", "resourceNames", "verbs"):
+        rule = rule.replace(f"{field}:", f'"{field}":')
+    return rule
+
+
+@pytest.mark.kube
+def test_a_right_in_all_namespaces_is_asked_once(patient: Patient, kube: KubeServer, cluster: client.Cluster) -> None:
+    """A type that may be read everywhere is well in each namespace."""
+    found = patient.destination("prod", url="https://127.0.0.1:1/a.git", transport="https")
+    patient.rule(found, *(("", "configmaps", f"place-{number}") for number in range(20)))
+    assert look(patient, kube).levels("rights") == ["OK"]
+
+
+@pytest.mark.kube
+def test_nothing_in_the_cluster_changes(patient: Patient, kube: KubeServer, cluster: client.Cluster) -> None:
+    """Every object that is not a heartbeat is at the resourceVersion of before."""
+    found = patient.destination("prod", url="https://127.0.0.1:1/a.git", transport="https", secret="git")
+    patient.rule(found, ("", "configmaps", ""))
+    before = _versions(cluster)
+    look(patient, kube)
+    assert _versions(cluster) == before
+
+
+def _versions(cluster: client.Cluster) -> dict[str, str]:
+    paths = ["/api/v1/namespaces", "/api/v1/configmaps", "/api/v1/secrets", "/api/v1/events", f"{RBAC}/clusterroles"]
+    paths.append("/apis/apiextensions.k8s.io/v1/customresourcedefinitions")
+    listed = [item["metadata"] for path in paths for item in cluster.get_json(path)["items"]]
+    return {one["uid"]: one["resourceVersion"] for one in listed}
+
+
+@pytest.mark.kube
+def test_all_is_well(
+    patient: Patient, kube: KubeServer, cluster: client.Cluster, redis_server: RedisServer, tmp_path: Path
+) -> None:
+    """An installation without a fault ends with exit code 0 and one sentence."""
+    crds.apply(cluster, allow_local=False)
+    host = servers.LocalHost(tmp_path / "git")
+    host.folder.mkdir()
+    host.repository()
+    found = patient.destination("prod", url=host.url(), transport="file")
+    patient.rule(found, ("", "configmaps", ""))
+    patient.watch_leads(uid=cluster.uid())
+    patient.worker_lives()
+    done = patient.command(
+        KUBECONFIG=str(kube.kubeconfig()),
+        REVERSER_BROKER_URL=redis_server.url,
+        REVERSER_ALLOW_LOCAL_REPOS="true",
+    )
+    assert done.exit_code == 0, done.stdout
+    assert done.stdout.splitlines()[-1] == "All is well."
