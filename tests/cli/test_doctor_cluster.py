@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import orjson
 import pytest
 
-from app import settings
-from app.kube import client, crds
+from app import events, settings
+from app.kube import client, crds, kinds, status
 from tests.cli.patient import Diagnosis, Patient
 from tests.git import servers
 from tests.kube import objects
@@ -105,6 +106,30 @@ def test_a_cluster_without_our_kinds(patient: Patient, tmp_path: Path) -> None:
         crds.apply(opened, allow_local=False)
         opened.close()
         assert look(patient, bare).levels("kinds") == ["OK"]
+
+
+@pytest.mark.kube
+def test_an_object_that_needs_a_person(patient: Patient, kube: KubeServer, cluster: client.Cluster) -> None:
+    """A rule whose status says Stalled is a failure in the status' words, a warning while part of it works."""
+    crds.apply(cluster, allow_local=False)
+    place = objects.namespace(cluster)
+    rule = kinds.OUR_TYPES["WatchRule"]
+    spec = {"destinationRef": {"name": "nowhere"}, "rules": [{"resources": ["configmaps"]}]}
+    try:
+        made = objects.create(cluster, rule, {"metadata": {"name": "apps", "namespace": place}, "spec": spec})
+        assert look(patient, kube).levels("objects") == ["OK"]
+        for ready, level in (("False", "FAIL"), ("True", "WARN")):
+            words = "unknown destination nowhere: create the GitDestination"
+            now = datetime.now(UTC)
+            new = [status.Condition("Ready", ready, "R", "m"), status.Condition("Stalled", "True", "R", words)]  # type: ignore[arg-type]
+            conditions = status.merge_conditions([], new, generation=1, now=now)
+            made = dict(status.patch_status(cluster, rule, made, status={"conditions": conditions}))
+            finding = look(patient, kube).worst("objects")
+            assert (finding["level"], finding["subject"]) == (level, f"WatchRule {place}/apps")
+            assert words in finding["found"]
+            assert finding["do"] == f"kubectl -n {place} edit wr apps"
+    finally:
+        objects.delete(cluster, rule, events.Ref(place, "apps"))
 
 
 @pytest.mark.kube

@@ -1,7 +1,7 @@
 """The cluster: reachable, the one that was recorded, with our four kinds and the rights that our rules need.
 
-The rights are those of the account that asks: run this where a process runs to see that process's. Neighbour:
-`repositories.py`, which reads Secrets of this cluster.
+The rights are those of the account that asks: run this where a process runs to see that process's. Neighbours:
+`objects.py` reads the status of our objects, `repositories.py` the Secrets of this cluster.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import itertools
 from collections.abc import Iterator
 
 from app import errors, settings
-from app.cli.checks import findings
+from app.cli.checks import findings, objects
 from app.cli.checks.facts import Facts
 from app.cli.checks.findings import Finding
 from app.kube import client, discovery, kinds, rights
@@ -50,7 +50,10 @@ def _ask(cluster: client.Cluster, options: settings.Settings, known: Facts | Non
         return False, [_wrong(subject, uid, known.cluster_uid), *_unknown("it is another cluster")]
     said = f"Kubernetes {version} answers{f', to us as {account}' if account else ''}"
     same = ", and it is the recorded one" if known and known.cluster_uid else ""
-    return True, [subject.ok(said + same), *_kinds(cluster), *_rights(cluster, options, known)]
+    found = [subject.ok(said + same), *_kinds(cluster)]
+    if not any(one.level is findings.Level.FAIL for one in found):
+        found += objects.examine(cluster, options)
+    return True, [*found, *_rights(cluster, options, known)]
 
 
 def _wrong(subject: findings.Subject, uid: str, recorded: str) -> Finding:

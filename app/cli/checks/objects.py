@@ -1,0 +1,54 @@
+"""Our objects in the cluster that a person has to correct, in the words of their status.
+
+Destinations are left out: `repositories.py` judges each of them. The leading watch daemon writes a status, so one that
+is older than the spec says nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from app import errors, settings
+from app.cli.checks import findings
+from app.cli.checks.findings import Finding
+from app.kube import client, kinds, listing
+
+_KINDS = {"GitRepoConfig": "grc", "WatchRule": "wr", "ClusterWatchRule": "cwr"}
+
+
+def examine(cluster: client.Cluster, options: settings.Settings) -> Iterator[Finding]:
+    """A finding for each object that is stalled, and one where none is."""
+    seen, stalled = 0, []
+    for kind in _KINDS:
+        try:
+            for page in listing.list_pages(cluster, kinds.OUR_TYPES[kind], "", page_size=options.page_size):
+                seen += len(page.items)
+                stalled += [item for item in page.items if _condition(item, "Stalled").get("status") == "True"]
+        except errors.ReverserError as error:
+            yield findings.Subject("objects", f"{kind}s").skip(findings.words(error))
+            return
+    if seen and not stalled:
+        yield findings.Subject("objects", "GitRepoConfigs and rules").ok(f"none of {seen} needs a person")
+    for item in stalled:
+        yield _stalled(item)
+
+
+def _stalled(item: Mapping[str, Any]) -> Finding:
+    metadata, kind = item["metadata"], str(item["kind"])
+    namespace = metadata.get("namespace", "")
+    name = f"{namespace}/{metadata['name']}" if namespace else metadata["name"]
+    subject = findings.Subject("objects", f"{kind} {name}")
+    message = str(_condition(item, "Stalled").get("message", ""))
+    do = f"kubectl{f' -n {namespace}' if namespace else ''} edit {_KINDS[kind]} {metadata['name']}"
+    if _condition(item, "Ready").get("status") == "True":
+        return subject.warn(f"works in part: {message}", do=do)
+    return subject.fail(message, do=do)
+
+
+def _condition(item: Mapping[str, Any], type_: str) -> Mapping[str, Any]:
+    """One condition as the present generation has it; empty before it was judged."""
+    generation = item["metadata"].get("generation")
+    conditions = (item.get("status") or {}).get("conditions") or ()
+    fitting = (one for one in conditions if one.get("type") == type_ and one.get("observedGeneration") == generation)
+    return next(fitting, {})
