@@ -25,6 +25,8 @@ class ReverserError(Exception):
     """The root. `reason` is one CamelCase word, the reason of a Kubernetes condition."""
 
     default_reason = "Error"
+    # What the other side answered, word for word. It may quote an object: only for whoever sent that object, no log.
+    answer: str = ""
 
     def __init__(self, message: str, *, reason: str = "") -> None:
         super().__init__(message)

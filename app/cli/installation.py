@@ -1,18 +1,19 @@
-"""What `reverser up` runs: the embedded broker, the watch daemon, a worker and Flower, with one set of settings.
+"""What `reverser up` runs: the embedded broker, perhaps the sandbox, the watch daemon, a worker and Flower.
 
-`supervising.py` runs the services described here; `up.py` is the command.
+All have one set of settings. `supervising.py` runs the services described here; `up.py` is the command.
 """
 
 from __future__ import annotations
 
-import os
+import contextlib
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from app import db, errors, settings
-from app.cli import embedded, probing, processes, supervising, updata
+from app.cli import clusters, embedded, probing, processes, supervising, updata
+from app.kube import client
 
 FLOWER_PORT = 5555
 # A drain that is under way may finish; what is killed after that is drained again, once (promise P9).
@@ -28,6 +29,7 @@ class Installation:
     """One data folder with the settings of all processes that work in it."""
 
     folder: updata.DataFolder
+    cluster: clusters.Choice
     options: settings.Settings
     redis_binary: Path
     redis_socket: Path
@@ -55,7 +57,18 @@ class Installation:
             pids=pids,
         )
 
-    def broker(self) -> supervising.Service:
+    def ground(self) -> list[supervising.Service]:
+        """What the others need, in the order in which it is stopped after them."""
+        return [self._broker(), *([self._sandbox()] if self.cluster.is_sandbox else [])]
+
+    def _sandbox(self) -> supervising.Service:
+        """The sandbox API server; its data stands in the folder, too."""
+        return supervising.Service(
+            program=self._program("sandbox", own_command("sandbox", "--data-dir", str(self.folder.path))),
+            is_ready=lambda _node: _sandbox_answers(self.options),
+        )
+
+    def _broker(self) -> supervising.Service:
         """The embedded Redis. Its folder may be deleted at any time: it gets a new one."""
         folder, socket_file = self.folder.redis, self.redis_socket
         command = embedded.redis_command(binary=self.redis_binary, folder=folder, socket_file=socket_file)
@@ -68,9 +81,8 @@ class Installation:
             is_lost=lambda: not (folder.is_dir() and socket_file.exists()),
         )
 
-    def services(self) -> list[supervising.Service]:
+    def services(self, database: db.Database) -> list[supervising.Service]:
         """The watch daemon, the worker and Flower, in the order in which they are stopped."""
-        database = db.Database(self.options.database_url, statement_timeout=self.options.statement_timeout)
         cluster, port = self.options.cluster, self.flower_port
         return [
             supervising.Service(
@@ -87,11 +99,6 @@ class Installation:
             ),
         ]
 
-    def prepare(self) -> None:
-        """Bring the database and the repository into being."""
-        db.upgrade(self.options.database_url)
-        embedded.make_repository(self.folder.repository)
-
     def _program(self, name: str, command: tuple[str, ...], *, grace: float = 5.0) -> processes.Program:
         return processes.Program(
             name=name,
@@ -107,6 +114,16 @@ class Installation:
             embedded.set_data_aside(self.folder.redis)
 
 
+def _sandbox_answers(options: settings.Settings) -> bool:
+    """Whether the sandbox of this kubeconfig serves requests."""
+    try:
+        with contextlib.closing(client.connect(replace(options, kube_connect_timeout=probing.HTTP_TIMEOUT))) as cluster:
+            cluster.request("GET", "/readyz", timeout=probing.HTTP_TIMEOUT)
+    except errors.ReverserError:
+        return False
+    return True
+
+
 def own_command(*words: str) -> tuple[str, ...]:
     """One of our commands with this very Python; -P keeps the current folder from being imported from."""
     return (sys.executable, "-P", "-m", "app.cli.main", *words)
@@ -116,35 +133,23 @@ def install(*, folder: updata.DataFolder, kubeconfig: str, flower_port: int | No
     """Decide on everything before anything is started. Raises PermanentError that says what is missing."""
     options = settings.Settings.from_environment()
     _refuse_foreign_settings()
-    paths = kubeconfig or options.kubeconfig
-    if not paths:
-        raise errors.PermanentError("which cluster? Give --kubeconfig FILE, or set KUBECONFIG")
+    cluster = clusters.choose(folder, options, named=kubeconfig)
     redis_binary, redis_socket = embedded.redis_binary(), embedded.socket_path(folder.redis)
     return Installation(
         folder=folder,
+        cluster=cluster,
         options=replace(
             options,
             database_url=f"sqlite:///{folder.database}",
             broker_url=embedded.broker_url(redis_socket),
             work_dir=folder.path / "work",
-            kubeconfig=readable_kubeconfig(paths),
+            kubeconfig=cluster.kubeconfig,
             allow_local_repos=True,
         ),
         redis_binary=redis_binary,
         redis_socket=redis_socket,
         flower_port=_flower_port(flower_port),
     )
-
-
-def readable_kubeconfig(text: str) -> str:
-    """Absolute paths of kubeconfig files, `:` between them as in KUBECONFIG.
-
-    Raises PermanentError when none can be read.
-    """
-    paths = [Path(one).expanduser().absolute() for one in text.split(os.pathsep) if one]
-    if not any(os.access(path, os.R_OK) and path.is_file() for path in paths):
-        raise errors.PermanentError(f"the kubeconfig {text} cannot be read: give the path of a file")
-    return os.pathsep.join(str(path) for path in paths)
 
 
 def _refuse_foreign_settings() -> None:

@@ -16,7 +16,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
@@ -169,10 +169,10 @@ class Child:
         """Start the process. Raises PermanentError when the program cannot be run."""
         self.instance = f"{socket.gethostname()}-{self.name}-{secrets.token_hex(4)}"
         environment = {**self.program.environment, self.program.instance_variable: self.instance}
-        rotate(self.program.log)
         parent = os.getpid()
-        with self.program.log.open("ab") as log:
-            try:
+        try:
+            rotate(self.program.log)
+            with self.program.log.open("ab") as log:
                 self._process = subprocess.Popen(  # noqa: S603 - our own commands, no shell
                     self.program.command,
                     env=environment,
@@ -183,9 +183,10 @@ class Child:
                     start_new_session=True,
                     preexec_fn=lambda: _bind_to(parent),  # noqa: PLW1509 - the supervisor has one thread
                 )
-            except OSError as error:
-                reason = f"{self.program.command[0]} cannot be started: {error.strerror}"
-                raise errors.PermanentError(reason) from error
+        except OSError as error:
+            # A program that is not there, or a log that cannot be written: the error names the file.
+            reason = f"{error.filename or self.program.command[0]} cannot be used: {error.strerror}"
+            raise errors.PermanentError(f"{self.name} cannot be started: {reason}") from error
         self._started_at, self.start_at = time.monotonic(), None
         return identify(self._process.pid) or Identity(self._process.pid, "")
 
@@ -260,6 +261,7 @@ class Wakeups:
 
     def __init__(self) -> None:
         self.asked = 0
+        self._interrupts = False
 
     def __enter__(self) -> Self:
         self._reader, self._writer = socket.socketpair()
@@ -283,6 +285,19 @@ class Wakeups:
 
     def _ask(self, _signum: int, _frame: FrameType | None) -> None:
         self.asked += 1
+        if self._interrupts:
+            raise KeyboardInterrupt
+
+    @contextlib.contextmanager
+    def interrupting(self) -> Iterator[None]:
+        """Within this, a request to stop ends at once what blocks, with KeyboardInterrupt."""
+        self._interrupts = True
+        try:
+            if self.asked:
+                raise KeyboardInterrupt
+            yield
+        finally:
+            self._interrupts = False
 
     def wait(self, seconds: float) -> None:
         """Wait for a signal (the end of a child is one), at most this long."""

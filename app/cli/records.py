@@ -22,8 +22,8 @@ def read(data_dir: Path, question: Callable[[Any], _Answer]) -> _Answer:
     settings = options.settings_in(data_dir)
     if settings.database_url.startswith(_SQLITE) and not Path(settings.database_url.removeprefix(_SQLITE)).exists():
         raise errors.PermanentError(
-            f"there is no database at {settings.database_url}: run this in the folder of `reverser up`, give "
-            "--data-dir, or set REVERSER_DATABASE_URL"
+            f"nothing ran here yet, there is no database at {settings.database_url}: start `reverser up`, or run this "
+            "in its folder, give --data-dir, or set REVERSER_DATABASE_URL"
         )
     with closing(db.Database(settings.database_url, statement_timeout=settings.statement_timeout)) as database:
         database.check_schema()

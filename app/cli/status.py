@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+import importlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 import click
 
-from app import errors, events, queues
-from app.cli import options, records, tables
-from app.models import reports
+from app import db, errors, events
+from app.cli import options, probing, records, tables, updata
+from app.models import leases, nodes, reports
+from app.settings import Settings, inherited_environment, variable_of
 
 _COLUMNS = (
     "DESTINATION",
@@ -35,10 +37,13 @@ _COLUMNS = (
 def status(*, data_dir: Path, output: str) -> None:
     """Show each destination: whether it is ready, its Events, what pends, its last commit, error and next try.
 
-    QUEUED counts messages on its queue; empty while the broker is away. The rows decide, not the messages.
+    QUEUED counts messages on its queue; empty while the broker is away. The rows decide, not the messages. Says so when
+    nothing runs, or when no watch daemon or no worker is alive.
     """
-    found = records.read(data_dir, reports.destination_statuses)
-    depths = _queue_depths(data_dir, found)
+    settings = options.settings_in(data_dir)
+    found, lives = records.read(data_dir, lambda connection: _ask(connection, settings))
+    nothing_runs = _nothing_runs(data_dir)
+    depths = {} if nothing_runs else _queue_depths(settings, found)
     if output == "json":
         tables.show_json([{**asdict(one), "queue_depth": depths.get(one.destination)} for one in found])
     elif found:
@@ -46,14 +51,48 @@ def status(*, data_dir: Path, output: str) -> None:
         tables.show_table(_COLUMNS, [_row(one, depths.get(one.destination), now) for one in found])
     else:
         click.echo("There is no destination yet: apply a GitRepoConfig, a GitDestination and a WatchRule.", err=True)
+    for line in [nothing_runs] if nothing_runs else _not_alive(lives, settings):
+        click.echo(line, err=True)
 
 
-def _queue_depths(data_dir: Path, found: Sequence[reports.DestinationStatus]) -> Mapping[str, int]:
+@dataclass(frozen=True, slots=True)
+class _Lives:
+    """Which processes the database has heard of within seconds."""
+
+    watch: bool
+    worker: bool
+
+
+def _ask(connection: db.Connection, settings: Settings) -> tuple[list[reports.DestinationStatus], _Lives]:
+    lives = _Lives(
+        watch=bool(leases.leader(connection, cluster=settings.cluster)),
+        worker=bool(nodes.live(connection, stale_after=probing.STALE_AFTER)),
+    )
+    return reports.destination_statuses(connection), lives
+
+
+def _nothing_runs(data_dir: Path) -> str:
+    """What to say where the database is that of a data folder, and its `up` does not run; else nothing."""
+    folder = updata.DataFolder.at(data_dir)
+    elsewhere = inherited_environment().get(variable_of("database_url"))
+    return "" if elsewhere or folder.is_running() else f"Nothing runs in {folder.path}: start it with `reverser up`."
+
+
+def _not_alive(lives: _Lives, settings: Settings) -> Iterator[str]:
+    if not lives.watch:
+        yield f"No watch daemon leads cluster {settings.cluster}: what changes there is not seen. See its log."
+    if not lives.worker:
+        yield "No worker is alive: nothing is pushed. See its log."
+
+
+def _queue_depths(settings: Settings, found: Sequence[reports.DestinationStatus]) -> Mapping[str, int]:
     """Messages per destination; nothing while the broker is away, which is no reason to say nothing else."""
+    if not found:
+        return {}
+    # Celery is loaded where it is needed: it costs as much time as all the rest.
+    queues = importlib.import_module("app.queues")
     try:
-        depths = queues.queue_depths(
-            options.settings_in(data_dir), [events.Ref.parse(one.destination) for one in found]
-        )
+        depths = queues.queue_depths(settings, [events.Ref.parse(one.destination) for one in found])
     except errors.TemporaryError:
         return {}
     return {str(destination): depth for destination, depth in depths.items()}

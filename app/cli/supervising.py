@@ -20,6 +20,8 @@ TURN = 0.2
 # How often the state of a running service is looked at, and how many bad looks in a row restart it.
 CHECK_INTERVAL = 1.0
 BAD_CHECKS = 5
+# How often `on_beat` is called: what people see as at once.
+BEAT = 0.5
 # Lines of a log that are shown when its process does not get ready.
 SHOWN_LINES = 15
 
@@ -67,21 +69,23 @@ class _Watched:
 
 @dataclass(kw_only=True)
 class Supervisor:
-    """Runs a broker and the services that need it. `run` returns when it was asked to stop.
+    """Runs a ground, such as a broker, and the services that need it. `run` returns when it was asked to stop.
 
     `say` prints a line for people; `noted` gets every identity whenever one changes; `when_ready` is called once all
     are ready and again after each restart.
     """
 
-    broker: Service
+    ground: Sequence[Service]
     services: Sequence[Service]
-    # Called once the broker is ready, before the services start.
+    # Called once the ground is ready, before the services start; a request to stop interrupts it.
     prepare: Callable[[], None]
     say: Callable[[str], None]
     noted: Callable[[Mapping[str, processes.Identity]], None]
     when_ready: Callable[[], None]
-    # Raises when there is no sense in going on, for example when the data folder was deleted.
+    # Called in each turn; raises when there is no sense in going on, for example when the data folder was deleted.
     check_ground: Callable[[], None] = _nothing
+    # Called at each beat once all are ready.
+    on_beat: Callable[[], None] = _nothing
     # Seconds until everything must be ready, or None: say what is not, and go on waiting.
     ready_within: float | None = None
     patience: float = 30.0
@@ -89,6 +93,7 @@ class Supervisor:
     _watched: list[_Watched] = field(default_factory=list, init=False)
     _is_up: bool = field(default=False, init=False)
     _checked_at: float = field(default=0.0, init=False)
+    _beaten_at: float = field(default=0.0, init=False)
 
     def run(self) -> None:
         """Bring everything up and look after it until asked to stop, then stop all of it.
@@ -107,12 +112,13 @@ class Supervisor:
     def _bring_up(self) -> None:
         limit = self.ready_within or self.patience
         deadline = time.monotonic() + limit
-        self._add(self.broker)
+        for service in self.ground:
+            self._add(service)
         while not self._all_ready():
             self._turn()
             if time.monotonic() > deadline:
                 raise errors.PermanentError(self._not_ready(limit))
-        self.prepare()
+        self._prepare()
         for service in self.services:
             self._add(service)
         said = False
@@ -127,11 +133,18 @@ class Supervisor:
         self._is_up = True
         self.when_ready()
 
-    def _add(self, service: Service) -> _Watched:
+    def _prepare(self) -> None:
+        """What is prepared may wait for a cluster: nobody has to wait with it to stop."""
+        try:
+            with self._wakeups.interrupting():
+                self.prepare()
+        except KeyboardInterrupt:
+            raise StopAskedError from None
+
+    def _add(self, service: Service) -> None:
         entry = _Watched(service, processes.Child(service.program), logs.Tail(service.program.log))
         self._watched.append(entry)
         self._start(entry)
-        return entry
 
     def _start(self, entry: _Watched) -> None:
         entry.service.before_start()
@@ -169,8 +182,12 @@ class Supervisor:
                 self._bury(entry, ended)
             if entry.child.is_due:
                 self._restart(entry)
-        if self._is_up and time.monotonic() - self._checked_at >= CHECK_INTERVAL:
-            self._checked_at = time.monotonic()
+        now = time.monotonic()
+        if self._is_up and now - self._beaten_at >= BEAT:
+            self._beaten_at = now
+            self.on_beat()
+        if self._is_up and now - self._checked_at >= CHECK_INTERVAL:
+            self._checked_at = now
             for entry in self._watched:
                 self._check(entry)
 
@@ -209,9 +226,10 @@ class Supervisor:
             self._restart(entry)
 
     def _stop_all(self) -> None:
-        """Services in their order, the broker last: what still works may need it."""
+        """Services in their order, the ground last: what still works may need it."""
         asked = max(self._wakeups.asked, 1)
-        for entry in [*self._watched[1:], *self._watched[:1]]:
+        ground = len(self.ground)
+        for entry in [*self._watched[ground:], *self._watched[:ground]]:
             entry.child.terminate()
             deadline = time.monotonic() + entry.service.program.grace
             # Whoever asks a second time is not made to wait.

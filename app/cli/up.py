@@ -1,56 +1,42 @@
 """`reverser up`: all of Reverser on one machine, under one data folder; `down.py` stops it.
 
-`installation.py` says what runs, `supervising.py` runs it, `updata.py` keeps the folder. This module is the terminal's
-side: one supervisor per folder, in the foreground or detached, and what is said to the person in front of it.
+`installation.py` says what runs, `supervising.py` runs it, `updata.py` keeps the folder, `clusters.py` chooses the
+cluster. This module is the terminal's side: one supervisor per folder, in the foreground or detached, and what is said
+to the person in front of it (`describing.py`, `following.py`).
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
-import subprocess
-import time
+import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
 import click
 
-from app import errors, settings
-from app.cli import down, installation, logs, options, processes, supervising, terminal, updata
-from app.kube import client, crds, discovery, kinds
+from app import db, errors, settings
+from app.cli import (
+    clusters,
+    describing,
+    detaching,
+    down,
+    following,
+    installation,
+    options,
+    preparing,
+    processes,
+    supervising,
+    terminal,
+    updata,
+)
+from app.kube import client
 
-# The detached supervisor decides that something is not ready; this is for one that hangs itself.
-_MARGIN = 45.0
-
-_NEXT = """\
-Reverser runs in {folder} (supervisor: pid {supervisor}).
-  cluster      {kubeconfig}
-  repository   {repository_url}
-  database     {database}
-  Flower       {flower_url}
-  logs         {logs}
-
-What to type next, for example:
-  kubectl --kubeconfig {kubeconfig} apply -f - <<'EOF'
-  apiVersion: configbutler.ai/v1alpha1
-  kind: GitRepoConfig
-  metadata: {{name: local, namespace: default}}
-  spec: {{repoUrl: "{repository_url}", allowedBranches: [main]}}
-  ---
-  apiVersion: configbutler.ai/v1alpha1
-  kind: GitDestination
-  metadata: {{name: prod, namespace: default}}
-  spec: {{repoRef: {{name: local}}, branch: main, baseFolder: clusters/prod}}
-  ---
-  apiVersion: configbutler.ai/v1alpha1
-  kind: WatchRule
-  metadata: {{name: apps, namespace: default}}
-  spec: {{destinationRef: {{name: prod}}, rules: [{{resources: [configmaps, services, deployments]}}]}}
-  EOF
-  git clone {repository_url} mirror
-  reverser status --data-dir {folder}
-  reverser down --data-dir {folder}"""
+# How long the supervisor waits for the lock of another process on the database.
+_BUSY = 0.2
+# The disk counts as full below this: a database that cannot grow stops everything.
+_LITTLE_ROOM = 20_000_000
 
 
 @click.command(
@@ -59,8 +45,11 @@ What to type next, for example:
     )
 )
 @options.own_data_dir
-@click.option("--kubeconfig", default="", help="The cluster to mirror; KUBECONFIG when left out.")
+@click.option(
+    "--kubeconfig", default="", help="The cluster to mirror; else KUBECONFIG, else the one of before, else a sandbox."
+)
 @click.option("--apply-crds", is_flag=True, help="Apply the four kinds of Reverser to the cluster first.")
+@click.option("--no-demo", is_flag=True, help="Leave a new sandbox without the demo.")
 @click.option("--flower-port", type=click.IntRange(1, 65535), help="Port of Flower on the loopback; a free one.")
 @click.option("--detach", is_flag=True, help="Return when everything is ready, and leave it running.")
 @click.option(
@@ -76,6 +65,7 @@ def up(
     data_dir: Path,
     kubeconfig: str,
     apply_crds: bool,
+    no_demo: bool,
     flower_port: int | None,
     detach: bool,
     timeout: float,
@@ -83,54 +73,72 @@ def up(
 ) -> None:
     """Run all of Reverser on this machine, with its own broker, database and repository.
 
-    Nothing in the cluster is changed unless --apply-crds says so. Ctrl-C stops everything; so does `reverser down`.
+    Without a cluster it brings a sandbox along, with a demo in it. Nothing in a cluster of yours is changed unless
+    --apply-crds says so. Commits are shown as they are pushed. Ctrl-C stops everything; so does `reverser down`.
     """
     folder = updata.DataFolder.at(data_dir)
     if folder.is_running():
-        _say_running(folder, kubeconfig=kubeconfig, apply_crds=apply_crds)
+        _say_running(folder, kubeconfig=kubeconfig, apply_crds=apply_crds, flower_port=flower_port)
         return
     # Everything below the folder holds the content of a cluster: for this user alone.
     os.umask(0o077)
     plan = installation.install(folder=folder, kubeconfig=kubeconfig, flower_port=flower_port)
+    wishes = preparing.Wishes(apply_crds=apply_crds, demo=not no_demo)
+    if plan.cluster.remark:
+        terminal.say(plan.cluster.remark)
     if detach:
-        _detach(plan, flower_port=flower_port, apply_crds=apply_crds, timeout=timeout)
+        detaching.run(plan, wishes, flower_port=flower_port, timeout=timeout)
         return
-    _run(plan, apply_crds=apply_crds, ready_within=ready_within)
+    try:
+        _run(plan, wishes, ready_within=ready_within)
+    except KeyboardInterrupt:
+        # Before anything was started.
+        terminal.say("Stopped.")
 
 
-def _run(plan: installation.Installation, *, apply_crds: bool, ready_within: float | None) -> None:
+def _run(plan: installation.Installation, wishes: preparing.Wishes, *, ready_within: float | None) -> None:
     plan.folder.make()
     with plan.folder.locked() as lock:
         if lock is None:
-            raise errors.PermanentError(f"another `reverser up` has just started in {plan.folder.path}")
+            raise _starting(plan.folder)
         down.end_leftovers(plan.folder)
         plan.folder.forget()
         try:
-            _supervise(plan, lock, apply_crds=apply_crds, ready_within=ready_within)
+            _supervise(plan, wishes, lock, ready_within=ready_within)
         finally:
             plan.folder.forget()
     terminal.say("Stopped.")
 
 
 def _supervise(
-    plan: installation.Installation, lock: updata.Lock, *, apply_crds: bool, ready_within: float | None
+    plan: installation.Installation, wishes: preparing.Wishes, lock: updata.Lock, *, ready_within: float | None
 ) -> None:
     me = processes.identify(os.getpid())
     assert me
-    record = _Record(plan, me)
+    record, ground = _Record(plan, me), _Ground(lock)
     record.note({})
-    _look_at_cluster(plan, apply_crds=apply_crds)
-    supervisor = supervising.Supervisor(
-        broker=plan.broker(),
-        services=plan.services(),
-        prepare=plan.prepare,
-        say=terminal.say,
-        noted=record.note,
-        when_ready=record.ready,
-        check_ground=lambda: _check_ground(lock),
-        ready_within=ready_within,
-    )
-    supervisor.run()
+    ground.check()
+    url, statement_timeout = plan.options.database_url, plan.options.statement_timeout
+    # The loop has one thread and must not wait for a lock.
+    with contextlib.closing(db.Database(url, statement_timeout=statement_timeout, busy_timeout=_BUSY)) as database:
+        follower = following.Follower(database)
+
+        def prepare() -> None:
+            preparing.prepare(plan, wishes)
+            follower.start()
+
+        supervising.Supervisor(
+            ground=plan.ground(),
+            services=plan.services(database),
+            prepare=prepare,
+            say=terminal.say,
+            noted=record.note,
+            when_ready=record.ready,
+            check_ground=ground.check,
+            # A log file is no terminal: who asks it later has `reverser audit log`.
+            on_beat=follower.show if ready_within is None else lambda: None,
+            ready_within=ready_within,
+        ).run()
 
 
 class _Record:
@@ -153,7 +161,7 @@ class _Record:
         with _full_disk_said():
             self._plan.folder.write_up(up)
         if not self._announced:
-            terminal.say(describe(self._plan.folder, up))
+            terminal.say(describing.describe(self._plan.folder, up))
         self._announced = True
 
 
@@ -165,102 +173,65 @@ def _full_disk_said() -> Iterator[None]:
         terminal.say(f"cannot write {error.filename}: {error.strerror}; going on")
 
 
-def describe(folder: updata.DataFolder, up: updata.Up) -> str:
-    """What runs where, and what to type next."""
-    return _NEXT.format(
-        folder=folder.path,
-        supervisor=up.pids.get("supervisor"),
-        kubeconfig=up.kubeconfig,
-        repository_url=up.repository_url,
-        database=folder.database,
-        flower_url=up.flower_url,
-        logs=folder.logs,
+class _Ground:
+    """What all of it stands on: the data folder, and room on its disk."""
+
+    def __init__(self, lock: updata.Lock) -> None:
+        self._lock = lock
+        self._folder = lock.path.parent
+        self._full = False
+
+    def check(self) -> None:
+        """Raises PermanentError when the folder was deleted; says when the disk gets full, and when it has room."""
+        if not self._lock.is_ours():
+            raise errors.PermanentError(f"the data folder {self._folder} was deleted: everything is stopped")
+        full = shutil.disk_usage(self._folder).free < _LITTLE_ROOM
+        if full and not self._full:
+            terminal.say(
+                f"The disk of {self._folder} is full (less than {_LITTLE_ROOM // 1_000_000} MB are free): make room. "
+                "Nothing is lost; what cannot be written now is written then."
+            )
+        if self._full and not full:
+            terminal.say(f"There is room on the disk of {self._folder} again: going on.")
+        self._full = full
+
+
+def _starting(folder: updata.DataFolder) -> errors.PermanentError:
+    return errors.PermanentError(
+        f"another `reverser up` is starting in {folder.path} just now: look again in a moment, or give another "
+        "--data-dir"
     )
 
 
-def _check_ground(lock: updata.Lock) -> None:
-    if not lock.is_ours():
-        raise errors.PermanentError(f"the data folder {lock.path.parent} was deleted: everything is stopped")
-
-
-def _say_running(folder: updata.DataFolder, *, kubeconfig: str, apply_crds: bool) -> None:
+def _say_running(folder: updata.DataFolder, *, kubeconfig: str, apply_crds: bool, flower_port: int | None) -> None:
+    """What a second `up` says; an error where it asks for something else than what runs."""
     up = folder.read_up()
     if up is None:
-        raise errors.PermanentError(f"`reverser up` is starting in {folder.path} just now: look again in a moment")
-    if kubeconfig and installation.readable_kubeconfig(kubeconfig) != up.kubeconfig:
+        raise _starting(folder)
+    _refuse_other_cluster(folder, up, kubeconfig)
+    if flower_port and not up.flower_url.endswith(f":{flower_port}"):
         raise errors.PermanentError(
-            f"{folder.path} mirrors the cluster of {up.kubeconfig}: `reverser down` first, or give another --data-dir"
+            f"Reverser runs in {folder.path} already, with Flower at {up.flower_url}: to move it, `reverser down` first"
         )
     if apply_crds:
         with contextlib.closing(client.connect(replace(settings.Settings(), kubeconfig=up.kubeconfig))) as cluster:
-            _apply_crds(cluster)
-    terminal.say(describe(folder, up))
+            preparing.install_kinds(cluster, up.kubeconfig)
+    terminal.say(describing.describe(folder, up))
 
 
-def _look_at_cluster(plan: installation.Installation, *, apply_crds: bool) -> None:
-    """Apply the CRDs if told to; else say when they are missing. A cluster that is away is waited for."""
-    try:
-        with contextlib.closing(client.connect(plan.options)) as cluster:
-            if apply_crds:
-                _apply_crds(cluster)
-                return
-            missing = kinds.OUR_TYPES.keys() - discovery.discover(cluster).ours_served
-    except errors.ReverserError as error:
-        if apply_crds or isinstance(error, errors.PermanentError):
-            raise
-        terminal.say(f"The cluster cannot be asked yet: {error.message}")
+def _refuse_other_cluster(folder: updata.DataFolder, up: updata.Up, kubeconfig: str) -> None:
+    options = settings.Settings.from_environment()
+    if not kubeconfig and not options.kubeconfig:
         return
-    if missing:
-        terminal.say(
-            f"The cluster does not serve {', '.join(sorted(missing))}. Type this, or start again with --apply-crds:\n"
-            f"  reverser crds --allow-local | kubectl --kubeconfig {plan.options.kubeconfig} apply -f -\n"
-            "Waiting for them."
-        )
-
-
-def _apply_crds(cluster: client.Cluster) -> None:
-    crds.apply(cluster, allow_local=True)
-    terminal.say("The kinds of Reverser are applied.")
-
-
-def _detach(plan: installation.Installation, *, flower_port: int | None, apply_crds: bool, timeout: float) -> None:
-    """Start the supervisor in a session of its own and repeat what it says until everything is ready."""
-    plan.folder.make()
-    log = plan.folder.log_of("supervisor")
-    processes.rotate(log)
-    tail = logs.Tail(log)
-    words = ["up", "--data-dir", str(plan.folder.path), "--kubeconfig", plan.options.kubeconfig]
-    # A port that nobody gave is chosen by the supervisor: until it starts, another process may take it.
-    words += ["--flower-port", str(flower_port)] if flower_port else []
-    words += ["--ready-within", str(timeout)]
-    words += ["--apply-crds"] if apply_crds else []
-    with log.open("ab") as output:
-        supervisor = subprocess.Popen(  # noqa: S603 - our own command, no shell
-            installation.own_command(*words),
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
+    wanted = clusters.choose(folder, options, named=kubeconfig)
+    if wanted.kubeconfig == up.kubeconfig:
+        return
     try:
-        _follow(supervisor, plan.folder, tail, deadline=time.monotonic() + timeout + _MARGIN)
-    except BaseException:
-        supervisor.terminate()
-        raise
-
-
-def _follow(
-    supervisor: subprocess.Popen[bytes], folder: updata.DataFolder, tail: logs.Tail, *, deadline: float
-) -> None:
-    while True:
-        ended = supervisor.poll() is not None
-        ready = not ended and (up := folder.read_up()) is not None and up.pids.get("supervisor") == supervisor.pid
-        for line in tail.lines():
-            terminal.say(line)
-        if ready:
-            return
-        if ended:
-            raise errors.PermanentError("`reverser up` did not come up; its processes are stopped")
-        if time.monotonic() > deadline:
-            raise errors.PermanentError(f"`reverser up` hangs and is stopped; its logs are in {folder.logs}")
-        time.sleep(0.05)
+        asked = replace(options, kubeconfig=wanted.kubeconfig)
+        with contextlib.closing(client.connect(asked)) as cluster:
+            clusters.check_same(folder, asked, cluster)
+    except errors.ReverserError as error:
+        raise errors.PermanentError(
+            f"Reverser runs in {folder.path} already, for {clusters.describe(folder, up.kubeconfig)}, not for that of "
+            f"{wanted.kubeconfig}: give the other one a --data-dir of its own"
+        ) from error

@@ -1,7 +1,8 @@
 """The data folder of `reverser up`: who may use it, where each part stands, and the files that tell others.
 
 `up.lock` is held by the running supervisor; `pids.json` knows every process from its start on; `up.json` is for
-scripts and for the other commands, and exists while everything is ready. Neighbours: `up.py`, `options.py`.
+scripts and for the other commands, and exists while everything is ready; `cluster.json` outlives them all. Neighbours:
+`up.py`, `clusters.py`, `options.py`.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ class Up:
     database_url: str
     broker_url: str
     flower_url: str
-    # By process name: supervisor, redis, watch, worker, flower.
+    # By process name: supervisor, redis, sandbox where there is one, watch, worker, flower.
     pids: Mapping[str, int]
 
 
@@ -80,6 +81,16 @@ class DataFolder:
     def database(self) -> Path:
         """The SQLite file."""
         return self.path / "reverser.db"
+
+    @property
+    def sandbox_kubeconfig(self) -> Path:
+        """What clients of the sandbox are given (`app/sandbox`)."""
+        return self.path / "sandbox" / "kubeconfig"
+
+    @property
+    def demo(self) -> Path:
+        """Says whether this folder had its demo (`demo.py`)."""
+        return self.path / "demo"
 
     def log_of(self, name: str) -> Path:
         """The log file of a process."""
@@ -152,6 +163,19 @@ class DataFolder:
             return {name: processes.Identity(**value) for name, value in content.items()}
         except TypeError:
             return {}
+
+    def note_cluster(self, kubeconfig: str) -> None:
+        """Mirror the cluster of this kubeconfig from now on, also where none is named."""
+        if self.read_cluster() != kubeconfig:
+            _write(self._cluster, {"kubeconfig": kubeconfig})
+
+    def read_cluster(self) -> str:
+        """The kubeconfig of the cluster that this folder mirrors; empty before the first start."""
+        return str((_read(self._cluster) or {}).get("kubeconfig", ""))
+
+    @property
+    def _cluster(self) -> Path:
+        return self.path / "cluster.json"
 
     def forget(self) -> None:
         """Nothing runs here any more."""

@@ -96,11 +96,15 @@ class Pusher:
         )
         plan = builder.build(rows, max_commits=max_commits)
         clock.lap("build")
+        branches = None
         if plan.head is not None:
             parent = _head(held.lease) if held.lease.state == leases.PRESENT else None
-            self.helpers.push(remote, cache, branch=destination.branch, commit=plan.head, parent=parent)
+            pushed = self.helpers.push(remote, cache, branch=destination.branch, commit=plan.head, parent=parent)
+            branches = pushed.branches
         clock.lap("push")
-        held.lease = recording.record_plan(self.database, held.lease, destination=destination, plan=plan)
+        held.lease = recording.record_plan(
+            self.database, held.lease, destination=destination, plan=plan, branches=branches
+        )
         clock.lap("record")
         clock.laps |= {"render": builder.timings.render, "trees": builder.timings.trees}
         return _result(plan, clock)

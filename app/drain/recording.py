@@ -20,10 +20,12 @@ def record_plan(
     *,
     destination: destinations.Destination,
     plan: planning.Plan,
+    branches: int | None,
 ) -> leases.BranchLease:
     """Record a plan whose head was read back from the remote, or that needed no push; the lease with the new head.
 
-    Raises LeaseLostError, and UnknownOutcomeError when the database did not answer: the next drain finds out.
+    `branches` is how many the remote has then, None without a push. Raises LeaseLostError, and UnknownOutcomeError when
+    the database did not answer: the next drain finds out.
     """
     with database.write() as connection:
         leases.fence_branch(connection, lease)
@@ -47,7 +49,9 @@ def record_plan(
         leases.settle_branch(connection, lease)
         if plan.head is None:
             return lease
-        destinations.note_connection(connection, destination.repo_config_id, check=destinations.CONNECTED)
+        destinations.note_connection(
+            connection, destination.repo_config_id, check=destinations.CONNECTED, branches=branches
+        )
         return leases.move_head(connection, lease, head=plan.head, state=leases.PRESENT)
 
 

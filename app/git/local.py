@@ -86,7 +86,7 @@ class LocalHost:
         tip = self._tip(branch)
         if tip is None or not self._contains(tip, commit):
             raise errors.RemoteMovedError(f"{branch} of {self.path} was moved away right after the push")
-        return {"tip": tip}
+        return {"tip": tip, "branches": len(self._branches())}
 
     def _branches(self) -> dict[str, str]:
         refs = self.repository.references

@@ -82,12 +82,12 @@ class NetworkHost:
         repository = pygit2.Repository(str(cache))
         self._send(repository, branch=branch, commit=commit, parent=parent)
         try:
-            tip, _ = self._bring(cache, branch, until=commit)
+            tip, heads = self._bring(cache, branch, until=commit)
         except errors.ReverserError as error:
             raise errors.UnknownOutcomeError(f"the push was taken, but not read back: {error.message}") from error
         if tip is None or not _contains(pygit2.Repository(str(cache)), tip, commit):
             raise errors.RemoteMovedError(f"{branch} on {self._host} was moved away right after the push")
-        return {"tip": tip}
+        return {"tip": tip, "branches": len(heads["branches"])}
 
     def _send(self, repository: pygit2.Repository, *, branch: str, commit: str, parent: str | None) -> None:
         name = f"refs/heads/{branch}"

@@ -64,6 +64,14 @@ class Fetched:
     branches: int = field(default=0, compare=False)
 
 
+@dataclass(frozen=True, slots=True)
+class Pushed:
+    """What was read back after a push: the tip, which contains the commit, and how many branches the remote has."""
+
+    tip: Sha
+    branches: int
+
+
 class Helpers:
     """A pool of helper processes, for all threads of a process; a forked child starts with an empty one.
 
@@ -102,14 +110,15 @@ class Helpers:
             branches=answer["branches"],
         )
 
-    def push(self, remote: Remote, cache: caches.Cache, *, branch: str, commit: Sha, parent: Sha | None) -> Sha:
+    def push(self, remote: Remote, cache: caches.Cache, *, branch: str, commit: Sha, parent: Sha | None) -> Pushed:
         """Move `branch` from `parent` (None: it must not exist) to `commit`; never by force.
 
-        Returns the tip that was read back afterwards, which contains `commit`. Raises RemoteMovedError when the branch
-        is elsewhere, PushRefusedError with the server's words, UnknownOutcomeError when nobody knows whether it moved.
+        Returns what was read back afterwards. Raises RemoteMovedError when the branch is elsewhere, PushRefusedError
+        with the server's words, UnknownOutcomeError when nobody knows whether it moved.
         """
         request = {"operation": "push", "branch": branch, "commit": commit, "parent": parent}
-        return Sha(self._with_cache(remote, cache, request)["tip"])
+        answer = self._with_cache(remote, cache, request)
+        return Pushed(Sha(answer["tip"]), answer["branches"])
 
     def close(self) -> None:
         """End the idle helpers. The pool can be used again."""

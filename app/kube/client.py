@@ -196,8 +196,11 @@ def _open_session(options: settings.Settings) -> Session:
         return Session(configuration, kubernetes.client.ApiClient(configuration).rest_client.pool_manager)
     except kubernetes.config.ConfigException as error:
         raise errors.SettingsError(_advice(options)) from error
-    except (OSError, ValueError, TypeError, yaml.YAMLError) as error:
-        raise errors.SettingsError(f"{_advice(options)} ({type(error).__name__})") from error
+    except OSError as error:
+        raise errors.SettingsError(f"{_advice(options)} ({error.strerror or type(error).__name__})") from error
+    except (yaml.YAMLError, ValueError, TypeError, AttributeError, LookupError) as error:
+        # The library trusts the shape of the file, and fails in any of these ways where it is another one.
+        raise errors.SettingsError(f"{options.kubeconfig} is no kubeconfig: give the path of one") from error
 
 
 def _check_transport(configuration: Any) -> None:

@@ -4,6 +4,7 @@
                      NotServed   404, the type or the object is not there
     TemporaryError   Expired     410, the resourceVersion is too old: list again
                      Conflict    409, somebody else wrote in between
+                     Busy        429, the server asks for patience
     PermanentError   NotSupported  the server is too old for a streaming list
 
 `client.py` calls this at the one place where answers arrive. Messages name the verb and the resource and say what to
@@ -48,6 +49,10 @@ class Conflict(errors.TemporaryError):
     """409: the object is not the one that was read. Read it again."""
 
     default_reason = "Conflict"
+
+
+class Busy(errors.TemporaryError):
+    """429: too many requests, or a type that is just being installed: it answers so for a moment."""
 
 
 class NotSupported(errors.PermanentError):
@@ -112,8 +117,8 @@ def _split(path: str) -> tuple[str, list[str]]:
     return (parts[1], parts[3:]) if parts[0] == "apis" and len(parts) > 1 else ("", [])
 
 
-# 408 Request Timeout and 429 Too Many Requests.
-_PATIENCE = frozenset({408, 429})
+# Not the server's fault, and worth another try.
+_PATIENCE: Mapping[int, type[errors.TemporaryError]] = {408: errors.TemporaryError, 429: Busy}
 
 _ANSWERS: Mapping[int, Callable[[Call], errors.ReverserError]] = {
     401: lambda call: errors.StalledError(
@@ -128,12 +133,19 @@ _ANSWERS: Mapping[int, Callable[[Call], errors.ReverserError]] = {
 
 
 def of_answer(call: Call, *, status: int, headers: Mapping[str, str], body: bytes) -> errors.ReverserError:
-    """The error that an answer of 300 or above means."""
+    """The error that an answer of 300 or above means; `answer` on it is the server's own sentence."""
+    error = _of_status(call, status=status, headers=headers, body=body)
+    error.answer = _sentence(body)
+    return error
+
+
+def _of_status(call: Call, *, status: int, headers: Mapping[str, str], body: bytes) -> errors.ReverserError:
     if status in _ANSWERS:
         return _ANSWERS[status](call)
     if status in _PATIENCE or status >= 500:  # noqa: PLR2004 - the server's own trouble
         delay = _delay(headers)
-        return errors.TemporaryError(f"{call}: the cluster answered {status}; next try in {delay:g} s", delay=delay)
+        patient = _PATIENCE.get(status, errors.TemporaryError)
+        return patient(f"{call}: the cluster answered {status}; next try in {delay:g} s", delay=delay)
     return errors.PermanentError(f"{call}: the cluster answered {status}{_hint(body)}")
 
 
@@ -179,3 +191,12 @@ def _hint(body: bytes) -> str:
     except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError):
         return ""
     return f": {reason} ({fields})" if fields else f": {reason}"
+
+
+def _sentence(body: bytes) -> str:
+    """The message of a Status, empty for anything else."""
+    try:
+        message = orjson.loads(body)["message"]
+    except (orjson.JSONDecodeError, KeyError, TypeError):
+        return ""
+    return message if isinstance(message, str) else ""

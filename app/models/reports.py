@@ -1,6 +1,7 @@
-"""What people ask: the views `audit_log` and `destination_lag` as typed rows, for `reverser audit` and `status`.
+"""What people ask: the views `audit_log` and `destination_lag` as typed rows, and the commits as they are recorded.
 
-The views are the SQL that people are expected to type; these functions ask the same, so that the two agree.
+For `reverser audit`, `status` and `up`. The views are the SQL that people are expected to type; these functions ask the
+same, so that the two agree.
 """
 
 from __future__ import annotations
@@ -8,9 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Boolean, Connection, Float, Integer, Text, column, or_, select, table
+from sqlalchemy import Boolean, Connection, Float, Integer, Text, column, func, or_, select, table
 
-from app.models import base
+from app.models import base, commits, destinations, leases
 
 _AUDIT = table(
     "audit_log",
@@ -97,6 +98,43 @@ class DestinationStatus:
     not_before: datetime | None
     failed_drains: int
     deleted_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class PushedCommit:
+    """One pushed commit as it was recorded; a higher `id` was recorded later."""
+
+    id: int
+    pushed_at: datetime
+    destination: str
+    branch: str
+    sha: str
+    subject: str
+
+
+def last_commit(connection: Connection) -> int:
+    """The id of the commit that was recorded last; 0 before the first."""
+    return connection.scalar(select(func.max(commits.CommitRow.id))) or 0
+
+
+def commits_after(connection: Connection, last: int, *, limit: int) -> list[PushedCommit]:
+    """The commits that were recorded after one, the oldest first."""
+    commit, destination = commits.CommitRow, destinations.GitDestinationRow
+    query = (
+        select(
+            commit.id,
+            commit.pushed_at,
+            destination.namespace + "/" + destination.name,
+            leases.RepositoryBranch.branch,
+            commit.sha,
+            commit.subject,
+        )
+        .join(destination, destination.id == commit.destination_id)
+        .join(leases.RepositoryBranch, leases.RepositoryBranch.id == commit.branch_id)
+        .where(commit.id > last)
+        .order_by(commit.id)
+    )
+    return [PushedCommit(*row) for row in connection.execute(query.limit(limit))]
 
 
 def audit_entries(

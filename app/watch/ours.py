@@ -22,6 +22,8 @@ log = structlog.get_logger(__name__)
 
 NOT_SERVED_WAIT = 3.0
 REFUSED_WAIT = 10.0
+# 429 in a row that nobody has to hear of.
+BUSY_TIMES = 3
 
 Raw = Mapping[str, Any]
 
@@ -96,14 +98,18 @@ class OurObjects:
                 connection.close()
 
     def _repeat(self, kind: str, follow: Callable[[], None]) -> None:
-        waits, said = backoff.Backoff(), ""
+        waits, said, busy = backoff.Backoff(), "", 0
         while not self._stop.is_set():
             try:
                 follow()
-                said = ""
+                said, busy = "", 0
                 continue
             except problems.Expired:
                 wait, message = 0.0, ""
+            except problems.Busy as error:
+                # A kind that was just installed answers so for a moment.
+                busy += 1
+                wait, message = waits.failed(at_least=error.delay), error.message if busy > BUSY_TIMES else ""
             except problems.NotServed as error:
                 wait, message = NOT_SERVED_WAIT, self._not_served(kind, error)
             except errors.TemporaryError as error:

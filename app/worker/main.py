@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import structlog
-from celery import bootsteps, signals
+from celery import bootsteps, exceptions, signals
 
 from app import db, errors, queues
 from app.drain import draining
@@ -26,6 +27,8 @@ log = structlog.get_logger(__name__)
 ASK_AGAIN = 1.0
 # After SIGTERM a drain may use its deadline up, and needs a moment to record it.
 GRACE_AFTER_DEADLINE = 5.0
+# How Celery's sentence about root begins.
+_ROOT = "You're running the worker with superuser privileges"
 
 
 class RosterStep(bootsteps.StartStopStep):  # type: ignore[misc]
@@ -119,21 +122,33 @@ def _worker(
     signals.setup_logging.connect(_leave_logging_alone, weak=False)
     own = roster.Roster(settings, globs=globs, dedicated=dedicated)
     grace = settings.drain_deadline + GRACE_AFTER_DEADLINE
-    return app.Worker(
-        hostname=f"reverser@{settings.node}",
-        pool_cls="prefork" if dedicated else "threads",
-        concurrency=1 if dedicated else slots or settings.worker_slots,
-        consumer_cls=private.CONSUMER,
-        task_events=True,
-        without_mingle=True,
-        without_gossip=True,
-        quiet=True,
-        loglevel=settings.log_level.upper(),
-        # These three reach the steps: Celery hands unknown options on to them.
-        roster=own,
-        service=serving.Service(own, publisher, grace=grace),
-        interval=serving.RECONCILE,
-    )
+    with _root_accepted():
+        return app.Worker(
+            hostname=f"reverser@{settings.node}",
+            pool_cls="prefork" if dedicated else "threads",
+            concurrency=1 if dedicated else slots or settings.worker_slots,
+            consumer_cls=private.CONSUMER,
+            task_events=True,
+            without_mingle=True,
+            without_gossip=True,
+            quiet=True,
+            loglevel=settings.log_level.upper(),
+            # These three reach the steps: Celery hands unknown options on to them.
+            roster=own,
+            service=serving.Service(own, publisher, grace=grace),
+            interval=serving.RECONCILE,
+        )
+
+
+@contextlib.contextmanager
+def _root_accepted() -> Iterator[None]:
+    """Keep Celery from warning that it runs as root, as a container and a developer's machine often do.
+
+    The danger that it warns of is pickle, which runs code out of a message: ours are JSON, and nothing else is read.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=_ROOT, category=exceptions.SecurityWarning)
+        yield
 
 
 def _leave_logging_alone(**_kwargs: Any) -> None:

@@ -1,8 +1,9 @@
 """A supervisor of small real processes, run by `test_supervising.py` as a process of its own.
 
-Usage: supervised.py FOLDER. FOLDER/plan.json holds `broker` and `services` (each name, code, grace, probe) and
-`ready_within`. A service is ready, and well, while FOLDER/NAME.ready exists, unless `probe` is off. What is said goes
-to standard output, identities to FOLDER/pids.json; FOLDER/up counts the calls of `when_ready`.
+Usage: supervised.py FOLDER. FOLDER/plan.json holds `ground` and `services` (each name, code, grace, probe),
+`ready_within`, and `prepare`, seconds for which the preparation blocks. A service is ready, and well, while
+FOLDER/NAME.ready exists, unless `probe` is off. What is said goes to standard output, identities to FOLDER/pids.json;
+FOLDER/up counts the calls of `when_ready`.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import dataclasses
 import json
 import os
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -55,10 +57,14 @@ def main(folder: Path) -> int:
         with (folder / "up").open("a") as file:
             file.write("ready\n")
 
+    def prepare() -> None:
+        (folder / "preparing").touch()
+        threading.Event().wait(plan.get("prepare", 0.0))
+
     supervisor = supervising.Supervisor(
-        broker=_service(folder, plan["broker"]),
+        ground=[_service(folder, one) for one in plan["ground"]],
         services=[_service(folder, one) for one in plan["services"]],
-        prepare=lambda: None,
+        prepare=prepare,
         say=click.echo,
         noted=noted,
         when_ready=when_ready,

@@ -16,7 +16,21 @@ from click.testing import CliRunner, Result
 from app import db
 from app.cli import main, processes, tables, updata
 
-COMMANDS = ["up", "down", "status", "audit", "doctor", "watch", "worker", "flower", "migrate", "crds"]
+COMMANDS = [
+    "up",
+    "down",
+    "status",
+    "apply",
+    "delete",
+    "audit",
+    "doctor",
+    "watch",
+    "worker",
+    "flower",
+    "sandbox",
+    "migrate",
+    "crds",
+]
 
 
 def reverser(*words: str, env: dict[str, str] | None = None) -> Result:
@@ -130,14 +144,6 @@ def test_flower_stays_on_loopback(tmp_path: Path) -> None:
     assert "login" in result.stderr.lower()
 
 
-def test_up_without_cluster(tmp_path: Path) -> None:
-    """`up` without a kubeconfig says what to give, and makes no folder."""
-    result = reverser("up", "--data-dir", str(tmp_path / "data"))
-    assert result.exit_code == 1
-    assert result.stderr == "Error: which cluster? Give --kubeconfig FILE, or set KUBECONFIG\n"
-    assert not (tmp_path / "data").exists()
-
-
 def test_up_with_a_kubeconfig_that_is_missing(tmp_path: Path) -> None:
     """A kubeconfig that is not there is named."""
     result = reverser("up", "--data-dir", str(tmp_path / "data"), "--kubeconfig", str(tmp_path / "nope"))
@@ -227,7 +233,15 @@ def test_second_up_says_what_runs(tmp_path: Path, kubeconfig: Path) -> None:
         other.touch()
         result = reverser(*words, "--kubeconfig", str(other))
         assert result.exit_code == 1
-        assert "`reverser down` first" in result.stderr
+        assert (
+            f"runs in {folder.path} already, for the cluster of {kubeconfig}, not for that of {other}" in result.stderr
+        )
+        assert "--data-dir of its own" in result.stderr
+        by_variable = reverser(*words, env={"KUBECONFIG": str(other)})
+        assert (by_variable.exit_code, by_variable.stdout) == (1, "")
+        moved = reverser(*words, "--flower-port", "4712")
+        assert moved.exit_code == 1
+        assert "with Flower at http://127.0.0.1:1: to move it, `reverser down` first" in moved.stderr
 
 
 def test_help_answers_at_once() -> None:

@@ -67,7 +67,7 @@ class Run:
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self, *services: dict[str, Any], broker: str = POLITE, **plan: Any) -> None:
-        content = {"broker": {"name": "redis", "code": broker}, "services": services, **plan}
+        content = {"ground": [{"name": "redis", "code": broker}], "services": services, **plan}
         (self.folder / "plan.json").write_text(json.dumps(content))
         with (self.folder / "said").open("wb") as said:
             self.process = subprocess.Popen([sys.executable, SCRIPT, self.folder], stdout=said, stderr=said)
@@ -132,6 +132,16 @@ def test_stop_while_starting(run: Run) -> None:
     assert run.wait() == 0
     assert not processes.is_alive(broker)
     assert not run.is_up()
+
+
+def test_stop_while_preparing(run: Run) -> None:
+    """Ctrl-C while the preparation waits for something ends it at once, and what runs is stopped in order."""
+    run.start(polite("watch"), prepare=60.0)
+    wait_until((run.folder / "preparing").exists)
+    run.send(signal.SIGINT)
+    assert run.wait() == 0
+    assert run.events("stop") == ["redis"]
+    assert run.events("start") == ["redis"]
 
 
 def test_restarts_with_backoff(run: Run) -> None:

@@ -130,7 +130,7 @@ def test_a_push_from_a_damaged_cache_has_it_rebuilt(
             helpers.push(behind_server.remote(), cache, branch="main", commit=sha, parent=None)
     with caches.open_cache(work_dir, "one") as cache:
         sha = commit(cache, {"a": "1"})
-        assert helpers.push(behind_server.remote(), cache, branch="main", commit=sha, parent=None) == sha
+        assert helpers.push(behind_server.remote(), cache, branch="main", commit=sha, parent=None).tip == sha
 
 
 def test_a_cache_that_grew_too_large_is_dropped(work_dir: Path) -> None:

@@ -96,7 +96,7 @@ def test_a_hung_call_is_killed_at_its_deadline(
         calls[operation]()
     assert type(caught.value) is kind
     assert not _runs(process)
-    assert helpers.push(local.remote(), cache, branch="main", commit=first, parent=None) == first
+    assert helpers.push(local.remote(), cache, branch="main", commit=first, parent=None).tip == first
 
 
 def test_a_dead_helper_is_replaced(local: Hosted, helpers: remote.Helpers) -> None:
@@ -154,12 +154,12 @@ def test_a_lock_that_a_killed_process_left_is_removed(
     with pytest.raises(errors.TemporaryError, match="locked"):
         helpers.push(local.remote(), cache, branch="main", commit=first, parent=None)
     os.utime(lock, (1, 1))
-    assert helpers.push(local.remote(), cache, branch="main", commit=first, parent=None) == first
+    assert helpers.push(local.remote(), cache, branch="main", commit=first, parent=None).tip == first
 
 
 def _try_push(helpers: remote.Helpers, local: Hosted, cache: caches.Cache, *, sha: Sha, parent: Sha) -> Sha | None:
     try:
-        return helpers.push(local.remote(), cache, branch="main", commit=sha, parent=parent)
+        return helpers.push(local.remote(), cache, branch="main", commit=sha, parent=parent).tip
     except errors.TemporaryError:
         return None
 

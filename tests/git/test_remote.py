@@ -27,9 +27,9 @@ def test_the_first_push_makes_the_branch_and_git_finds_no_fault(
 ) -> None:
     """A root commit lands in an empty repository, is read back, and passes `git fsck --strict`."""
     first = commit(cache, {"base/v1/a.yaml": "a: 1\n", "base/v1/b/c.yaml": "c: 1\n"})
-    assert helpers.push(hosted.remote(), cache, branch="main", commit=first, parent=None) == first
+    assert helpers.push(hosted.remote(), cache, branch="main", commit=first, parent=None).tip == first
     second = commit(cache, {"base/v1/a.yaml": "a: 2\n", "base/v1/b/c.yaml": None}, first)
-    assert helpers.push(hosted.remote(), cache, branch="main", commit=second, parent=first) == second
+    assert helpers.push(hosted.remote(), cache, branch="main", commit=second, parent=first).tip == second
     assert helpers.heads(hosted.remote()) == remote.Heads("main", {"main": second})
     assert servers.git("fsck", "--strict", "--no-dangling", cwd=hosted.path) == ""
     assert servers.git("ls-tree", "-r", "--name-only", "main", cwd=hosted.path) == "base/v1/a.yaml"
@@ -40,7 +40,7 @@ def test_many_objects_travel_in_one_push(hosted: Hosted, helpers: remote.Helpers
     parent = seed = commit(cache, {f"v1/configmaps/ns{n % 7}/{n}.yaml": f"n: {n}\n" for n in range(500)})
     for number in range(20):
         parent = commit(cache, {"v1/configmaps/ns1/1.yaml": f"n: {number}-\n"}, parent)
-    assert helpers.push(hosted.remote(), cache, branch="main", commit=parent, parent=None) == parent
+    assert helpers.push(hosted.remote(), cache, branch="main", commit=parent, parent=None).tip == parent
     assert servers.git("rev-list", "--count", "main", cwd=hosted.path) == "21"
     assert len(servers.git("ls-tree", "-r", seed, cwd=hosted.path).splitlines()) == 500
     assert servers.git("fsck", "--strict", "--no-dangling", cwd=hosted.path) == ""
@@ -54,7 +54,7 @@ def test_a_missing_branch_brings_the_default_branch(
     fetched = helpers.fetch(hosted.remote(), cache, branch="prod/eu", until=None)
     assert fetched == remote.Fetched(tip=None, contains_until=False, default_tip=Sha(base))
     new = commit(cache, {"live/a.yaml": "a: 1\n"}, Sha(base))
-    assert helpers.push(hosted.remote(), cache, branch="prod/eu", commit=new, parent=None) == new
+    assert helpers.push(hosted.remote(), cache, branch="prod/eu", commit=new, parent=None).tip == new
     assert servers.git("show", "prod/eu:README.md", cwd=hosted.path) == "hello"
 
 
@@ -207,6 +207,6 @@ def test_a_tip_that_contains_our_commit_is_accepted(
     identity = "export GIT_AUTHOR_NAME=x GIT_AUTHOR_EMAIL=x GIT_COMMITTER_NAME=x GIT_COMMITTER_EMAIL=x"
     servers.add_hook(behind_server.path, "post-receive", f"{identity}\n{script}")
     first = commit(cache, {"a": "1"})
-    tip = helpers.push(behind_server.remote(), cache, branch="main", commit=first, parent=None)
+    tip = helpers.push(behind_server.remote(), cache, branch="main", commit=first, parent=None).tip
     assert tip == servers.tip(behind_server.path) != first
     assert commits.read_commit(cache, tip).parents == (first,)

@@ -61,7 +61,7 @@ def read_stream(cluster: client.Cluster, *, initial: bool = False) -> list[watch
         (409, problems.Conflict, "Conflict"),
         (410, problems.Expired, "Expired"),
         (422, errors.PermanentError, "Invalid"),
-        (429, errors.TemporaryError, "Temporary"),
+        (429, problems.Busy, "Temporary"),
         (500, errors.TemporaryError, "Temporary"),
         (503, errors.TemporaryError, "Temporary"),
     ],
@@ -77,6 +77,7 @@ def test_each_status_has_its_consequence(
         assert type(caught.value) is error_type
         assert caught.value.reason == reason
         assert CANARY not in str(caught.value)
+        assert caught.value.answer == CANARY
         assert "configmaps in namespace shop" in str(caught.value)
 
 

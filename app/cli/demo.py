@@ -1,0 +1,62 @@
+"""The demo of `reverser up`: a few objects in the sandbox, and two destinations on the local repository.
+
+The manifests stand in `deploy/demo`. They are applied once for each data folder, before anything follows the cluster:
+what somebody changed or deleted since stays so. A start that was killed half-way is completed by the next one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from app import errors
+from app.cli import updata
+from app.kube import client, manifests
+
+# `deploy` stands beside `app`, in a checkout and in a wheel alike.
+FOLDER = Path(__file__).resolve().parents[2] / "deploy" / "demo"
+_MADE, _LEFT_OUT = "made", "left out"
+
+
+def make(folder: updata.DataFolder, cluster: client.Cluster) -> None:
+    """Apply the demo, unless this folder had it, or its first start left it out. Raises what the requests raise."""
+    if folder.demo.exists():
+        return
+    sender = manifests.Sender(cluster)
+    for manifest in manifests.in_order(_read(folder.repository.as_uri())):
+        sender.apply(manifest)
+    # Last: without this file, the next start applies all of it again, which changes nothing that is there.
+    _note(folder, _MADE)
+
+
+def leave_out(folder: updata.DataFolder) -> None:
+    """Note that the sandbox of this folder is its user's own."""
+    if not folder.demo.exists():
+        _note(folder, _LEFT_OUT)
+
+
+def is_made(folder: updata.DataFolder) -> bool:
+    """Whether the demo was made here."""
+    return folder.demo.exists() and folder.demo.read_text().strip() == _MADE
+
+
+def _note(folder: updata.DataFolder, text: str) -> None:
+    # Written beside and moved: a file that is there is whole.
+    fresh = folder.demo.with_suffix(".new")
+    fresh.write_text(f"{text}\n")
+    fresh.replace(folder.demo)
+
+
+def _read(repository_url: str) -> list[manifests.Manifest]:
+    files = sorted(FOLDER.glob("*.yaml"))
+    if not files:
+        raise errors.PermanentError(f"this installation is damaged: the demo is not in {FOLDER}; install it again")
+    found = [one for file in files for one in manifests.read(file.read_text(encoding="utf-8"), source=file.name)]
+    return [manifests.Manifest(one.source, _placed(one.content, repository_url)) for one in found]
+
+
+def _placed(content: Mapping[str, Any], repository_url: str) -> Mapping[str, Any]:
+    if content["kind"] != "GitRepoConfig":
+        return content
+    return {**content, "spec": {**content["spec"], "repoUrl": repository_url}}
