@@ -98,7 +98,7 @@ class Decoder:
                     kept[name] = one
                 else:
                     self.unknown.append(below)
-            elif one is None and not self._keeps_null(schema, child):
+            elif (one is None and not self._keeps_null(schema, child)) or (self.strict and _is_omitted(child, one)):
                 continue
             else:
                 kept[name] = self._child(schema, child, (name, one, below))
@@ -163,6 +163,13 @@ class Decoder:
         if name == "date-time" and not _TIME.fullmatch(value):
             shown = f'"{value}" as "2006-01-02T15:04:05Z07:00": cannot parse "{value}" as "2006"'
             raise DecodingError(f"parsing time {shown}")
+
+
+def _is_omitted(schema: schemas.Schema, value: Any) -> bool:
+    """Go leaves an empty list or map out (`omitempty`); a struct without fields set is there."""
+    return not value and (
+        (schema.type == "array" and value == []) or (schema.type == "object" and not schema.fields and value == {})
+    )
 
 
 def _fits(value: int, path: str) -> bool:

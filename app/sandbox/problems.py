@@ -12,6 +12,8 @@ from typing import Any, Protocol
 
 import orjson
 
+BAD_REQUEST = 400
+
 
 class Named(Protocol):
     """What a refusal has to know of a type (`kinds.Kind`)."""
@@ -191,9 +193,22 @@ def _causes(causes: Sequence[Cause]) -> list[dict[str, str]]:
     return [{"reason": cause.reason, "message": cause.message, "field": cause.field} for cause in causes]
 
 
+def invalid_patch(shown: str, why: str) -> Refused:
+    """422: what the patch makes is no object of the type. The real server shows the whole object, and so do we."""
+    causes = Causes()
+    causes.wrong("patch", shown, why)
+    return _invalid(group="", kind="", name="", causes=causes.found)
+
+
+def rejected() -> Refused:
+    """422 without a reason, as the real server answers a JSON patch that cannot be applied."""
+    message = "the server rejected our request due to an error in our request"
+    return Refused(code=422, reason="Invalid", message=message, details={})
+
+
 def bad_request(message: str) -> Refused:
     """400: the request cannot be understood."""
-    return Refused(code=400, reason="BadRequest", message=message)
+    return Refused(code=BAD_REQUEST, reason="BadRequest", message=message)
 
 
 def expired(message: str) -> Refused:
