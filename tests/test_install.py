@@ -96,9 +96,9 @@ class Checkout:
 
 @pytest.fixture(scope="module")
 def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A registry: a folder with the package of the run set, and the one that only the dev set holds."""
+    """A registry: a folder with the package of the run set, the one that only the dev set holds, and another one."""
     folder = tmp_path_factory.mktemp("wheels")
-    for package in ("runtool", "devtool"):
+    for package in ("runtool", "devtool", "othertool"):
         with zipfile.ZipFile(folder / f"{package}-1-py3-none-any.whl", "w") as wheel:
             about = f"{package}-1.dist-info"
             wheel.writestr(f"{package}.py", "")
@@ -130,16 +130,16 @@ def checkout(tmp_path: Path, wheels: Path) -> Checkout:
 
 @pytest.fixture(scope="module")
 def filled(tmp_path_factory: pytest.TempPathFactory, wheels: Path) -> Checkout:
-    """A clone in which make was run; its tests leave it as it is."""
-    one = new_checkout(tmp_path_factory.mktemp("filled") / "clone", wheels)
-    one.make()
+    """A clone in which `make up` was run; making an environment takes seconds, so tests share it."""
+    one = new_checkout(tmp_path_factory.mktemp("filled") / "a clone", wheels)
+    assert INSTALLING in one.make()
     return one
 
 
 @pytest.fixture
-def behind(filled: Checkout) -> Iterator[Checkout]:
-    """The same after a pull that brought a package that nobody has."""
-    filled.needs("run", "runtool", "newtool")
+def pulled(filled: Checkout) -> Iterator[Checkout]:
+    """The same after a pull that brought a package that is not installed."""
+    filled.needs("run", "runtool", "othertool")
     yield filled
     filled.needs("run", "runtool")
 
@@ -155,28 +155,30 @@ def installer() -> ModuleType:
     return module
 
 
-def test_each_target_installs_what_it_needs_once(checkout: Checkout) -> None:
+def test_each_target_installs_what_it_needs_once(filled: Checkout) -> None:
     """`make up` installs what runs, without the tools of the tests; what is installed is not installed again."""
-    assert INSTALLING in checkout.run("up").stdout
-    assert INSTALLING not in (again := checkout.make())
-    assert f"reverser of {checkout.folder}" in again
+    assert INSTALLING not in (again := filled.make())
+    assert f"reverser of {filled.folder}" in again
     assert "tools False" in again
-    assert INSTALLING in checkout.make("dev-packages")
-    assert INSTALLING not in (with_tools := checkout.make())
+    assert INSTALLING in filled.make("dev-packages")
+    assert INSTALLING not in (with_tools := filled.make())
     assert "tools True" in with_tools
-    checkout.needs("run", "devtool", "runtool")
-    assert INSTALLING in checkout.make("run-packages")
 
 
-def test_a_moved_checkout_is_installed_anew(checkout: Checkout) -> None:
+def test_a_lock_file_that_changed_is_installed(filled: Checkout) -> None:
+    """After a pull that changed what is pinned, the next make installs it."""
+    with (filled.folder / "requirements" / "run.txt").open("a") as lock:
+        lock.write("# one line more\n")
+    assert INSTALLING in filled.make("run-packages")
+
+
+def test_a_moved_checkout_is_installed_anew(filled: Checkout, tmp_path: Path) -> None:
     """A checkout that was moved runs its own code, not what stands where it was."""
-    checkout.make()
-    old = checkout.folder
-    shutil.copytree(old, old.with_name("moved"), symlinks=True)
-    checkout.folder = old.with_name("moved")
-    said = checkout.make()
-    assert f".venv was made in {old}" in said
-    assert f"reverser of {checkout.folder}, Python {checkout.folder}" in said
+    shutil.copytree(filled.folder, tmp_path / "moved", symlinks=True)
+    moved = Checkout(tmp_path / "moved", filled.wheels)
+    said = moved.make()
+    assert f".venv was made in {filled.folder}" in said
+    assert f"reverser of {moved.folder}, Python {moved.folder}" in said
 
 
 @pytest.mark.parametrize("loss", ["another version", "its Python is gone", "it has no pip"])
@@ -204,19 +206,19 @@ def test_what_is_no_environment_of_ours_stays(checkout: Checkout) -> None:
     assert (checkout.folder / ".venv" / "thesis.txt").read_text() == "years"
 
 
-def test_a_registry_that_is_away_is_said_last(behind: Checkout) -> None:
+def test_a_registry_that_is_away_is_said_last(pulled: Checkout) -> None:
     """After the words of pip, ours say what to set."""
     away = {"PIP_NO_INDEX": "0", "PIP_FIND_LINKS": "", "PIP_INDEX_URL": "http://127.0.0.1:9/simple", "PIP_RETRIES": "0"}
-    ended = behind.run("up", **away)
+    ended = pulled.run("up", **away)
     assert ended.returncode != 0
     assert f"{FIRST_WORDS}the package registry did not answer" in ended.stderr
     assert "PIP_INDEX_URL" in ended.stderr.partition(FIRST_WORDS)[2]
 
 
-def test_a_package_that_was_exchanged_is_refused(behind: Checkout) -> None:
+def test_a_package_that_was_exchanged_is_refused(pulled: Checkout) -> None:
     """A package whose hash is not the pinned one is not installed, and make does not go on without it."""
-    (behind.folder / "requirements" / "run.txt").write_text(f"devtool==1 --hash=sha256:{'0' * 64}\n")
-    ended = behind.run("up")
+    (pulled.folder / "requirements" / "run.txt").write_text(f"othertool==1 --hash=sha256:{'0' * 64}\n")
+    ended = pulled.run("up")
     assert f"{FIRST_WORDS}a package is not the one that is pinned" in ended.stderr
     assert "reverser of" not in ended.stdout
 
