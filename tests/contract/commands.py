@@ -27,6 +27,8 @@ GIVEN: dict[str, tuple[Type, Object]] = {
     ),
     "gear": (WIDGETS, WIDGETS.new("gear", spec={"size": "small", "count": 3})),
 }
+for _type, _fields in [*manifests.samples(), *manifests.more_samples()]:
+    GIVEN[_type.resource] = (_type, _type.new("sample", **_fields))
 
 SETTINGS = """\
 apiVersion: v1
@@ -291,4 +293,12 @@ ASKING = [
     Command("rollout status deployment/web --timeout=1s", "web", code=1),
 ]
 
-COMMANDS = [*READING, *WRITING, *CHANGING, *ASKING]
+# Whole objects of every built-in type, so that each default that a real server fills in is compared.
+EVERY_TYPE = [
+    Command(f"get {type_.resource} sample -o {form}", type_.resource)
+    for type_, _ in [*manifests.samples(), *manifests.more_samples()]
+    if type_.namespaced
+    for form in ("yaml", "wide")
+]
+
+COMMANDS = [*READING, *EVERY_TYPE, *WRITING, *CHANGING, *ASKING]

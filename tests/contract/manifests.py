@@ -123,6 +123,44 @@ def samples() -> list[tuple[Type, Object]]:
     ]
 
 
+def more_samples() -> list[tuple[Type, Object]]:
+    """The same for built-in types that a cluster to be mirrored has, and that nothing else here is about."""
+    template = pod_template()
+    once = {"metadata": {"labels": {"app": "once"}}, "spec": {**template["template"]["spec"], "restartPolicy": "Never"}}
+    target = {"apiVersion": "apps/v1", "kind": "Deployment", "name": "web"}
+    backend = {"service": {"name": "web", "port": {"number": 80}}}
+    path = {"path": "/", "pathType": "Prefix", "backend": backend}
+    claim = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}
+    policy = {"podSelector": {"matchLabels": {"app": "web"}}, "ingress": [{"ports": [{"port": 80}]}]}
+    limits = {"limits": [{"type": "Container", "default": {"memory": "1Gi"}, "defaultRequest": {"memory": "512Mi"}}]}
+    return [
+        (Type("v1", "serviceaccounts", "ServiceAccount"), {}),
+        (Type("v1", "limitranges", "LimitRange"), {"spec": limits}),
+        (Type("v1", "resourcequotas", "ResourceQuota"), {"spec": {"hard": {"pods": "10"}}}),
+        (Type("v1", "persistentvolumeclaims", "PersistentVolumeClaim"), {"spec": claim}),
+        (Type("apps/v1", "daemonsets", "DaemonSet"), {"spec": template}),
+        (
+            Type("autoscaling/v2", "horizontalpodautoscalers", "HorizontalPodAutoscaler"),
+            {"spec": {"scaleTargetRef": target, "maxReplicas": 3}},
+        ),
+        (Type("batch/v1", "jobs", "Job"), {"spec": {"template": once}}),
+        (
+            Type("batch/v1", "cronjobs", "CronJob"),
+            {"spec": {"schedule": "0 1 * * *", "jobTemplate": {"spec": {"template": once}}}},
+        ),
+        (
+            Type("networking.k8s.io/v1", "ingresses", "Ingress"),
+            {"spec": {"rules": [{"host": "web.example.com", "http": {"paths": [path]}}]}},
+        ),
+        (Type("networking.k8s.io/v1", "networkpolicies", "NetworkPolicy"), {"spec": policy}),
+        (
+            Type("policy/v1", "poddisruptionbudgets", "PodDisruptionBudget"),
+            {"spec": {"minAvailable": 1, "selector": {"matchLabels": {"app": "web"}}}},
+        ),
+        (Type("coordination.k8s.io/v1", "leases", "Lease"), {"spec": {"holderIdentity": "alice"}}),
+    ]
+
+
 def definition(group: str, **fields: Any) -> Object:
     """A CustomResourceDefinition `things.<group>` with one version; `fields` change the version."""
     schema = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}

@@ -10,8 +10,8 @@ import pytest
 from tests.contract import manifests
 from tests.contract.client import TABLE, Client, Object
 from tests.contract.manifests import CONFIG_MAPS, NAMESPACES, SECRETS, WIDGETS, Type
-from tests.contract.test_objects import SAMPLES
 
+SAMPLES = [*manifests.samples(), (WIDGETS, {"spec": {"size": "small"}})]
 AGE = re.compile(r"\d+s")
 
 # The columns of each type with the cells of its sample; None is the object's name. Those of a priority above 0 are
