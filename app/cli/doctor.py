@@ -19,23 +19,31 @@ import rich.text
 from app import errors, settings
 from app.cli import options, tables
 from app.cli.checks import broker, cluster, configuration, database, disk, facts, findings, processes, repositories
-from app.cli.checks.findings import Finding, Level
+from app.cli.checks.findings import Finding, Level, Role
 
 _STYLES = {Level.OK: "green", Level.WARN: "yellow", Level.FAIL: "bold red", Level.SKIP: "dim"}
 _NO_DATABASE = "the database cannot be asked"
 
 
-@click.command(epilog=options.examples("reverser doctor", "reverser doctor --output json"))
+@click.command(epilog=options.examples("reverser doctor", "reverser doctor --for worker --output json"))
 @options.data_dir
 @options.output
-def doctor(*, data_dir: Path, output: str) -> None:
+@click.option(
+    "--for",
+    "role",
+    type=click.Choice([role.value for role in Role]),
+    default=Role.ALL.value,
+    show_default=True,
+    help="Look with the eyes of one kind of process, where accounts and hosts differ.",
+)
+def doctor(*, data_dir: Path, output: str, role: str) -> None:
     """Look at everything that Reverser needs, and say what to do about what is wrong.
 
     Settings, database, broker, processes, cluster and its rights, Git access of each destination, disk. Nothing is
     changed. Exit code 1 when anything failed, 0 otherwise, warnings included.
     """
     found = []
-    for finding in examine(data_dir):
+    for finding in examine(data_dir, Role(role)):
         found.append(finding)
         if output == "table":
             _show(finding)
@@ -46,17 +54,17 @@ def doctor(*, data_dir: Path, output: str) -> None:
     sys.exit(any(one.level is Level.FAIL for one in found))
 
 
-def examine(data_dir: Path) -> Iterator[Finding]:
-    """All findings, as they come."""
+def examine(data_dir: Path, role: Role) -> Iterator[Finding]:
+    """All findings that matter to a role, as they come."""
     options_found, said = configuration.load(data_dir)
     yield from said
     if options_found is None:
         yield findings.Subject("everything", "everything else").skip("the settings cannot be read")
         return
-    yield from _examine(options_found)
+    yield from _examine(options_found, role)
 
 
-def _examine(found: settings.Settings) -> Iterator[Finding]:
+def _examine(found: settings.Settings, role: Role) -> Iterator[Finding]:
     examined = _Database(found)
     yield from _safely("database", examined.examine)
     known = examined.known
@@ -65,11 +73,11 @@ def _examine(found: settings.Settings) -> Iterator[Finding]:
         yield findings.Subject("processes", "processes").skip(_NO_DATABASE)
     else:
         yield from _safely("processes", lambda: processes.examine(found, known))
-    asked = _Cluster(found, known)
+    asked = _Cluster(found, known, role)
     yield from _safely("cluster", asked.examine)
     if known is None:
         yield findings.Subject("destination", "destinations").skip(_NO_DATABASE)
-    else:
+    elif role is not Role.WATCH:
         yield from _safely("destination", lambda: repositories.examine(found, known, cluster_answers=asked.answers))
     yield from _safely("disk", lambda: disk.examine(found))
 
@@ -89,12 +97,12 @@ class _Database:
 class _Cluster:
     """The check of the cluster, which says whether Secrets can be read from it."""
 
-    def __init__(self, found: settings.Settings, known: facts.Facts | None) -> None:
+    def __init__(self, found: settings.Settings, known: facts.Facts | None, role: Role) -> None:
         self.answers = False
-        self._settings, self._known = found, known
+        self._settings, self._known, self._role = found, known, role
 
     def examine(self) -> list[Finding]:
-        self.answers, said = cluster.examine(self._settings, self._known)
+        self.answers, said = cluster.examine(self._settings, self._known, self._role)
         return said
 
 

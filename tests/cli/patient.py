@@ -49,9 +49,9 @@ class Patient:
         self.folder = folder
         self.options = settings.Settings(**{"work_dir": folder / "work", **options})
 
-    def doctor(self, **variables: str) -> Diagnosis:
+    def doctor(self, *words: str, **variables: str) -> Diagnosis:
         """Run `reverser doctor`; `variables` replace those of the settings."""
-        done = self.command("--output", "json", **variables)
+        done = self.command("--output", "json", *words, **variables)
         return Diagnosis(done.exit_code, json.loads(done.stdout), done.output)
 
     def command(self, *words: str, **variables: str) -> click.testing.Result:

@@ -470,7 +470,7 @@ def test_the_exit_code(monkeypatch: pytest.MonkeyPatch, levels: str, code: int, 
     """1 when anything failed, 0 otherwise; warnings and what was skipped alone are no failure."""
     by_letter = {level.value[0]: level for level in findings.Level}
     given = [findings.Finding(by_letter[letter], "c", "s", "f") for letter in levels]
-    monkeypatch.setattr(doctor, "examine", lambda _folder: iter(given))
+    monkeypatch.setattr(doctor, "examine", lambda _folder, _role: iter(given))
     done = CliRunner().invoke(main.main, ["doctor"])
     assert (done.exit_code, done.stdout.splitlines()[-1]) == (code, text)
 

@@ -60,9 +60,9 @@ def patient(tmp_path: Path, sqlite_url: str) -> Patient:
     return Patient(tmp_path, database_url=sqlite_url, broker_url=NO_BROKER)
 
 
-def look(patient: Patient, kube: KubeServer, user: str = "admin") -> Diagnosis:
+def look(patient: Patient, kube: KubeServer, user: str = "admin", *words: str) -> Diagnosis:
     """Run the doctor as a user of the cluster."""
-    return patient.doctor(KUBECONFIG=str(kube.kubeconfig(user)))
+    return patient.doctor(*words, KUBECONFIG=str(kube.kubeconfig(user)))
 
 
 def test_no_cluster_at_all(patient: Patient) -> None:
@@ -189,6 +189,23 @@ def _as_json(rule: str) -> str:
     for field in ("apiGroups", "resources", "resourceNames", "verbs"):
         rule = rule.replace(f"{field}:", f'"{field}":')
     return rule
+
+
+@pytest.mark.kube
+def test_each_process_needs_rights_of_its_own(patient: Patient, kube: KubeServer, cluster: client.Cluster) -> None:
+    """A worker is asked for its Secrets alone, and needs no other right; a watch daemon is not asked for them."""
+    patient.watch_leads(uid=cluster.uid())
+    found = patient.destination("prod", url="https://127.0.0.1:1/a.git", transport="https", secret="git")
+    patient.rule(found, ("", "configmaps", ""))
+    # bob has no right at all, not even to see which cluster it is.
+    as_worker, as_watch = look(patient, kube, "bob", "--for", "worker"), look(patient, kube, "reader", "--for", "watch")
+    assert as_worker.levels("cluster") == ["OK"]
+    assert [one["subject"] for one in as_worker.of("rights")] == ["get secrets shop/git"]
+    assert as_worker.of("kinds") == as_worker.of("objects") == []
+    assert as_watch.levels("cluster") == ["OK"]
+    assert "list and watch configmaps" in [one["subject"] for one in as_watch.of("rights")]
+    assert "get secrets shop/git" not in [one["subject"] for one in as_watch.of("rights")]
+    assert as_watch.of("destination") == []
 
 
 @pytest.mark.kube

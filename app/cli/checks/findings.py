@@ -25,6 +25,14 @@ class Level(enum.StrEnum):
     SKIP = "SKIP"
 
 
+class Role(enum.StrEnum):
+    """In whose place the doctor looks: accounts differ, and so does what they need."""
+
+    ALL = "all"
+    WATCH = "watch"
+    WORKER = "worker"
+
+
 @dataclass(frozen=True, slots=True)
 class Finding:
     """One result. `check` is a stable word for programs, `subject` is what was looked at."""
