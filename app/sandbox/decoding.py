@@ -77,6 +77,8 @@ class Decoder:
 
     # As Go does: for built-in types, and the metadata of all.
     strict: bool
+    # Fill in the defaults of the schema.
+    defaults: bool = True
     unknown: list[str] = field(default_factory=list)
 
     def read(self, schema: schemas.Schema, value: Any, path: str = "") -> Any:
@@ -102,7 +104,7 @@ class Decoder:
                 continue
             else:
                 kept[name] = self._child(schema, child, (name, one, below))
-        if schema.defaulted:
+        if schema.defaulted and self.defaults:
             self._default(schema, kept)
         return kept
 

@@ -65,8 +65,9 @@ class Refused(Exception):  # noqa: N818 - an answer to a client, not an error of
             "metadata": {},
             "status": "Failure",
             "message": message,
-            "reason": reason,
         }
+        if reason:
+            self.status["reason"] = reason
         if details is not None:
             self.status["details"] = details
         self.status["code"] = code
@@ -159,12 +160,19 @@ def apply_conflict(causes: Sequence[Cause]) -> Refused:
 
 
 def _conflicts(causes: Sequence[Cause]) -> str:
-    """One field on a line; more of one manager below its line."""
-    texts = []
+    """A single field on one line; more as a list for each of their managers."""
+    if len(causes) == 1:
+        return f"{causes[0].message}: {causes[0].field}"
+    lines = []
     for message in dict.fromkeys(cause.message for cause in causes):
-        fields = [cause.field for cause in causes if cause.message == message]
-        texts.append(f"{message}: {fields[0]}" if len(fields) == 1 else "\n- ".join([f"{message}:", *fields]))
-    return texts[0] if len(texts) == 1 else "\n".join(["", *texts]).removeprefix("\n")
+        lines.append(f"{message.replace('conflict', 'conflicts', 1)}:")
+        lines += [f"- {cause.field}" for cause in causes if cause.message == message]
+    return "\n".join(lines)
+
+
+def untyped(message: str) -> Refused:
+    """500: what is applied does not fit the schema. It is the client's fault, and the real server says 500."""
+    return Refused(code=500, reason="", message=message)
 
 
 def invalid(kind: Named, name: str, causes: Sequence[Cause]) -> Refused:

@@ -42,6 +42,7 @@ _COUNTS: Mapping[str, tuple[str, ...]] = {
     "V1StatefulSetSpec": ("replicas", "minReadySeconds"),
 }
 _LABELS: Mapping[str, tuple[str, ...]] = {"V1Container": ("name",), "V1Volume": ("name",)}
+_WORKLOADS = frozenset({"V1DaemonSetSpec", "V1DeploymentSpec", "V1StatefulSetSpec"})
 _LARGEST_PORT = 65535
 
 _IMMUTABLE: Mapping[str, tuple[str, ...]] = {
@@ -67,10 +68,10 @@ def check(kind: kinds.Kind, schema: schemas.Schema, found: Mapping[str, Any]) ->
     """What is wrong with an object of a built-in type, metadata included."""
     causes = problems.Causes()
     naming.check_metadata(kind, found["metadata"], causes)
-    if special := _SPECIAL.get(kind.kind):
-        special(found, causes)
     if kind.kind not in _PLAIN:
         _walk(schema, found, "", causes)
+    if special := _SPECIAL.get(kind.kind):
+        special(found, causes)
     return causes.found
 
 
@@ -134,10 +135,12 @@ def _check_struct(model: str, value: Mapping[str, Any], path: str, causes: probl
     for name in _LABELS.get(model, ()):
         if value.get(name) and not naming.is_label(value[name]):
             causes.wrong(f"{path}.{name}", value[name], naming.label_error())
+    _check_numbers(model, value, path, causes)
     for name, supported in _VALUES.get(model, {}).items():
         if value.get(name) not in (None, *supported):
             causes.unsupported(f"{path}.{name}", value[name], supported)
-    _check_numbers(model, value, path, causes)
+    if model in _WORKLOADS:
+        _check_selector(value, causes)
 
 
 def _check_numbers(model: str, value: Mapping[str, Any], path: str, causes: problems.Causes) -> None:
@@ -154,9 +157,8 @@ def _data(found: Mapping[str, Any], causes: problems.Causes) -> None:
     naming.check_data_keys(found, causes)
 
 
-def _workload(found: Mapping[str, Any], causes: problems.Causes) -> None:
+def _check_selector(spec: Mapping[str, Any], causes: problems.Causes) -> None:
     """The pods of a workload must be those that it selects."""
-    spec = found.get("spec") or {}
     labels = ((spec.get("template") or {}).get("metadata") or {}).get("labels")
     wanted = (spec.get("selector") or {}).get("matchLabels") or {}
     selects = bool(spec.get("selector")) and all((labels or {}).get(key) == value for key, value in wanted.items())
@@ -255,8 +257,6 @@ _SPECIAL: Mapping[str, Callable[[Mapping[str, Any], problems.Causes], None]] = {
     "ClusterRoleBinding": _binding,
     "ConfigMap": _data,
     "CronJob": _cron_job,
-    "DaemonSet": _workload,
-    "Deployment": _workload,
     "Event": _event,
     "HorizontalPodAutoscaler": _autoscaler,
     "Ingress": _ingress,
@@ -266,7 +266,6 @@ _SPECIAL: Mapping[str, Callable[[Mapping[str, Any], problems.Causes], None]] = {
     "RoleBinding": _binding,
     "Secret": _data,
     "Service": _service,
-    "StatefulSet": _workload,
 }
 
 
