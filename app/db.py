@@ -84,7 +84,8 @@ class Database:
                 transaction.commit()
             except exc.DBAPIError as error:
                 raise errors.UnknownOutcomeError(
-                    "the database did not answer a COMMIT; what it did is read back before anything else"
+                    f"the database did not answer a COMMIT ({_words(error)}); what it did is read back before anything "
+                    "else"
                 ) from error
 
     def check_schema(self) -> None:

@@ -6,7 +6,11 @@ of a worker. Each command stands in the module that `_COMMANDS` names.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
+import signal
+import threading
+from collections.abc import Iterator
 from importlib import metadata
 
 import click
@@ -43,7 +47,8 @@ class Commands(click.Group):
         if cmd_name not in _COMMANDS:
             return None
         module, _, name = _COMMANDS[cmd_name][0].partition(":")
-        command = getattr(importlib.import_module(module), name)
+        with _ending_at_ctrl_c():
+            command = getattr(importlib.import_module(module), name)
         assert isinstance(command, click.Command)
         return command
 
@@ -63,6 +68,24 @@ class Commands(click.Group):
         except OSError as error:
             where = f"{error.filename}: " if error.filename else ""
             raise click.ClickException(f"{where}{error.strerror or error}") from error
+
+
+@contextlib.contextmanager
+def _ending_at_ctrl_c() -> Iterator[None]:
+    """Let Ctrl-C end the process, as nothing has begun.
+
+    While modules are imported, Python now and then loses a KeyboardInterrupt in a callback that may not raise.
+    """
+    usual = signal.default_int_handler
+    # Whoever took the signal already, or ignores it as nohup does, has a reason.
+    if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGINT) is not usual:
+        yield
+        return
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, usual)
 
 
 @click.group(

@@ -170,7 +170,7 @@ def _full_disk_said() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        terminal.say(f"cannot write {error.filename}: {error.strerror}; going on")
+        terminal.say(f"Cannot write {error.filename}: {error.strerror}. Going on.")
 
 
 class _Ground:

@@ -215,10 +215,16 @@ def _try_lock(handle: int) -> bool:
 def _write(path: Path, content: Mapping[str, Any]) -> None:
     """Replace a file in one step; mkstemp makes it 0600."""
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
-    with os.fdopen(handle, "w") as file:
-        json.dump(content, file, indent=2)
-        file.write("\n")
-    Path(name).replace(path)
+    fresh = Path(name)
+    try:
+        with os.fdopen(handle, "w") as file:
+            json.dump(content, file, indent=2)
+            file.write("\n")
+        fresh.replace(path)
+    except OSError as error:
+        fresh.unlink(missing_ok=True)
+        # A write that fails does not say where.
+        raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 def _read(path: Path) -> dict[str, Any] | None:
