@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from typing import Any
 
 import pytest
@@ -107,26 +106,6 @@ def test_defaults_are_filled_in(client: Client, place: str) -> None:
     assert (spec["colour"], spec["replicas"]) == ("blue", 1)
     assert spec["parts"] == [{"name": "a", "weight": 5}, {"name": "b", "weight": 1}]
     assert manifests.widget(client, place, "two", colour=None)["spec"]["colour"] == "blue"
-
-
-def test_an_object_gets_a_default_that_came_later(client: Client, place: str) -> None:
-    """A default is applied to objects that were stored before there was one, when they are read."""
-    group = manifests.new_group()
-    manifest = manifests.definition(group, schema=schema_with({"colour": {"type": "string"}}))
-    manifests.define(client, manifest)
-    type_ = manifests.things(group)
-    client.create(type_.all(place), type_.new("one", spec={}))
-    later = copy.deepcopy(manifest["spec"]["versions"])
-    later[0]["schema"] = schema_with({"colour": {"type": "string", "default": "red"}})
-    client.merge(DEFINITIONS.one("", f"things.{group}"), {"spec": {"versions": later}})
-    path = type_.one(place, "one")
-    wait_until(lambda: client.get(path)["spec"] == {"colour": "red"}, timeout=30, what="the default")
-
-
-def schema_with(properties: Object) -> Object:
-    """A schema whose spec has these fields."""
-    spec = {"type": "object", "properties": properties}
-    return {"openAPIV3Schema": {"type": "object", "properties": {"spec": spec}}}
 
 
 INVALID: list[tuple[Object, str]] = [

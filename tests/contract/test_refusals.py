@@ -45,11 +45,6 @@ def test_an_object_is_not_posted_to(client: Client, place: str) -> None:
     client.call("POST", CONFIG_MAPS.one(place, "one"), CONFIG_MAPS.new("one")).refused(405, "MethodNotAllowed")
 
 
-def test_an_unknown_method(client: Client, place: str) -> None:
-    """A method that HTTP does not know is refused."""
-    assert client.call("BREW", CONFIG_MAPS.all(place)).code == 405
-
-
 @pytest.mark.parametrize("body", [b"{", b"nonsense", b"[]", b'"text"', b"\xff\xfe", b""])
 def test_a_body_that_is_no_object(client: Client, place: str, body: bytes) -> None:
     """A body that cannot be read is a 400."""

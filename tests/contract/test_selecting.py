@@ -6,7 +6,7 @@ import pytest
 
 from tests.contract import manifests
 from tests.contract.client import Client
-from tests.contract.manifests import CONFIG_MAPS, DEPLOYMENTS, NAMESPACES, SECRETS, WIDGETS
+from tests.contract.manifests import CONFIG_MAPS, DEPLOYMENTS, NAMESPACES, WIDGETS
 
 OBJECTS = {
     "a": {"app": "web", "tier": "front"},
@@ -114,14 +114,5 @@ def test_an_unknown_field_selects_nothing(client: Client, place: str, type_: man
 
 
 def test_a_namespace_is_selected_by_its_label(client: Client, place: str) -> None:
-    """Each namespace has its name as a label, and can be selected by its phase."""
+    """Each namespace has its name as a label, which namespace selectors count on."""
     assert client.names(NAMESPACES.all(), labelSelector=f"kubernetes.io/metadata.name={place}") == [place]
-    assert place in client.names(NAMESPACES.all(), fieldSelector="status.phase=Active")
-    assert client.names(NAMESPACES.all(), fieldSelector="status.phase=Terminating,metadata.name=" + place) == []
-
-
-def test_a_secret_is_selected_by_its_type(client: Client, place: str) -> None:
-    """Secrets can be selected by their type."""
-    client.create(SECRETS.all(place), SECRETS.new("one"))
-    client.create(SECRETS.all(place), SECRETS.new("two", type="example.com/own"))
-    assert client.names(SECRETS.all(place), fieldSelector="type=Opaque") == ["one"]
