@@ -165,6 +165,10 @@ def _merged(
         kept = {key: value for key, value in old.items() if key != "status"} | {
             key: decoded[key] for key in ("kind", "apiVersion")
         }
+        # An apply brings the notes of who owns what, also when it is about the status.
+        metadata = {key: value for key, value in old["metadata"].items() if key != "managedFields"}
+        noted = decoded["metadata"].get("managedFields")
+        kept["metadata"] = metadata | ({"managedFields": noted} if noted else {})
         return kept | ({"status": decoded["status"]} if "status" in decoded else {})
     if kinds.STATUS not in kind.subresources:
         return decoded

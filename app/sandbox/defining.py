@@ -6,11 +6,19 @@ admitted, so that a type is served with the answer to the request that made it.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 from app.sandbox import kinds, problems
+
+_NAME = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")
+_NAME_TEXT = (
+    "a DNS-1035 label must consist of lower case alphanumeric characters or '-', start with an alphabetic character, "
+    "and end with an alphanumeric character (e.g. 'my-name',  or 'abc-123', regex used for validation is "
+    f"'{_NAME.pattern}')"
+)
 
 
 def check(found: Mapping[str, Any]) -> list[problems.Cause]:
@@ -32,12 +40,29 @@ def check(found: Mapping[str, Any]) -> list[problems.Cause]:
         causes.wrong("spec.versions", versions or None, "must have exactly one version marked as storage version")
     for index, version in enumerate(versions):
         _check_version(version, f"spec.versions[{index}]", causes)
-    for key in ("plural", "singular", "kind", "listKind"):
-        if not names.get(key):
-            causes.required(f"spec.names.{key}")
+    _check_names(names, causes)
     if not any(one.get("storage") for one in versions):
         causes.wrong("status.storedVersions", None, "must have at least one stored version")
     return causes.found
+
+
+def _check_names(names: Mapping[str, Any], causes: problems.Causes) -> None:
+    for key in ("plural", "singular", "kind", "listKind"):
+        _check_name(names.get(key) or "", f"spec.names.{key}", causes)
+    for key in ("shortNames", "categories"):
+        for index, word in enumerate(names.get(key) or ()):
+            _check_name(word, f"spec.names.{key}[{index}]", causes)
+
+
+def _check_name(name: str, path: str, causes: problems.Causes) -> None:
+    """A name becomes a part of paths; a kind may have capitals."""
+    kind = path.lower().endswith("kind")
+    if not name:
+        causes.required(path)
+    elif not _NAME.fullmatch(name.lower() if kind else name):
+        causes.wrong(
+            path, name, f"may have mixed case, but should otherwise match: {_NAME_TEXT}" if kind else _NAME_TEXT
+        )
 
 
 def _check_version(version: Mapping[str, Any], path: str, causes: problems.Causes) -> None:

@@ -95,6 +95,7 @@ def applied(
     subresource: str = "",
 ) -> dict[str, Any]:
     """The object after a server-side apply, with managedFields, not yet admitted. Raises Refused (400, 409, 500)."""
+    _check_type(kind, config)
     schema = registry.schema(kind) or schemas.Schema()
     config = _typed(kind, schema, config)
     claimed = {path for path in owning.leaves(schema, config) if _may_claim(kind, path, subresource)}
@@ -110,6 +111,14 @@ def applied(
     fields = entries if unchanged else _sorted([*others, *([_entry(mine, claimed, now)] if claimed else [])])
     metadata = {key: value for key, value in (merged.get("metadata") or {}).items() if key != "managedFields"}
     return {**merged, "metadata": {**metadata, **({"managedFields": fields} if fields else {})}}
+
+
+def _check_type(kind: kinds.Kind, config: Mapping[str, Any]) -> None:
+    """Nobody applies without saying what it is. Raises Refused (400)."""
+    said = (config.get("apiVersion") or "", config.get("kind") or "")
+    if said != (kind.api_version, kind.kind):
+        version = said[0] if "/" in said[0] else f"/{said[0]}"
+        raise problems.bad_request(f"invalid object type: {version}, Kind={said[1]}")
 
 
 def _typed(kind: kinds.Kind, schema: schemas.Schema, config: dict[str, Any]) -> dict[str, Any]:

@@ -71,14 +71,22 @@ def check_metadata(kind: kinds.Kind, metadata: Mapping[str, Any], causes: proble
 
 
 def check_data_keys(found: Mapping[str, Any], causes: problems.Causes) -> None:
-    """The keys of a ConfigMap or a Secret."""
+    """The keys of a ConfigMap or a Secret: they become the names of files."""
     data, binary = found.get("data") or {}, found.get("binaryData") or {}
     for field, keys in (("data", data), ("binaryData", binary)):
         for key in keys:
-            if not _DATA_KEY.fullmatch(key):
-                causes.wrong(f"{field}[{key}]", key, _DATA_KEY_TEXT)
+            if error := _data_key_error(key):
+                causes.wrong(f"{field}[{key}]", key, error)
             elif field == "data" and key in binary:
                 causes.wrong(f"{field}[{key}]", key, "duplicate of key present in binaryData")
+
+
+def _data_key_error(key: str) -> str:
+    if not _DATA_KEY.fullmatch(key):
+        return _DATA_KEY_TEXT
+    if key in {".", ".."}:
+        return f"must not be '{key}'"
+    return "must not start with '..'" if key.startswith("..") else ""
 
 
 def is_label(text: str) -> bool:

@@ -44,6 +44,8 @@ _COUNTS: Mapping[str, tuple[str, ...]] = {
 _LABELS: Mapping[str, tuple[str, ...]] = {"V1Container": ("name",), "V1Volume": ("name",)}
 _WORKLOADS = frozenset({"V1DaemonSetSpec", "V1DeploymentSpec", "V1StatefulSetSpec"})
 _LARGEST_PORT = 65535
+# Bytes of a ConfigMap or a Secret.
+_LARGEST_DATA = 1024 * 1024
 
 _IMMUTABLE: Mapping[str, tuple[str, ...]] = {
     "CustomResourceDefinition": ("spec.group", "spec.scope", "spec.names.plural", "spec.names.kind"),
@@ -155,6 +157,16 @@ def _check_numbers(model: str, value: Mapping[str, Any], path: str, causes: prob
 
 def _data(found: Mapping[str, Any], causes: problems.Causes) -> None:
     naming.check_data_keys(found, causes)
+    # Bytes are counted as they are, not in base64, which a ConfigMap has in one field and a Secret in the other.
+    encoded = found.get("kind") == "Secret"
+    size = sum(_bytes_of(value, encoded=encoded) for value in (found.get("data") or {}).values())
+    size += sum(_bytes_of(value, encoded=True) for value in (found.get("binaryData") or {}).values())
+    if size > _LARGEST_DATA:
+        causes.too_long("data" if encoded else "[]", _LARGEST_DATA)
+
+
+def _bytes_of(value: str, *, encoded: bool) -> int:
+    return len(value) * 3 // 4 - value[-2:].count("=") if encoded else len(value.encode())
 
 
 def _check_selector(spec: Mapping[str, Any], causes: problems.Causes) -> None:
