@@ -100,6 +100,7 @@ BUILT_IN: tuple[Kind, ...] = (
     _built_in("apps/v1", "daemonsets", "DaemonSet", short="ds", categories="all", subresources="status"),
     _built_in("apps/v1", "deployments", "Deployment", short="deploy", categories="all", subresources="scale status"),
     _built_in("apps/v1", "statefulsets", "StatefulSet", short="sts", categories="all", subresources="scale status"),
+    _built_in("authentication.k8s.io/v1", "selfsubjectreviews", "SelfSubjectReview", namespaced=False, verbs=_CREATE),
     _built_in(
         "authorization.k8s.io/v1",
         "selfsubjectaccessreviews",
