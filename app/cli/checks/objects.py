@@ -15,6 +15,12 @@ from app.cli.checks.findings import Finding
 from app.kube import client, kinds, listing
 
 _KINDS = {"GitRepoConfig": "grc", "WatchRule": "wr", "ClusterWatchRule": "cwr"}
+# Where the object is right, and something else has to change.
+_ELSEWHERE = {
+    "AccessDenied": "ask the owner of the GitRepoConfig",
+    "NotReady": "repair its GitDestination: kubectl get gd -A -o wide",
+    "Unreadable": "give the account of the watch daemon the rule that the message names",
+}
 
 
 def examine(cluster: client.Cluster, options: settings.Settings) -> Iterator[Finding]:
@@ -39,8 +45,10 @@ def _stalled(item: Mapping[str, Any]) -> Finding:
     namespace = metadata.get("namespace", "")
     name = f"{namespace}/{metadata['name']}" if namespace else metadata["name"]
     subject = findings.Subject("objects", f"{kind} {name}")
-    message = str(_condition(item, "Stalled").get("message", ""))
-    do = f"kubectl{f' -n {namespace}' if namespace else ''} edit {_KINDS[kind]} {metadata['name']}"
+    stalled = _condition(item, "Stalled")
+    message = str(stalled.get("message", ""))
+    edit = f"kubectl{f' -n {namespace}' if namespace else ''} edit {_KINDS[kind]} {metadata['name']}"
+    do = _ELSEWHERE.get(str(stalled.get("reason", "")), edit)
     if _condition(item, "Ready").get("status") == "True":
         return subject.warn(f"works in part: {message}", do=do)
     return subject.fail(message, do=do)
