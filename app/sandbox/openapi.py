@@ -1,8 +1,8 @@
 """OpenAPI v3 documents: what `kubectl explain` shows, and by which `kubectl apply` knows how lists merge.
 
 One document per group and version, below /openapi/v3. Each type has a schema, and a path with the operations that
-kubectl looks for: whether a patch takes `fieldValidation`, and which kinds of patch there are. Not all are listed. There
-is no /openapi/v2: clients ask for it when there is no v3.
+kubectl looks for: whether a patch takes `fieldValidation`, and which kinds of patch there are. Not all are listed.
+There is no /openapi/v2: clients ask for it when there is no v3.
 """
 
 from __future__ import annotations
