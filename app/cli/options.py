@@ -33,6 +33,11 @@ def own_data_dir(command: _Command) -> _Command:
     return _folder("The folder that holds everything: database, broker, repository, logs.")(command)
 
 
+def sandbox_data_dir(command: _Command) -> _Command:
+    """`--data-dir` for `sandbox`."""
+    return _folder("The folder whose `sandbox` subfolder holds everything: objects, certificate, kubeconfig.")(command)
+
+
 def _folder(text: str) -> Callable[[_Command], _Command]:
     kind = click.Path(path_type=Path, file_okay=False)
     return click.option("--data-dir", type=kind, default=updata.DEFAULT, show_default=True, help=text)

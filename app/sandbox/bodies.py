@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator
 from typing import Any
 
 import orjson
@@ -51,6 +53,30 @@ def from_yaml(body: bytes, *, wanted: str) -> dict[str, Any]:
     except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
         raise _unreadable(body, wanted=wanted, what=f"yaml parse error: {type(error).__name__}") from None
     return _object(document, body, wanted=wanted)
+
+
+def duplicates(body: bytes, *, content_type: str) -> list[str]:
+    """The paths of keys that stand twice in a JSON object of a body that was decoded; the last of them counts."""
+    if content_type == YAML:
+        return []
+    return list(_repeated(json.loads(body, object_pairs_hook=_Pairs), ""))
+
+
+class _Pairs(list[tuple[str, Any]]):
+    """An object as it was written, with each of its keys."""
+
+
+def _repeated(found: Any, path: str) -> Iterator[str]:
+    if isinstance(found, _Pairs):
+        names = [name for name, _ in found]
+        for index, (name, value) in enumerate(found):
+            below = f"{path}.{name}" if path else name
+            if name in names[:index]:
+                yield below
+            yield from _repeated(value, below)
+    elif isinstance(found, list):
+        for index, value in enumerate(found):
+            yield from _repeated(value, f"{path}[{index}]")
 
 
 def encode(document: Any, media: str) -> bytes:

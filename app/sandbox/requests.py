@@ -25,6 +25,8 @@ APPLY_PATCH = "application/apply-patch+yaml"
 LARGEST_BODY = 3 * 1024 * 1024
 _LONGEST_MANAGER = 128
 
+# What holds an object until the garbage collector has seen to its dependents.
+_POLICIES = {"Foreground": "foregroundDeletion", "Background": "", "Orphan": "orphan"}
 _CONTINUE = "meta.k8s.io/v1"
 
 
@@ -106,6 +108,8 @@ class DeleteOptions:
     dry_run: bool
     uid: str | None
     resource_version: str | None
+    # The finalizer that a propagation policy puts on the object, "" for none.
+    dependents: str
 
 
 def target_of(path: str) -> Target:
@@ -263,8 +267,7 @@ def write_options(call: Call, *, kind: Literal["CreateOptions", "UpdateOptions",
         causes.required("fieldManager", "is required for apply patch")
     if kind == "PatchOptions" and "force" in call.query and not applies:
         causes.forbidden("force", "may not be specified for non-apply patch")
-    if len(manager) > _LONGEST_MANAGER:
-        causes.too_long("fieldManager", _LONGEST_MANAGER)
+    _check_manager(manager, causes)
     validation = call.query.get("fieldValidation") or "Warn"
     if validation not in {"Ignore", "Warn", "Strict"}:
         causes.unsupported("fieldValidation", validation, ("Ignore", "Warn", "Strict"))
@@ -279,6 +282,13 @@ def write_options(call: Call, *, kind: Literal["CreateOptions", "UpdateOptions",
     )
 
 
+def _check_manager(manager: str, causes: problems.Causes) -> None:
+    if len(manager) > _LONGEST_MANAGER:
+        causes.too_long("fieldManager", _LONGEST_MANAGER)
+    if not manager.isprintable():
+        causes.wrong("fieldManager", manager, "should only contain printable characters")
+
+
 def delete_options(call: Call) -> DeleteOptions:
     """Read the options of a delete, which stand in its body or in its query. Raises Refused (400, 422)."""
     document: Any = {}
@@ -286,10 +296,18 @@ def delete_options(call: Call) -> DeleteOptions:
         document = bodies.decode(call.body, content_type=call.content_type, wanted="DeleteOptions")
     causes = problems.Causes()
     dry_run = _dry_run(_first(document.get("dryRun")) or call.query.get("dryRun", ""), causes)
+    policy = document.get("propagationPolicy") or call.query.get("propagationPolicy") or "Background"
+    if policy not in _POLICIES:
+        causes.unsupported("propagationPolicy", policy, [*_POLICIES, "nil"])
     if causes.found:
         raise problems.invalid_options("DeleteOptions", causes.found)
     conditions = document.get("preconditions") or {}
-    return DeleteOptions(dry_run=dry_run, uid=conditions.get("uid"), resource_version=conditions.get("resourceVersion"))
+    return DeleteOptions(
+        dry_run=dry_run,
+        uid=conditions.get("uid"),
+        resource_version=conditions.get("resourceVersion"),
+        dependents=_POLICIES[policy],
+    )
 
 
 def _first(values: Any) -> str:

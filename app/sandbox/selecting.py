@@ -1,13 +1,13 @@
 """Label and field selectors as clients write them, read and matched as kube-apiserver does.
 
-The grammar and its messages are those of k8s.io/apimachinery (labels.Parse, fields.ParseSelector). Of fields, the
-sandbox knows `metadata.name` and `metadata.namespace`, which every type has.
+The grammar and its messages are those of k8s.io/apimachinery (labels.Parse, fields.ParseSelector). Every type has the
+fields `metadata.name` and `metadata.namespace`; a few have more.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,9 +20,17 @@ _LABEL_KEY = re.compile(
 _LABEL_VALUE = re.compile(r"([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?")
 _OPERATORS = {"=", "==", "!=", "in", "notin", ">", "<"}
 _FIELDS = ("metadata.name", "metadata.namespace")
+_ABOUT = ("kind", "namespace", "name", "uid", "apiVersion", "resourceVersion", "fieldPath")
+_MORE_FIELDS = {
+    "events": (*[f"involvedObject.{one}" for one in _ABOUT], "reason", "type"),
+    "namespaces": ("status.phase",),
+    "secrets": ("type",),
+    "services": ("spec.clusterIP", "spec.type"),
+}
 _FIELD_TERM = re.compile(r"(.*?)(!=|==|=)(.*)", re.DOTALL)
 
 _Test = Callable[[Mapping[str, str]], bool]
+_FieldTest = Callable[[Mapping[str, Any]], bool]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +38,7 @@ class Selector:
     """Which objects a request is about. Empty selectors match everything."""
 
     labels: tuple[_Test, ...] = ()
-    fields: tuple[_Test, ...] = ()
+    fields: tuple[_FieldTest, ...] = ()
 
     @property
     def everything(self) -> bool:
@@ -39,10 +47,8 @@ class Selector:
 
     def matches(self, found: Mapping[str, Any]) -> bool:
         """Whether an object is selected."""
-        metadata = found["metadata"]
-        labels = metadata.get("labels") or {}
-        fields = {"metadata.name": metadata["name"], "metadata.namespace": metadata.get("namespace", "")}
-        return all(test(labels) for test in self.labels) and all(test(fields) for test in self.fields)
+        labels = found["metadata"].get("labels") or {}
+        return all(test(labels) for test in self.labels) and all(test(found) for test in self.fields)
 
 
 def parse(kind: kinds.Kind, *, labels: str, fields: str) -> Selector:
@@ -172,19 +178,27 @@ _TESTS: dict[str, Callable[[str, frozenset[str]], _Test]] = {
 }
 
 
-def _field_tests(kind: kinds.Kind, text: str) -> Iterator[_Test]:
+def _field_tests(kind: kinds.Kind, text: str) -> Iterator[_FieldTest]:
+    known = (*_FIELDS, *(() if kind.group else _MORE_FIELDS.get(kind.resource, ())))
     for term in filter(None, re.split(r"(?<!\\),", text)):
         match = _FIELD_TERM.fullmatch(term)
         if not match:
             raise problems.bad_request(f"invalid selector: '{text}'; can't understand '{term}'")
         key, operator, value = match.groups()
-        if key not in _FIELDS:
+        if key not in known:
             raise problems.bad_request(_unknown_field(kind, key))
         yield _field_test(key, re.sub(r"\\([\\,=])", r"\1", value), wanted=operator != "!=")
 
 
-def _field_test(key: str, value: str, *, wanted: bool) -> _Test:
-    return lambda fields: (fields[key] == value) is wanted
+def _field_test(key: str, value: str, *, wanted: bool) -> _FieldTest:
+    path = key.split(".")
+    return lambda found: (_field(found, path) == value) is wanted
+
+
+def _field(found: Any, path: Sequence[str]) -> str:
+    for name in path:
+        found = found.get(name) if isinstance(found, Mapping) else None
+    return "" if found is None else str(found)
 
 
 def _unknown_field(kind: kinds.Kind, key: str) -> str:

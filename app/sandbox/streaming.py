@@ -46,6 +46,7 @@ class View:
 class Watch:
     """What one stream is about. `revision` is None where it starts with the objects that are there."""
 
+    # As it was asked for, with its query.
     path: str
     kind: storing.Type
     namespace: str
