@@ -60,15 +60,8 @@ def of_our_kinds() -> list[Access]:
 
 
 def missing(cluster: client.Cluster, wanted: Collection[Access]) -> list[Access]:
-    """Those of `wanted` that the cluster refuses us, in order.
-
-    What is allowed in all namespaces is not asked for each. Raises StalledError, TemporaryError.
-    """
-    everywhere = {_everywhere(one) for one in wanted if one.namespace and not one.name}
-    # Asking for all is worth a request only where it spares some.
-    shared = {one for one in everywhere if sum(_everywhere(other) == one for other in wanted) > 1}
-    allowed = {one for one in shared if _may(cluster, one)}
-    return sorted(one for one in set(wanted) if _everywhere(one) not in allowed and not _may(cluster, one))
+    """Those of `wanted` that the cluster refuses us, in order. Raises StalledError, TemporaryError."""
+    return [one for one in sorted(set(wanted)) if not _may(cluster, one)]
 
 
 def rule_for(accesses: Sequence[Access]) -> str:
@@ -91,10 +84,6 @@ def account(cluster: client.Cluster) -> str:
 def version(cluster: client.Cluster) -> str:
     """The version of the API server, such as `v1.31.2`; empty where it does not say."""
     return str(cluster.get_json("/version").get("gitVersion", ""))
-
-
-def _everywhere(one: Access) -> Access:
-    return Access(one.group, one.resource, "", one.verb)
 
 
 def _may(cluster: client.Cluster, one: Access) -> bool:

@@ -6,7 +6,7 @@ writer, which makes every Event with the routing of the moment; `streams.py` fol
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -121,6 +121,10 @@ def plan_streams(found: Iterable[selecting.DestinationScope]) -> dict[StreamKey,
     return {_stream_key(type_, names): type_ for type_, names in namespaces.items()}
 
 
+def stream_namespace(namespaces: Collection[str]) -> str:
+    """What one stream covers for rules in these namespaces: the only one, else all of them, which is empty."""
+    return next(iter(namespaces)) if len(namespaces) == 1 else ""
+
+
 def _stream_key(type_: types.ResourceType, namespaces: set[str]) -> StreamKey:
-    only = next(iter(namespaces)) if len(namespaces) == 1 else ""
-    return StreamKey(type_.group, type_.version, type_.resource, only)
+    return StreamKey(type_.group, type_.version, type_.resource, stream_namespace(namespaces))

@@ -209,11 +209,21 @@ def test_each_process_needs_rights_of_its_own(patient: Patient, kube: KubeServer
 
 
 @pytest.mark.kube
-def test_a_right_in_all_namespaces_is_asked_once(patient: Patient, kube: KubeServer, cluster: client.Cluster) -> None:
-    """A type that may be read everywhere is well in each namespace."""
+def test_a_type_of_two_namespaces_is_read_in_all(patient: Patient, kube: KubeServer, cluster: client.Cluster) -> None:
+    """The watch daemon follows such a type with one stream over all namespaces, so a right in each is not enough."""
+    one, two = objects.namespace(cluster), objects.namespace(cluster)
+    allowed = {"apiGroups": [""], "resources": ["limitranges"], "verbs": ["list", "watch"]}
+    for place in (one, two):
+        grant(cluster, "reader", "limits", allowed, namespace=place)
     found = patient.destination("prod", url="https://127.0.0.1:1/a.git", transport="https")
-    patient.rule(found, *(("", "configmaps", f"place-{number}") for number in range(20)))
-    assert look(patient, kube).levels("rights") == ["OK"]
+    patient.rule(found, ("", "limitranges", one))
+    assert not _about_limits(look(patient, kube, "reader"))
+    patient.rule(found, ("", "limitranges", one), ("", "limitranges", two))
+    assert _about_limits(look(patient, kube, "reader")) == ["list and watch limitranges"]
+
+
+def _about_limits(found: Diagnosis) -> list[str]:
+    return [one["subject"] for one in found.of("rights") if "limitranges" in one["subject"]]
 
 
 @pytest.mark.kube

@@ -48,7 +48,7 @@ def _needed(options: settings.Settings, known: Facts, role: Role) -> _Needed:
     """What a watch daemon needs, what a worker needs, and what a watch daemon would like to have."""
     watching, reading, noticing = [], [], []
     if role is not Role.WORKER:
-        watching = [*rights.of_our_kinds(), *rights.of_streams(known.scopes)]
+        watching = [*rights.of_our_kinds(), *rights.of_streams(known.streams)]
         noticing = rights.of_streams((one.group, one.resource, "") for one in ours.TRIGGERS)
     if role is not Role.WATCH and not options.credentials_dir:
         named = {(one.repo_config.namespace, one.secret_name) for one in known.placed.values() if one.secret_name}
@@ -57,7 +57,7 @@ def _needed(options: settings.Settings, known: Facts, role: Role) -> _Needed:
 
 
 def _enough(known: Facts, watching: list[rights.Access], reading: list[rights.Access]) -> str:
-    types = len({(group, resource) for group, resource, _ in known.scopes})
+    types = len(known.streams)
     parts = ["our kinds", f"{types} {'type' if types == 1 else 'types'} of the rules"] if watching else []
     if reading or not watching:
         parts.append(f"{len(reading)} {'Secret' if len(reading) == 1 else 'Secrets'}")

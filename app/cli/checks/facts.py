@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from app import db, settings
 from app.events import Ref
 from app.models import destinations as stored
 from app.models import health, leases, nodes, rules
+from app.watch import routing
 from app.worker import roster
 
 
@@ -25,8 +27,8 @@ class Facts:
     destinations: list[health.DestinationHealth]
     # By id, the destinations that have a place.
     placed: Mapping[int, stored.Destination]
-    # Group, resource and namespace of what compiled rules select.
-    scopes: list[tuple[str, str, str]]
+    # Group, resource and namespace (empty for all) of the streams that compiled rules need.
+    streams: list[tuple[str, str, str]]
 
 
 def read(connection: db.Connection, options: settings.Settings) -> Facts:
@@ -39,9 +41,13 @@ def read(connection: db.Connection, options: settings.Settings) -> Facts:
         queues=stored.queue_refs(connection),
         destinations=health.of_destinations(connection, cluster=cluster),
         placed={one.id: one for one in stored.live(connection, cluster=cluster)},
-        scopes=[
-            (scope["group"], scope["resource"], scope["namespace"])
-            for rule in rules.in_force(connection, cluster=cluster)
-            for scope in rule.spec["scopes"]
-        ],
+        streams=_streams(rules.in_force(connection, cluster=cluster)),
     )
+
+
+def _streams(in_force: Iterable[Any]) -> list[tuple[str, str, str]]:
+    """As the watch daemon plans them: a type of two namespaces is followed in all of them."""
+    namespaces: dict[tuple[str, str], set[str]] = {}
+    for scope in (scope for rule in in_force for scope in rule.spec["scopes"]):
+        namespaces.setdefault((scope["group"], scope["resource"]), set()).add(scope["namespace"])
+    return [(*key, routing.stream_namespace(found)) for key, found in sorted(namespaces.items())]
