@@ -1,4 +1,4 @@
-"""Bodies of requests, JSON or YAML, as one JSON object; and documents as bodies of answers."""
+"""Bodies of requests, JSON, YAML or protobuf, as one JSON object; and documents as bodies of answers."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import Any
 import orjson
 import yaml
 
-from app.sandbox import problems
+from app.sandbox import problems, protobuf
 
 JSON = "application/json"
 YAML = "application/yaml"
 # As the real server names them where it refuses another one.
-_READ = (JSON, YAML, "application/vnd.kubernetes.protobuf")
+_READ = (JSON, YAML, protobuf.MEDIA)
 _SHOWN = 30
 
 
@@ -30,6 +30,8 @@ _Loader.yaml_implicit_resolvers = {
 
 def decode(body: bytes, *, content_type: str, wanted: str) -> dict[str, Any]:
     """The object in a body; `wanted` is the kind that it should be. Raises Refused (400, 415)."""
+    if content_type == protobuf.MEDIA:
+        return _from_protobuf(body, wanted=wanted)
     if content_type not in {"", "*/*", JSON, YAML}:
         raise problems.unsupported_media_type(_READ)
     return from_yaml(body, wanted=wanted) if content_type == YAML else from_json(body, wanted=wanted)
@@ -55,9 +57,17 @@ def from_yaml(body: bytes, *, wanted: str) -> dict[str, Any]:
     return _object(document, body, wanted=wanted)
 
 
+def _from_protobuf(body: bytes, *, wanted: str) -> dict[str, Any]:
+    try:
+        return protobuf.decode(body)
+    except protobuf.UnreadableError as error:
+        message = f"the object provided is unrecognized (must be of type {wanted}): {error}"
+        raise problems.bad_request(message) from None
+
+
 def duplicates(body: bytes, *, content_type: str) -> list[str]:
     """The paths of keys that stand twice in a JSON object of a body that was decoded; the last of them counts."""
-    if content_type == YAML:
+    if content_type in {YAML, protobuf.MEDIA}:
         return []
     return list(_repeated(json.loads(body, object_pairs_hook=_Pairs), ""))
 
