@@ -2,7 +2,7 @@
 
 One document per group and version, below /openapi/v3. Each type has a schema, and a path with the operations that
 kubectl looks for: whether a patch takes `fieldValidation`, and which kinds of patch there are. Not all are listed.
-There is no /openapi/v2: clients ask for it when there is no v3.
+/openapi/v2 is a document without types: kubectl looks there for a type that v3 does not have, and then says so.
 """
 
 from __future__ import annotations
@@ -18,6 +18,10 @@ import orjson
 from app.kube import schemas as built_in
 from app.sandbox import decoding, discovering, kinds, patching, problems
 
+# The document of /openapi/v2 in the form in which kubectl asks for it, and what that is called.
+V2_MEDIA = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf"
+V2_BYTES = b"\n\x032.0\x12\x12\n\nKubernetes\x12\x041.36B\x00"
+V2_JSON = {"swagger": "2.0", "info": {"title": "Kubernetes", "version": "1.36"}, "paths": {}}
 _KIND = "x-kubernetes-group-version-kind"
 _METADATA_MODEL = "V1ObjectMeta"
 # Types that are no struct in Go have a name of their own there, and `kubectl explain` shows it.

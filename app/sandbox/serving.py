@@ -71,6 +71,7 @@ class Server:
             routes=[
                 *[routing.Route(path, _healthy) for path in ("/healthz", "/livez", "/readyz")],
                 *[self._route(path, self._document(give), ["GET"]) for path, give in documents.items()],
+                self._route("/openapi/v2", _second_openapi, ["GET"]),
                 self._route("/{path:path}", self._objects_of, _METHODS),
             ]
         )
@@ -223,6 +224,13 @@ async def _body(request: Request) -> bytes:
         if len(found) > limit:
             raise problems.too_large(f"Request entity too large: limit is {limit}")
     return bytes(found)
+
+
+async def _second_openapi(request: Request) -> Response:
+    """A document without types, as JSON or in the protobuf that kubectl asks for."""
+    if "proto-openapi" in request.headers.get("accept", ""):
+        return Response(openapi.V2_BYTES, media_type=openapi.V2_MEDIA)
+    return _json(openapi.V2_JSON)
 
 
 def _check_shape(kind: kinds.Kind, target: requests.Target, verb: requests.Verb) -> None:
