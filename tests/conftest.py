@@ -55,10 +55,10 @@ def pytest_configure(config: pytest.Config) -> None:
     config.add_cleanup(lambda: shutil.rmtree(home, ignore_errors=True))
 
 
-@pytest.hookimpl(tryfirst=True)
+@pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """What takes longest begins first, so that no process is left with it at the end."""
-    items.sort(key=lambda item: scheduling.rank(item.path.relative_to(config.rootpath)))
+    """One API server after the other; on each, what takes longest begins first."""
+    items.sort(key=lambda item: scheduling.rank(item.path.relative_to(config.rootpath), item.nodeid))
 
 
 @pytest.hookimpl(optionalhook=True)

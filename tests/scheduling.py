@@ -21,10 +21,14 @@ class ByFileAndServer(LoadFileScheduling):  # type: ignore[misc]
 
     def _split_scope(self, nodeid: str) -> str:
         file = nodeid.split("::", 1)[0]
-        return f"{file} on kube" if _ON_KUBE.search(nodeid) else file
+        return f"{file} on kube" if _on_kube(nodeid) else file
 
 
-def rank(path: Path) -> int:
-    """Where a test file, named from the root of the repository, stands in the order."""
+def rank(path: Path, nodeid: str) -> tuple[bool, int]:
+    """Where a test stands in the order; the path of its file begins at the root of the repository."""
     folder = path.parts[1]
-    return FIRST.index(folder) if folder in FIRST else len(FIRST)
+    return _on_kube(nodeid), FIRST.index(folder) if folder in FIRST else len(FIRST)
+
+
+def _on_kube(nodeid: str) -> bool:
+    return _ON_KUBE.search(nodeid) is not None

@@ -7,6 +7,7 @@ import importlib
 import pkgutil
 import re
 import subprocess
+import sys
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +18,7 @@ import pytest
 from app import models, settings
 from app.cli import main
 from app.models import base
+from tests import promises
 
 ROOT = Path(__file__).parents[1]
 REFERENCE = ROOT / "docs" / "reference"
@@ -228,3 +230,13 @@ def test_requirements_are_pinned_with_hashes() -> None:
         pinned = {re.split(r"==|\[", block)[0] for block in blocks}
         wanted = {re.split(r"[^A-Za-z0-9._-]", name)[0].lower() for name in dependencies}
         assert wanted - pinned == set()
+
+
+def test_every_promise_is_held_on_both_api_servers() -> None:
+    """Each promise of the design has a test that runs on the sandbox and on a real kube-apiserver."""
+    command = [sys.executable, "-m", "tests.promises"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    rows = [line.split("\t") for line in done.stdout.splitlines()]
+    held = {name for name, _test, servers in rows if set(servers.split(",")) >= {"sandbox", "kube"}}
+    assert held == set(promises.promised())

@@ -1,4 +1,4 @@
-"""A real API server for the tests of this folder, and a server that gives the answers which a real one gives rarely."""
+"""The API servers for the tests of this folder, and a server that gives the answers which a real one gives rarely."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from app import settings
 from app.kube import client, crds
 from tests.kube import objects
 from tests.kube.faults import FaultServer
-from tests.servers.kube import KubeServer
+from tests.servers.api import EACH, ApiServer, make
 
 
-@pytest.fixture(scope="session")
-def kube(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KubeServer]:
+@pytest.fixture(scope="session", params=EACH)
+def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServer]:
     """One API server for all tests; each test works in a namespace of its own."""
-    with KubeServer(tmp_path_factory.mktemp("kube")) as server:
+    with make(request.param, tmp_path_factory.mktemp("server")) as server:
         yield server
 
 
 @pytest.fixture(scope="session")
-def cluster(kube: KubeServer) -> Iterator[client.Cluster]:
+def cluster(server: ApiServer) -> Iterator[client.Cluster]:
     """The API server as its administrator sees it."""
-    cluster = client.connect(settings.Settings(kubeconfig=str(kube.kubeconfig())))
+    cluster = client.connect(settings.Settings(kubeconfig=str(server.kubeconfig())))
     yield cluster
     cluster.close()
 

@@ -14,9 +14,8 @@ from kubernetes.config import incluster_config
 from app import errors, events, settings
 from app.kube import client, listing, paths, problems, watching
 from tests.kube import objects
-from tests.servers.kube import KubeServer, write_certificates
-
-pytestmark = pytest.mark.kube
+from tests.servers.api import KUBE_ONLY, ApiServer, token
+from tests.servers.kube import write_certificates
 
 
 def connect(kubeconfig: Path | str) -> client.Cluster:
@@ -30,63 +29,64 @@ def test_the_uid_tells_one_cluster_from_another(cluster: client.Cluster) -> None
     assert cluster.uid() == document["metadata"]["uid"]
 
 
-def test_a_renewed_token_file_is_read_again(kube: KubeServer, tmp_path: Path) -> None:
+def test_a_renewed_token_file_is_read_again(server: ApiServer, tmp_path: Path) -> None:
     """A token that was replaced on disk is used after one refusal, without a restart."""
-    token = tmp_path / "token"
-    token.write_text("expired")
+    file = tmp_path / "token"
+    file.write_text("expired")
     kubeconfig = tmp_path / "kubeconfig"
-    kubeconfig.write_text(kube.kubeconfig_text(token_file=token))
+    kubeconfig.write_text(server.kubeconfig_text(token_file=file))
     cluster = connect(kubeconfig)
-    token.write_text("admintoken")
+    file.write_text(token(server.kubeconfig()))
     assert cluster.uid()
 
 
-def test_a_refused_token_stalls(kube: KubeServer, tmp_path: Path) -> None:
+def test_a_refused_token_stalls(server: ApiServer, tmp_path: Path) -> None:
     """A token that the cluster refuses, twice, needs a person; the message does not show it."""
     kubeconfig = tmp_path / "kubeconfig"
-    kubeconfig.write_text(kube.kubeconfig_text(token="canary-token"))
+    kubeconfig.write_text(server.kubeconfig_text(token="canary-token"))
     with pytest.raises(errors.StalledError, match="renew the token") as caught:
         connect(kubeconfig).uid()
     assert caught.value.reason == "Unauthorized"
     assert "canary" not in str(caught.value)
 
 
-def test_a_pod_uses_its_service_account(kube: KubeServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_pod_uses_its_service_account(server: ApiServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without a kubeconfig, the mounted token and authority of the pod are used, and the token is read again."""
-    token = tmp_path / "token"
-    token.write_text("expired")
-    monkeypatch.setattr(incluster_config, "SERVICE_TOKEN_FILENAME", str(token))
-    monkeypatch.setattr(incluster_config, "SERVICE_CERT_FILENAME", str(kube.ca))
+    file = tmp_path / "token"
+    file.write_text("expired")
+    monkeypatch.setattr(incluster_config, "SERVICE_TOKEN_FILENAME", str(file))
+    monkeypatch.setattr(incluster_config, "SERVICE_CERT_FILENAME", str(server.ca))
     monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "127.0.0.1")
-    monkeypatch.setenv("KUBERNETES_SERVICE_PORT", kube.url.rsplit(":", 1)[1])
+    monkeypatch.setenv("KUBERNETES_SERVICE_PORT", server.url.rsplit(":", 1)[1])
     cluster = connect("")
-    token.write_text("admintoken\n")
+    file.write_text(f"{token(server.kubeconfig())}\n")
     assert cluster.uid()
 
 
-def test_several_kubeconfig_files_are_merged(kube: KubeServer, tmp_path: Path) -> None:
+def test_several_kubeconfig_files_are_merged(server: ApiServer, tmp_path: Path) -> None:
     """KUBECONFIG may name several files, of which some do not exist."""
-    whole = yaml.safe_load(kube.kubeconfig().read_text())
+    whole = yaml.safe_load(server.kubeconfig().read_text())
     users = whole.pop("users")
     (tmp_path / "one").write_text(yaml.safe_dump({**whole, "users": []}))
     (tmp_path / "two").write_text(yaml.safe_dump({"users": users, "clusters": [], "contexts": []}))
     assert connect(os.pathsep.join(str(tmp_path / name) for name in ("missing", "one", "two"))).uid()
 
 
-def test_a_foreign_authority_is_not_trusted(kube: KubeServer, tmp_path: Path) -> None:
+def test_a_foreign_authority_is_not_trusted(server: ApiServer, tmp_path: Path) -> None:
     """A server whose certificate another authority signed gets no token, and the advice names the field to check."""
     write_certificates(tmp_path)
-    document = yaml.safe_load(kube.kubeconfig().read_text())
-    document["clusters"][0]["cluster"] = {"server": kube.url, "certificate-authority": str(tmp_path / "ca.crt")}
+    document = yaml.safe_load(server.kubeconfig().read_text())
+    document["clusters"][0]["cluster"] = {"server": server.url, "certificate-authority": str(tmp_path / "ca.crt")}
     (tmp_path / "kubeconfig").write_text(yaml.safe_dump(document))
     with pytest.raises(errors.StalledError, match="certificate-authority") as caught:
         connect(tmp_path / "kubeconfig").uid()
     assert caught.value.reason == "UntrustedCertificate"
 
 
-def test_a_forbidden_call_names_the_missing_rule(kube: KubeServer, place: str) -> None:
+@KUBE_ONLY
+def test_a_forbidden_call_names_the_missing_rule(server: ApiServer, place: str) -> None:
     """A user without rights is told which RBAC rule is missing, ready to be copied."""
-    cluster = connect(kube.kubeconfig("alice"))
+    cluster = connect(server.kubeconfig("alice"))
     with pytest.raises(problems.Forbidden, match=r"list configmaps in namespace") as caught:
         next(listing.list_pages(cluster, objects.CONFIG_MAPS, place, page_size=5))
     assert '{apiGroups: [""], resources: ["configmaps"], verbs: ["list"]}' in str(caught.value)
@@ -128,8 +128,10 @@ def test_open_streams_do_not_block_requests(cluster: client.Cluster, place: str)
     ("text", "advice"),
     [
         ("", "cannot be used"),
-        ("a: [", "cannot be used"),
-        ("just words", "cannot be used"),
+        ("a: [", "is no kubeconfig: give the path of one$"),
+        ("just words", "is no kubeconfig: give the path of one$"),
+        ("[]", "is no kubeconfig: give the path of one$"),
+        ("clusters: 5\ncontexts: x\ncurrent-context: c", "is no kubeconfig: give the path of one$"),
         ("current-context: c\ncontexts: []\nclusters: []\nusers: []", "cannot be used"),
     ],
 )

@@ -1,4 +1,4 @@
-"""What a real API server serves, by both ways of asking."""
+"""What the API servers serve, by both ways of asking."""
 
 from __future__ import annotations
 
@@ -8,9 +8,8 @@ from app import errors, events
 from app.kube import client, discovery, kinds
 from app.rules import types
 from tests.kube import objects
+from tests.servers.api import KUBE_ONLY
 from tests.waiting import wait_until
-
-pytestmark = pytest.mark.kube
 
 _API_SERVICES = types.ResourceType(
     "apiregistration.k8s.io", "v1", "apiservices", "APIService", namespaced=False, verbs=frozenset(), preferred=True
@@ -39,11 +38,12 @@ def test_types_say_what_can_be_done_with_them(cluster: client.Cluster, way: str)
     assert deployments.preferred
     [namespaces] = find(found, "namespaces", "")
     assert not namespaces.namespaced
-    [reviews] = find(found, "tokenreviews", "authentication.k8s.io")
+    [reviews] = find(found, "selfsubjectaccessreviews", "authorization.k8s.io")
     assert not reviews.watchable
     assert found.failed_groups == frozenset()
 
 
+@KUBE_ONLY
 def test_one_version_of_a_type_is_preferred(cluster: client.Cluster, way: str) -> None:
     """Every served version is listed, and the server's preference marks exactly one of each type."""
     found = discovery.discover(cluster)
@@ -66,6 +66,7 @@ def test_both_ways_agree(cluster: client.Cluster, monkeypatch: pytest.MonkeyPatc
     assert set(discovery.discover(cluster).types) == set(aggregated.types)
 
 
+@KUBE_ONLY
 def test_a_group_that_does_not_answer_is_named(cluster: client.Cluster, way: str) -> None:
     """A registered group without a server is a failed group; all other groups are there."""
     name = f"v1.{way}.example.com"

@@ -1,4 +1,4 @@
-"""Paged lists of a real API server."""
+"""Paged lists of the API servers."""
 
 from __future__ import annotations
 
@@ -6,9 +6,7 @@ import pytest
 
 from app.kube import client, listing, problems
 from tests.kube import objects
-from tests.servers.kube import KubeServer
-
-pytestmark = pytest.mark.kube
+from tests.servers.api import ApiServer
 
 
 def test_all_pages_together_are_the_scope_at_one_version(cluster: client.Cluster, place: str) -> None:
@@ -39,7 +37,7 @@ def test_an_empty_scope_is_one_last_page(cluster: client.Cluster, place: str) ->
     assert page.resource_version.isdigit()
 
 
-def test_a_list_that_took_too_long_starts_again(cluster: client.Cluster, kube: KubeServer, place: str) -> None:
+def test_a_list_that_took_too_long_starts_again(cluster: client.Cluster, server: ApiServer, place: str) -> None:
     """When the cluster forgot the list's version between two pages, the list has expired; it is not half done."""
     for number in range(4):
         objects.event(cluster, place, f"event-{number}")
@@ -47,7 +45,7 @@ def test_a_list_that_took_too_long_starts_again(cluster: client.Cluster, kube: K
     pages = listing.list_pages(cluster, objects.EVENTS, place, page_size=2)
     assert not next(pages).last
     objects.event(cluster, place, "later")
-    kube.compact()
+    server.compact()
     with pytest.raises(problems.Expired):
         next(pages)
 

@@ -11,7 +11,7 @@ from app import errors, events, settings
 from app.kube import client, problems, secrets
 from tests.kube import faults as fault
 from tests.kube import objects
-from tests.servers.kube import KubeServer
+from tests.servers.api import KUBE_ONLY, ApiServer
 
 CANARY = "canary-4711"
 
@@ -24,7 +24,6 @@ def write(directory: Path, namespace: str, name: str, **values: str) -> None:
         (folder / key).write_text(value)
 
 
-@pytest.mark.kube
 def test_a_secret_is_read_with_its_bytes(cluster: client.Cluster, place: str) -> None:
     """Values come as the bytes they are."""
     data = {"identity": base64.b64encode(b"\x00\xff").decode(), "username": base64.b64encode(b"alice").decode()}
@@ -33,14 +32,12 @@ def test_a_secret_is_read_with_its_bytes(cluster: client.Cluster, place: str) ->
     assert dict(found) == {"identity": b"\x00\xff", "username": b"alice"}
 
 
-@pytest.mark.kube
 def test_a_secret_without_data_is_empty(cluster: client.Cluster, place: str) -> None:
     """A Secret may be empty."""
     objects.create(cluster, objects.SECRETS, {"metadata": {"name": "git", "namespace": place}})
     assert len(secrets.read_secret(cluster, events.Ref(place, "git"))) == 0
 
 
-@pytest.mark.kube
 def test_a_missing_secret_says_where_it_belongs(cluster: client.Cluster, place: str) -> None:
     """A missing Secret stalls, with its name and the namespace where it has to be."""
     with pytest.raises(errors.StalledError, match=f"the Secret git is not in namespace {place}: create it") as caught:
@@ -48,10 +45,10 @@ def test_a_missing_secret_says_where_it_belongs(cluster: client.Cluster, place: 
     assert caught.value.reason == "SecretNotFound"
 
 
-@pytest.mark.kube
-def test_a_forbidden_secret_says_which_right_is_missing(kube: KubeServer, place: str) -> None:
+@KUBE_ONLY
+def test_a_forbidden_secret_says_which_right_is_missing(server: ApiServer, place: str) -> None:
     """Without the right to get Secrets, the message names the rule."""
-    alice = client.connect(settings.Settings(kubeconfig=str(kube.kubeconfig("alice"))))
+    alice = client.connect(settings.Settings(kubeconfig=str(server.kubeconfig("alice"))))
     with pytest.raises(problems.Forbidden, match=r'resources: \["secrets"\], verbs: \["get"\]'):
         secrets.read_secret(alice, events.Ref(place, "git"))
 

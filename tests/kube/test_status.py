@@ -73,7 +73,6 @@ def read(cluster: client.Cluster, found: dict[str, Any]) -> dict[str, Any]:
     return cluster.get_json(paths.single(DESTINATIONS, events.Ref(found["metadata"]["namespace"], "prod")))
 
 
-@pytest.mark.kube
 def test_a_status_is_written_and_fields_are_removed(our_kinds: client.Cluster, destination: dict[str, Any]) -> None:
     """The status in the cluster is what was asked for: new fields, changed lists, and fields that are gone."""
     wanted = {"conditions": merge([], ready()), "pending": 3, "lastCommitSHA": "abc"}
@@ -85,7 +84,6 @@ def test_a_status_is_written_and_fields_are_removed(our_kinds: client.Cluster, d
     assert read(our_kinds, destination)["spec"] == destination["spec"]
 
 
-@pytest.mark.kube
 def test_an_unchanged_status_is_not_written(our_kinds: client.Cluster, destination: dict[str, Any]) -> None:
     """Writing the same status again sends nothing: the resourceVersion stays."""
     written = status.patch_status(our_kinds, DESTINATIONS, destination, status={"pending": 3})
@@ -93,7 +91,6 @@ def test_an_unchanged_status_is_not_written(our_kinds: client.Cluster, destinati
     assert read(our_kinds, destination)["metadata"]["resourceVersion"] == written["metadata"]["resourceVersion"]
 
 
-@pytest.mark.kube
 def test_a_status_never_lands_on_another_object(our_kinds: client.Cluster, destination: dict[str, Any]) -> None:
     """An object that was made anew under the same name conflicts; one that is gone is not served."""
     ref = events.Ref(destination["metadata"]["namespace"], "prod")
@@ -107,7 +104,6 @@ def test_a_status_never_lands_on_another_object(our_kinds: client.Cluster, desti
     assert "status" not in read(our_kinds, destination)
 
 
-@pytest.mark.kube
 def test_a_status_outside_of_the_schema_is_refused(our_kinds: client.Cluster, destination: dict[str, Any]) -> None:
     """A status that the CRD does not know is an error that names the field, not a silent loss."""
     with pytest.raises(errors.PermanentError, match=r"status\.syncStatus"):

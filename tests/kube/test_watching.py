@@ -1,4 +1,4 @@
-"""Watch streams and streaming lists of a real API server."""
+"""Watch streams and streaming lists of the API servers."""
 
 from __future__ import annotations
 
@@ -12,10 +12,9 @@ import pytest
 from app import errors, events, settings
 from app.kube import client, listing, problems, watching
 from tests.kube import objects
+from tests.servers.api import EACH, ApiServer, make
 from tests.servers.kube import KubeServer
 from tests.waiting import wait_until
-
-pytestmark = pytest.mark.kube
 
 
 def follow(cluster: client.Cluster, place: str, *, start: str, timeout: float = 30) -> watching.Stream:
@@ -105,11 +104,11 @@ def test_a_streaming_list_of_nothing_says_so(cluster: client.Cluster, place: str
         assert next(iter(stream)).kind == "SYNCED"
 
 
-def test_a_version_that_the_cluster_forgot_has_expired(cluster: client.Cluster, kube: KubeServer, place: str) -> None:
+def test_a_version_that_the_cluster_forgot_has_expired(cluster: client.Cluster, server: ApiServer, place: str) -> None:
     """A watch from a compacted resourceVersion is Expired, by whatever way the server says it."""
     for number in range(3):
         objects.config_map(cluster, place, f"map-{number}")
-    kube.compact()
+    server.compact()
     # Events have no watch cache, so the answer is that of etcd.
     with pytest.raises(problems.Expired):  # noqa: SIM117 - the error may come at either step
         with watching.watch(
@@ -118,6 +117,7 @@ def test_a_version_that_the_cluster_forgot_has_expired(cluster: client.Cluster, 
             list(stream)
 
 
+@pytest.mark.kube
 def test_a_server_without_streaming_lists_is_told_apart(tmp_path: Path) -> None:
     """A server that cannot stream lists raises NotSupported, and its paged list and watch work."""
     server = KubeServer(tmp_path / "old", flags=("--feature-gates=WatchList=false",))
@@ -133,9 +133,10 @@ def test_a_server_without_streaming_lists_is_told_apart(tmp_path: Path) -> None:
         server.stop()
 
 
-def test_a_killed_server_breaks_the_stream_and_keeps_its_objects(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", EACH)
+def test_a_killed_server_breaks_the_stream_and_keeps_its_objects(tmp_path: Path, name: str) -> None:
     """A crash of the API server is a TemporaryError for readers; after it, a watch goes on or says to list again."""
-    server = KubeServer(tmp_path / "crash")
+    server = make(name, tmp_path / "crash")
     try:
         cluster = client.connect(settings.Settings(kubeconfig=str(server.start())))
         start = listing.latest_resource_version(cluster, objects.CONFIG_MAPS, "default")

@@ -1,4 +1,4 @@
-"""One API server and one `reverser up` for this folder; tests that break things have an installation of their own."""
+"""One `reverser up` on each API server for this folder; tests that break things have an installation of their own."""
 
 from __future__ import annotations
 
@@ -10,9 +10,8 @@ import pytest
 
 from app import settings
 from app.kube import client, crds
-from tests import lanes
 from tests.git import servers
-from tests.servers.kube import KubeServer
+from tests.servers.api import EACH, ApiServer, make
 from tests.servers.redis import RedisServer
 from tests.system.cluster import OURS, Api, RefusedError
 from tests.system.installation import Embedded, Separate
@@ -24,10 +23,9 @@ ALONE = frozenset({"own", "separate"})
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Every test here needs the API server and takes its time; those that need to be alone come last."""
+    """Every test here takes its time; those that need to be alone come last."""
     here = [item for item in items if Path(__file__).parent in item.path.parents]
     for item in here:
-        item.add_marker(pytest.mark.kube)
         item.add_marker(pytest.mark.timeout(300))
     items[:] = [item for item in items if item not in here] + sorted(here, key=_is_alone)
 
@@ -36,20 +34,15 @@ def _is_alone(item: pytest.Item) -> bool:
     return not ALONE.isdisjoint(getattr(item, "fixturenames", ()))
 
 
-@pytest.fixture(scope="session")
-def kube(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KubeServer]:
+@pytest.fixture(scope="session", params=EACH)
+def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServer]:
     """The API server, with our CRDs for local repositories."""
-    lanes.lane("kube")
-    server = KubeServer(tmp_path_factory.mktemp("kube"))
-    try:
-        kubeconfig = server.start()
-        cluster = client.connect(settings.Settings(kubeconfig=str(kubeconfig)))
+    with make(request.param, tmp_path_factory.mktemp("server")) as server:
+        cluster = client.connect(settings.Settings(kubeconfig=str(server.kubeconfig())))
         crds.apply(cluster, allow_local=True)
         cluster.close()
         wait_until(lambda: _serves_ours(Api(server)), 30, what="our kinds are served")
         yield server
-    finally:
-        server.stop()
 
 
 def _serves_ours(api: Api) -> bool:
@@ -61,17 +54,17 @@ def _serves_ours(api: Api) -> bool:
 
 
 @pytest.fixture
-def api(kube: KubeServer) -> Iterator[Api]:
+def api(server: ApiServer) -> Iterator[Api]:
     """The API server for one test; none of our objects outlives it, for the next installation would serve them."""
-    one = Api(kube)
+    one = Api(server)
     yield one
     one.remove_ours()
 
 
 @pytest.fixture(scope="session")
-def shared_folder(kube: KubeServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Embedded]:
+def shared_folder(server: ApiServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Embedded]:
     """The installation that tests share, running or not."""
-    one = Embedded(tmp_path_factory.mktemp("shared") / "data", kube.kubeconfig())
+    one = Embedded(tmp_path_factory.mktemp("shared") / "data", server.kubeconfig())
     yield one
     one.end()
 

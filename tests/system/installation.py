@@ -30,6 +30,10 @@ COMMAND = (sys.executable, "-P", "-m", "app.cli.main")
 Row = Mapping[str, Any]
 # Without a login Flower shows its pages, and refuses its API.
 FLOWER_LOGIN = "operator:flower-login"
+# Small, so that most listings have more pages than one.
+PAGE_SIZE = 5
+# A status is written as soon as it changes: tests wait for it all the time.
+CHOSEN = {"flower_login": FLOWER_LOGIN, "page_size": str(PAGE_SIZE), "status_interval": "0.2"}
 
 
 class Lane:
@@ -90,6 +94,7 @@ class Embedded(Lane):
     def __init__(self, path: Path, kubeconfig: Path) -> None:
         self.folder = updata.DataFolder.at(path)
         self.kubeconfig = kubeconfig
+        self._variables = {settings.variable_of(name): value for name, value in CHOSEN.items()}
 
     @property
     def up(self) -> updata.Up:
@@ -160,8 +165,9 @@ class Embedded(Lane):
 
     def _command(self, *words: str) -> subprocess.CompletedProcess[str]:
         command = [*COMMAND, *words, "--data-dir", str(self.folder.path)]
-        environment = {**os.environ, settings.variable_of("flower_login"): FLOWER_LOGIN}
-        return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=150)
+        return subprocess.run(
+            command, env={**os.environ, **self._variables}, capture_output=True, text=True, check=False, timeout=150
+        )
 
 
 class Separate(Lane):

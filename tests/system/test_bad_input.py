@@ -1,4 +1,4 @@
-"""Bad input, and the sentence that its user reads: from kubectl, in the status, on the terminal."""
+"""Bad input, and the sentence that its user reads: when it is applied, in the status, on the terminal."""
 
 from __future__ import annotations
 
@@ -6,16 +6,17 @@ import contextlib
 import json
 import sqlite3
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import redis
-import yaml
 
 from app import settings
 from tests.git.servers import HttpsGitServer, SshGitServer
-from tests.system.cluster import Api, Destination, git_secret, manifest, repo_config
+from tests.servers.api import KUBE_ONLY, SANDBOX_ONLY
+from tests.system.cluster import Api, Destination, RefusedError, git_secret, repo_config
 from tests.system.installation import Embedded, Lane
 from tests.system.repository import Repository
 from tests.waiting import wait_until
@@ -23,37 +24,39 @@ from tests.waiting import wait_until
 TOKEN = "ghp-canary-token-4711"
 
 
-class TestRefusedWhenApplied:
-    """What the API server does not even store."""
+@pytest.mark.promise("P13")
+@pytest.mark.parametrize("folder", ["../x", "/etc", "a/../../b", ".git/hooks"])
+def test_a_folder_outside_of_the_repository(shared: Embedded, api: Api, repository: Repository, folder: str) -> None:
+    """Refused by the API server where it evaluates our CRDs' rules, else by us: with the reason, and unwritten."""
+    namespace = api.namespace()
+    api.create("configmaps", namespace, "one", data={"key": "value"})
+    config = repo_config(api, namespace, "local", repository.url)
+    try:
+        Destination(api, namespace, "prod", repository=config, folder=folder)
+    except RefusedError as refused:
+        said = str(refused)
+        assert not api.list("gitdestinations", namespace)
+    else:
+        said = api.wait_for_reason("gitdestinations", namespace, "prod", "InvalidFolder")
+    assert "baseFolder" in said
+    assert any(words in said for words in ("inside", "relative", "belongs to Git"))
+    assert not repository.tip()
 
-    def refusal(self, api: Api, resource: str, spec: object) -> str:
-        namespace = api.namespace()
-        text = yaml.safe_dump(manifest(resource, "bad", spec=spec))
-        done = api.kubectl("--namespace", namespace, "apply", "-f", "-", stdin=text)
-        assert done.returncode != 0
-        assert not api.list(resource, namespace)
-        return done.stdout + done.stderr
 
-    @pytest.mark.parametrize("folder", ["../x", "/etc", "a/../../b", ".git/hooks"])
-    def test_folder(self, api: Api, folder: str) -> None:
-        """A folder that is not plainly inside of the repository is refused, with the reason."""
-        spec = {"repoRef": {"name": "local"}, "branch": "main", "baseFolder": folder}
-        said = self.refusal(api, "gitdestinations", spec)
-        assert "spec.baseFolder" in said
-        assert any(words in said for words in ("inside of the repository", "write a relative folder", "belongs to Git"))
-
-    def test_token_in_the_url(self, api: Api) -> None:
-        """A URL with a token is refused with the advice to use secretRef, and the token is not echoed."""
-        spec = {"repoUrl": f"https://robot:{TOKEN}@git.example.com/shop.git", "allowedBranches": ["*"]}
-        said = self.refusal(api, "gitrepoconfigs", spec)
-        assert "use secretRef" in said
-        assert TOKEN not in said
+@KUBE_ONLY
+def test_token_in_the_url(api: Api) -> None:
+    """A URL with a token is refused with the advice to use secretRef, and the token is not echoed."""
+    namespace = api.namespace()
+    spec = {"repoUrl": f"https://robot:{TOKEN}@git.example.com/shop.git", "allowedBranches": ["*"]}
+    with pytest.raises(RefusedError, match="use secretRef") as caught:
+        api.create("gitrepoconfigs", namespace, "bad", spec=spec)
+    assert TOKEN not in str(caught.value)
+    assert not api.list("gitrepoconfigs", namespace)
 
 
 def ready(api: Api, resource: str, namespace: str, name: str) -> dict[str, str]:
-    """What `kubectl get -o json` shows of Ready."""
-    text = api.kubectl_works("--namespace", namespace, "get", resource, name, "--output", "json")
-    (found,) = [one for one in json.loads(text)["status"]["conditions"] if one["type"] == "Ready"]
+    """What the status says of Ready."""
+    (found,) = [one for one in api.get(resource, namespace, name)["status"]["conditions"] if one["type"] == "Ready"]
     return {key: found[key] for key in ("status", "reason", "message")}
 
 
@@ -191,6 +194,7 @@ def test_malformed_messages(shared: Embedded, api: Api, repository: Repository) 
     assert shared.up.pids["worker"] == worker, "the worker lives on"
 
 
+@SANDBOX_ONLY
 def test_database_of_a_newer_version(api: Api, sqlite_url: str, tmp_path: Path) -> None:
     """A process that meets a database of a newer version says what to do, and leaves it as it is."""
     path = Path(sqlite_url.removeprefix("sqlite:///"))
@@ -206,8 +210,10 @@ def test_database_of_a_newer_version(api: Api, sqlite_url: str, tmp_path: Path) 
             kubeconfig=str(api.kubeconfig),
         )
 
-    for command in ("watch", "worker", "status", "migrate"):
-        done = Newer().reverser(command)
+    commands = ("watch", "worker", "status", "migrate")
+    with ThreadPoolExecutor() as pool:
+        answers = dict(zip(commands, pool.map(Newer().reverser, commands), strict=True))
+    for command, done in answers.items():
         said = done.stdout + done.stderr
         assert done.returncode == 1, f"{command}: {said}"
         assert "newer version of Reverser" in said, command
@@ -218,22 +224,27 @@ def test_database_of_a_newer_version(api: Api, sqlite_url: str, tmp_path: Path) 
             assert connection.execute(f"SELECT count(*) FROM {table}").fetchone() == (0,), table
 
 
-@pytest.mark.parametrize("manager", ["a <x@y> b", "system:admin", "quote\" ' \\ back", "Zoë 漢字", "<>", "x" * 128])
-def test_odd_managers(shared: Embedded, api: Api, repository: Repository, manager: str) -> None:
+MANAGERS = ("a <x@y> b", "system:admin", "quote\" ' \\ back", "Zoë 漢字", "<>", "x" * 128)
+
+
+@pytest.mark.promise("P13")
+def test_odd_managers(shared: Embedded, api: Api, repository: Repository) -> None:
     """Whatever a field manager is called, the commit has a valid identity, and git fsck has nothing to say."""
     namespace = api.namespace()
     config = repo_config(api, namespace, "local", repository.url)
     destination = Destination(api, namespace, "prod", repository=config)
     shared.wait_seeded(destination.ref)
-    api.apply("configmaps", namespace, "one", manager=manager, data={"key": "value"})
-    wait_until(repository.tip, 30, what="the commit")
+    for number, manager in enumerate(MANAGERS):
+        before = repository.tip()
+        api.apply("configmaps", namespace, f"of-{number}", manager=manager, data={"key": "value"})
+        wait_until(lambda before=before: repository.tip() != before, 30, what="the commit")  # type: ignore[misc]
+        name, email = repository.git("log", "-1", "--format=%an%n%ae", "main").splitlines()
+        assert name
+        assert "@" in email
+        assert not set("<>\n") & set(name + email)
+        subject = repository.git("log", "-1", "--format=%s", "main")
+        assert subject.startswith(f"[CREATE] v1/configmaps/of-{number} by manager/")
+        words = ("audit", "log", "--destination", destination.ref, "--object", f"of-{number}")
+        (entry,) = wait_until(lambda words=words: shared.answer(*words), what="the record")  # type: ignore[misc]
+        assert entry["user_name"] == manager
     assert repository.git("fsck", "--strict") == ""
-    name, email = repository.git("log", "-1", "--format=%an%n%ae", "main").splitlines()
-    assert name
-    assert "@" in email
-    assert not set("<>\n") & set(name + email)
-    subject = repository.git("log", "-1", "--format=%s", "main")
-    assert subject.startswith("[CREATE] v1/configmaps/one by manager/")
-    words = ("audit", "log", "--destination", destination.ref)
-    (entry,) = wait_until(lambda: shared.answer(*words), what="the record of the commit")
-    assert entry["user_name"] == manager

@@ -1,10 +1,10 @@
-"""From kubectl to a pushed commit and its row in the audit log, on both ways to run Reverser."""
+"""From a user's change to a pushed commit and its row in the audit log, on both ways to run Reverser."""
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from tests.git import servers
-from tests.system.cluster import Api, Destination, deployment, git_secret, manifest, path_of, repo_config
+from tests.system.cluster import KINDS, Api, Destination, deployment, git_secret, manifest, path_of, repo_config
 from tests.system.installation import Embedded, Lane, Separate
 from tests.system.repository import Repository
 from tests.waiting import wait_until
@@ -40,7 +40,7 @@ class Commits:
         acted = time.monotonic()
         wait_until(lambda: self.repository.tip(self.branch) != before, ARRIVES_WITHIN, what=f"a commit of: {step}")
         self.times[step] = time.monotonic() - acted
-        log.info(f"{step}: {acted - started:.2f} s in kubectl, then {self.times[step]:.2f} s until it was pushed")
+        log.info(f"{step}: {acted - started:.2f} s to make it, then {self.times[step]:.2f} s until it was pushed")
         assert self.repository.git("rev-parse", f"{self.branch}~1") == before
         return self.repository.git("log", "-1", "--format=%s", self.branch)
 
@@ -52,37 +52,75 @@ def audited(lane: Lane, sha: str) -> dict[str, object]:
     return dict(row)
 
 
-def test_kubectl_on_one_machine(shared: Embedded, api: Api, repository: Repository) -> None:
-    """Each apply, patch and delete by kubectl is one pushed commit, and one row that names who, why and where."""
+@dataclass(frozen=True)
+class Step:
+    """One change that a user makes: how its commit begins, whom it names, and how it is made."""
+
+    start: str
+    manager: str | None
+    act: Callable[[], object]
+
+
+def by_kubectl(api: Api, place: str) -> list[Step]:
+    """What people type."""
+
+    def kubectl(*words: str, stdin: str = "") -> Callable[[], str]:
+        return lambda: api.kubectl_works("--namespace", place, *words, stdin=stdin)
+
+    settings = yaml.safe_dump(manifest("configmaps", "settings", data={"on": "yes"}))
+    web = yaml.safe_dump(manifest("deployments", "web", spec=deployment()))
+    changed = '{"spec": {"template": {"spec": {"containers": [{"name": "web", "image": "nginx:1.26"}]}}}}'
+    off = '{"data": {"on": "no"}}'
+    apply, patch = "kubectl-client-side-apply", "kubectl-patch"
+    return [
+        Step("[CREATE] v1/configmaps/settings", apply, kubectl("apply", "-f", "-", stdin=settings)),
+        Step("[UPDATE] v1/configmaps/settings", patch, kubectl("patch", "configmap", "settings", "-p", off)),
+        Step("[DELETE] v1/configmaps/settings", None, kubectl("delete", "configmap", "settings")),
+        Step("[CREATE] apps/v1/deployments/web", apply, kubectl("apply", "-f", "-", stdin=web)),
+        Step("[UPDATE] apps/v1/deployments/web", patch, kubectl("patch", "deployment", "web", "-p", changed)),
+        Step("[DELETE] apps/v1/deployments/web", None, kubectl("delete", "deployment", "web")),
+    ]
+
+
+def by_requests(api: Api, place: str) -> list[Step]:
+    """What tools send: server-side apply by one manager and then another, and a delete."""
+
+    def step(operation: str, resource: str, name: str, manager: str, fields: Mapping[str, object]) -> Step:
+        start = f"[{operation}] {KINDS[resource][0]}/{resource}/{name}"
+        return Step(start, manager, lambda: api.apply(resource, place, name, manager=manager, **fields))
+
+    def gone(resource: str, name: str) -> Step:
+        start = f"[DELETE] {KINDS[resource][0]}/{resource}/{name}"
+        return Step(start, None, lambda: api.delete(resource, place, name))
+
+    return [
+        step("CREATE", "configmaps", "settings", "alice", {"data": {"on": "yes"}}),
+        step("UPDATE", "configmaps", "settings", "bob", {"data": {"on": "no"}}),
+        gone("configmaps", "settings"),
+        step("CREATE", "deployments", "web", "alice", {"spec": deployment()}),
+        step("UPDATE", "deployments", "web", "bob", {"spec": deployment("nginx:1.26")}),
+        gone("deployments", "web"),
+    ]
+
+
+@pytest.mark.promise("P1", "P2", "P4")
+@pytest.mark.parametrize("hand", [by_requests, pytest.param(by_kubectl, marks=pytest.mark.kubectl)])
+def test_each_change_on_one_machine(
+    shared: Embedded, api: Api, repository: Repository, hand: Callable[[Api, str], list[Step]]
+) -> None:
+    """Each apply, patch and delete is one pushed commit, and one row that names who, why and where."""
     place = api.namespace()
-    web = manifest("deployments", "web", spec=deployment())
     api.create("configmaps", place, "first", data={"key": "value"})
     config = repo_config(api, place, "local", repository.url)
     destination = Destination(api, place, "prod", repository=config, resources=["configmaps", "deployments"])
     shared.wait_seeded(destination.ref)
     commits = Commits(repository)
-    settings = yaml.safe_dump(manifest("configmaps", "settings", data={"on": "yes"}))
-
-    def kubectl(*words: str, stdin: str = "") -> Callable[[], str]:
-        return lambda: api.kubectl_works("--namespace", place, *words, stdin=stdin)
-
-    changed = '{"spec": {"template": {"spec": {"containers": [{"name": "web", "image": "nginx:1.26"}]}}}}'
-    steps = {
-        "[CREATE] v1/configmaps/settings": kubectl("apply", "-f", "-", stdin=settings),
-        "[UPDATE] v1/configmaps/settings": kubectl("patch", "configmap", "settings", "-p", '{"data": {"on": "no"}}'),
-        "[DELETE] v1/configmaps/settings": kubectl("delete", "configmap", "settings"),
-        "[CREATE] apps/v1/deployments/web": kubectl("apply", "-f", "-", stdin=yaml.safe_dump(web)),
-        "[UPDATE] apps/v1/deployments/web": kubectl("patch", "deployment", "web", "-p", changed),
-        "[DELETE] apps/v1/deployments/web": kubectl("delete", "deployment", "web"),
-    }
-    managers = {"[CREATE]": "kubectl-client-side-apply", "[UPDATE]": "kubectl-patch", "[DELETE]": None}
-    for start, act in steps.items():
-        subject = commits.after(start, act)
-        manager = managers[start.split()[0]]
-        assert subject == (f"{start} by manager/{manager}" if manager else start)
+    for step in hand(api, place):
+        subject = commits.after(step.start, step.act)
+        assert subject == (f"{step.start} by manager/{step.manager}" if step.manager else step.start)
         row = audited(shared, repository.tip())
-        assert (row["destination"], row["branch"], row["user_name"]) == (f"{place}/prod", "main", manager)
-        assert row["operation"] == start.split()[0].strip("[]")
+        assert (row["destination"], row["branch"], row["user_name"]) == (f"{place}/prod", "main", step.manager)
+        assert row["operation"] == step.start.split()[0].strip("[]")
         assert str(row["rule"]).endswith(f"{place}/prod")
     (entry, *_) = shared.answer("audit", "log", "--destination", destination.ref, "--limit", "1")
     assert entry["commit_sha"] == repository.tip()
@@ -97,6 +135,8 @@ def median(times: dict[str, float]) -> float:
     return found
 
 
+@pytest.mark.promise("P1")
+@pytest.mark.kubectl
 @pytest.mark.postgres
 @pytest.mark.sshd
 def test_manifests_on_servers(separate: Separate, api: Api, ssh_host: servers.SshGitServer) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 
-import yaml
+import pytest
 
 from tests.system.cluster import OURS, Api, Destination, manifest, repo_config
 from tests.system.installation import Embedded
@@ -23,18 +23,20 @@ def spellings(canary: str) -> set[bytes]:
     return {plain, plain.hex().encode(), *shifted}
 
 
+@pytest.mark.promise("P12")
 def test_a_secret_that_a_rule_selects(shared: Embedded, api: Api, repository: Repository) -> None:
     """The status says EncryptionRequired for Secrets alone, ConfigMaps go on, and the Secret's value is nowhere."""
     namespace = api.namespace()
     config = repo_config(api, namespace, "local", repository.url)
     destination = Destination(api, namespace, "prod", repository=config, resources=["secrets", "configmaps"])
     api.wait_ready("watchrules", namespace, "prod")
-    text = yaml.safe_dump(manifest("secrets", "token", stringData={"token": CANARY}))
-    api.kubectl_works("--namespace", namespace, "apply", "-f", "-", stdin=text)
-    applied = api.get("secrets", namespace, "token")["metadata"]["annotations"]
-    assert CANARY in applied["kubectl.kubernetes.io/last-applied-configuration"]
-    changed = f'{{"stringData": {{"other": "{CANARY}-changed"}}}}'
-    api.kubectl_works("--namespace", namespace, "patch", "secret", "token", "-p", changed)
+    values = {"token": CANARY}
+    # `kubectl apply` leaves the values once more, in plain text.
+    applied = json.dumps(manifest("secrets", "token", stringData=values))
+    annotations = {"kubectl.kubernetes.io/last-applied-configuration": applied}
+    found = api.create("secrets", namespace, "token", annotations=annotations, stringData=values)
+    assert base64.b64decode(found["data"]["token"]).decode() == CANARY
+    api.merge("secrets", namespace, "token", stringData={"other": f"{CANARY}-changed"})
     api.create("configmaps", namespace, "after", data={"key": "value"})
     path = destination.path("configmaps", "after")
     wait_until(lambda: repository.read(path), 20, what="the ConfigMap beside the Secret")
@@ -69,6 +71,7 @@ def test_a_secret_that_a_rule_selects(shared: Embedded, api: Api, repository: Re
     assert all("secrets" not in one["object"] for one in shared.answer("audit", "log"))
 
 
+@pytest.mark.promise("P12")
 def test_flower_shows_summaries(shared: Embedded, api: Api, repository: Repository) -> None:
     """In Flower, `kwargs:dest=...` finds one destination's tasks: they name an object and numbers, never content."""
     namespace = api.namespace()

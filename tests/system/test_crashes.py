@@ -10,6 +10,8 @@ import threading
 import time
 from collections.abc import Iterator
 
+import pytest
+
 from tests.system.cluster import Api, Destination, rendered, repo_config
 from tests.system.installation import Embedded
 from tests.system.repository import Repository
@@ -120,6 +122,7 @@ def check_order(repository: Repository, writing: Load) -> None:
     log.info(f"{writing.seq} changes, {sum(map(len, numbers.values()))} numbers in {len(numbers)} files")
 
 
+@pytest.mark.promise("P7", "P8", "P9")
 def test_kills_under_load(own: Embedded, api: Api, repository: Repository) -> None:
     """Under 20 changes a second, killing watch daemon, worker, Redis with its data, and all at once loses nothing."""
     namespace = api.namespace()

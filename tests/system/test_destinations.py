@@ -7,11 +7,12 @@ import itertools
 import logging
 from collections.abc import Iterator, Mapping
 
+import pytest
 import redis
 
 from app import events, queues
 from tests.git import servers
-from tests.system.cluster import Api, Destination, rendered, repo_config
+from tests.system.cluster import Api, Destination, git_secret, rendered, repo_config
 from tests.system.installation import Embedded, Lane
 from tests.system.repository import Repository
 from tests.waiting import wait_until
@@ -67,6 +68,7 @@ def wait_equal(repository: Repository, api: Api, destination: Destination, other
     assert repository.tree(destination.branch) == wanted
 
 
+@pytest.mark.promise("P1", "P4")
 def test_a_thousand_interleaved_changes(shared: Embedded, api: Api, repository: Repository) -> None:
     """Of 1,000 interleaved changes each branch holds its own, byte for byte, from an empty repository on."""
     namespace = api.namespace()
@@ -126,6 +128,7 @@ def change_many(api: Api, namespace: str) -> None:
         api.merge(resource, namespace, name, metadata={"annotations": {"seq": str(seq)}})
 
 
+@pytest.mark.promise("P2")
 def test_orphans(shared: Embedded, api: Api, repository: Repository) -> None:
     """A listing removes the file of an object that is gone, in its branch and folder; what others put there stays."""
     namespace = api.namespace()
@@ -157,6 +160,35 @@ def test_orphans(shared: Embedded, api: Api, repository: Repository) -> None:
         before,
         [right.path("serviceaccounts", "gone")],
     )
+
+
+@pytest.mark.promise("P5")
+def test_a_host_that_hangs(
+    shared: Embedded, api: Api, repository: Repository, https_host: servers.HttpsGitServer
+) -> None:
+    """While the host of one destination does not answer, another one's changes arrive; the first catches up later."""
+    remote = Repository(https_host.repository("shop"), https_host.url("shop"))
+    namespace = api.namespace()
+    api.create("configmaps", namespace, "first", data={"key": "value"})
+    robot = git_secret(api, namespace, "robot", https_host.credentials)
+    far = repo_config(api, namespace, "far", remote.url, secret=robot)
+    slow = Destination(api, namespace, "slow", repository=far)
+    quick = Destination(api, namespace, "quick", repository=repo_config(api, namespace, "near", repository.url))
+    for destination in (slow, quick):
+        shared.wait_seeded(destination.ref)
+    before, asked = remote.tip(), len(https_host.requests)
+    https_host.hang.set()
+    for number in range(3):
+        api.create("configmaps", namespace, f"while-{number}", data={"key": "value"})
+        path = quick.path("configmaps", f"while-{number}")
+        wait_until(lambda path=path: repository.read(path), 20, what=path)  # type: ignore[misc]
+        wait_until(lambda: len(https_host.requests) > asked, 20, what="the host that hangs is asked")
+    assert remote.tip() == before
+    assert shared.pending(slow.ref) == 3
+    https_host.hang.clear()
+    https_host.go_on.set()
+    wanted = rendered(api.list("configmaps", namespace), folder=slow.folder)
+    wait_until(lambda: remote.tree() == wanted, 60, what="the slow one catches up")
 
 
 def test_a_branch_that_is_missing(shared: Embedded, api: Api, repository: Repository) -> None:

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import re
 
+import pytest
+
+from tests.servers.api import KUBE_ONLY
 from tests.system.cluster import Api, Destination, rendered, repo_config
 from tests.system.installation import Embedded
 from tests.system.repository import Repository
 from tests.waiting import wait_until
 
 
+@pytest.mark.promise("P4")
 def test_a_destination_moves(shared: Embedded, api: Api, repository: Repository) -> None:
     """On another branch, then in another folder, all is written anew; old files stay, waiting rows do not."""
     namespace = api.namespace()
@@ -66,6 +70,7 @@ def superseded(shared: Embedded, destination: Destination) -> bool:
     )
 
 
+@pytest.mark.promise("P10")
 def test_a_rule_is_deleted(shared: Embedded, api: Api, repository: Repository) -> None:
     """What a deleted rule selected stays in Git and is counted; changes of it make no commit any more."""
     namespace = api.namespace()
@@ -100,6 +105,7 @@ def ended_watches(api: Api, resource: str) -> int:
     return sum(int(number) for number in found.findall(api.text("/metrics")))
 
 
+@KUBE_ONLY
 def test_a_second_rule_on_a_running_stream(shared: Embedded, api: Api, repository: Repository) -> None:
     """A rule for a type that is watched already is seeded by a listing; the stream goes on, and serves both."""
     namespace = api.namespace()

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import re
 from collections.abc import Callable
 
 import pytest
 
+from app import events, queues
 from tests.git import servers
 from tests.system.cluster import MERGE, Api, Destination, deployment, git_secret, rendered, repo_config, single
 from tests.system.installation import Embedded, Lane
@@ -17,6 +19,7 @@ from tests.waiting import wait_until
 log = logging.getLogger(__name__)
 
 UPDATES = 60
+REPEATED = 50
 
 
 def churn_status(api: Api, namespace: str, number: int) -> None:
@@ -37,6 +40,7 @@ def apply_again(api: Api, namespace: str, _number: int) -> None:
     api.merge("configmaps", namespace, "settings", data={"key": "value"})
 
 
+@pytest.mark.promise("P3")
 @pytest.mark.parametrize("churn", [churn_status, churn_managers, apply_again], ids=lambda churn: churn.__name__)
 def test_updates_without_a_change(
     shared: Embedded, api: Api, repository: Repository, churn: Callable[[Api, str, int], None]
@@ -69,11 +73,33 @@ def count_events(lane: Lane, namespace: str) -> int:
     return int(row["found"])
 
 
+@pytest.mark.promise("P7")
+def test_messages_that_come_again(shared: Embedded, api: Api, repository: Repository) -> None:
+    """Messages about rows that are done, in any order and many at a time, make no commit; the next change makes one."""
+    namespace = api.namespace()
+    api.create("configmaps", namespace, "settings", data={"key": "value"})
+    config = repo_config(api, namespace, "local", repository.url)
+    destination = Destination(api, namespace, "prod", repository=config)
+    shared.wait_seeded(destination.ref)
+    before, ref = repository.commits(), events.Ref(namespace, "prod")
+    with contextlib.closing(queues.Publisher(shared.options)) as publisher:
+        for number in reversed(range(REPEATED)):
+            publisher.ring(ref, 1, number % 3)
+        wait_until(lambda: publisher.published == REPEATED, 30, what="the messages are sent")
+    wait_until(lambda: queues.queue_depths(shared.options, [ref]) == {ref: 0}, 30, what="the queue gets empty")
+    assert repository.commits() == before
+    api.merge("configmaps", namespace, "settings", data={"real": "change"})
+    wait_until(lambda: repository.tip() != before[-1], 30, what="the real change")
+    shared.wait_drained(destination.ref)
+    assert repository.commits() == [*before, repository.tip()]
+
+
 def pushes(host: servers.HttpsGitServer) -> int:
     """How often somebody pushed."""
     return sum(bool(re.fullmatch(r"POST .*/git-receive-pack", request)) for request in host.requests)
 
 
+@pytest.mark.promise("P3")
 def test_restart_of_everything(own: Embedded, api: Api, https_host: servers.HttpsGitServer) -> None:
     """After `down` and `up` on an unchanged cluster there are 0 commits and 0 pushes; then one change makes one."""
     repository = Repository(https_host.repository("shop"), https_host.url("shop"))

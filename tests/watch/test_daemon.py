@@ -1,4 +1,4 @@
-"""The daemon on a real API server: what is applied becomes rows, whatever happens to the daemon in between."""
+"""The daemon on each API server: what is applied becomes rows, whatever happens to the daemon in between."""
 
 from __future__ import annotations
 
@@ -22,10 +22,8 @@ from app.rules import types
 from app.settings import Settings
 from app.watch import daemon
 from tests.kube import objects
-from tests.servers.kube import KubeServer
+from tests.servers.api import EACH, KUBE_ONLY, ApiServer, make
 from tests.waiting import wait_until
-
-pytestmark = pytest.mark.kube
 
 ROLES = types.ResourceType(
     "rbac.authorization.k8s.io", "v1", "roles", "Role", True, frozenset({"list", "watch"}), True
@@ -33,15 +31,15 @@ ROLES = types.ResourceType(
 CODE = "from app.settings import Settings; from app.watch import daemon; daemon.run(Settings.from_environment())"
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KubeServer]:
+@pytest.fixture(scope="module", params=EACH)
+def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServer]:
     """An API server of this module's own: the daemon follows everything of ours in it."""
-    with KubeServer(tmp_path_factory.mktemp("kube")) as server:
+    with make(request.param, tmp_path_factory.mktemp("server")) as server:
         yield server
 
 
 @pytest.fixture(scope="module")
-def cluster(server: KubeServer) -> Iterator[client.Cluster]:
+def cluster(server: ApiServer) -> Iterator[client.Cluster]:
     """The cluster as its administrator sees it, with our kinds."""
     cluster = client.connect(Settings(kubeconfig=str(server.kubeconfig())))
     crds.apply(cluster, allow_local=False)
@@ -125,7 +123,7 @@ class World:
 
 
 @pytest.fixture
-def world(server: KubeServer, cluster: client.Cluster, database_url: str, tmp_path: Path) -> Iterator[World]:
+def world(server: ApiServer, cluster: client.Cluster, database_url: str, tmp_path: Path) -> Iterator[World]:
     """A database and a namespace; no daemon runs yet. There is no broker: publishing fails, and nothing is lost."""
     settings = Settings(
         kubeconfig=str(server.kubeconfig()),
@@ -140,6 +138,7 @@ def world(server: KubeServer, cluster: client.Cluster, database_url: str, tmp_pa
     world.close()
 
 
+@pytest.mark.promise("P8")
 def test_what_is_applied_becomes_rows(world: World) -> None:
     """Objects that exist are seeded, later ones are followed, and a broken broker loses nothing."""
     world.config_map("before")
@@ -154,6 +153,7 @@ def test_what_is_applied_becomes_rows(world: World) -> None:
     assert names == [("CREATE", "before"), ("SEED_SYNC", ""), ("CREATE", "after"), ("DELETE", "after")]
 
 
+@pytest.mark.promise("P6", "P9")
 def test_a_killed_leader_is_followed_by_the_standby(world: World) -> None:
     """After kill -9 a standby leads within the lease time and resumes from the cursors: each change once."""
     first = world.start(node="first")
@@ -172,6 +172,7 @@ def test_a_killed_leader_is_followed_by_the_standby(world: World) -> None:
     assert world.leads() is None
 
 
+@pytest.mark.promise("P3")
 def test_a_restart_on_an_unchanged_cluster_writes_nothing(world: World) -> None:
     """Restarting the daemon on an unchanged cluster makes no row (promise P3)."""
     world.config_map("same")
@@ -213,7 +214,9 @@ def test_status_says_what_became_of_our_objects(world: World) -> None:
     assert world.status("GitDestination", "prod")["observedGeneration"] == 2
 
 
-def test_a_forbidden_type_is_never_read_as_empty(world: World, server: KubeServer) -> None:
+@pytest.mark.promise("P10")
+@KUBE_ONLY
+def test_a_forbidden_type_is_never_read_as_empty(world: World, server: ApiServer) -> None:
     """A type that RBAC forbids ends its scope without a sweep and says so; allowed later, it is seeded."""
     user = server_user(world)
     grant(world.cluster, user, "configmaps", "customresourcedefinitions", "apiservices", "namespaces")
@@ -257,7 +260,8 @@ def grant(cluster: client.Cluster, user: str, *resources: str) -> None:
     objects.create(cluster, binding, {"metadata": metadata, "subjects": [subject], "roleRef": reference})
 
 
-def test_an_api_server_that_crashes_costs_time_only(world: World, server: KubeServer) -> None:
+@pytest.mark.promise("P9")
+def test_an_api_server_that_crashes_costs_time_only(world: World, server: ApiServer) -> None:
     """After kill -9 of the API server and its etcd the streams resume from their cursors: nothing lost or doubled."""
     world.start()
     world.apply_ours("configmaps")
