@@ -30,11 +30,14 @@ _Loader.yaml_implicit_resolvers = {
 
 def decode(body: bytes, *, content_type: str, wanted: str) -> dict[str, Any]:
     """The object in a body; `wanted` is the kind that it should be. Raises Refused (400, 415)."""
-    if content_type == protobuf.MEDIA:
-        return _from_protobuf(body, wanted=wanted)
-    if content_type not in {"", "*/*", JSON, YAML}:
-        raise problems.unsupported_media_type(_READ)
-    return from_yaml(body, wanted=wanted) if content_type == YAML else from_json(body, wanted=wanted)
+    match content_type:
+        case "" | "*/*" | "application/json":
+            return from_json(body, wanted=wanted)
+        case "application/yaml":
+            return from_yaml(body, wanted=wanted)
+        case protobuf.MEDIA:
+            return _from_protobuf(body, wanted=wanted)
+    raise problems.unsupported_media_type(_READ)
 
 
 def from_json(body: bytes, *, wanted: str) -> dict[str, Any]:
@@ -60,9 +63,10 @@ def from_yaml(body: bytes, *, wanted: str) -> dict[str, Any]:
 def _from_protobuf(body: bytes, *, wanted: str) -> dict[str, Any]:
     try:
         return protobuf.decode(body)
-    except protobuf.UnreadableError as error:
-        message = f"the object provided is unrecognized (must be of type {wanted}): {error}"
-        raise problems.bad_request(message) from None
+    except (protobuf.Unreadable, orjson.JSONDecodeError) as error:
+        raise problems.bad_request(
+            f"the object provided is unrecognized (must be of type {wanted}): couldn't get version/kind; {error}"
+        ) from None
 
 
 def duplicates(body: bytes, *, content_type: str) -> list[str]:

@@ -1,15 +1,14 @@
-"""Objects in protobuf, as kubectl sends what it makes by itself (`kubectl create configmap`), read into plain JSON.
+"""Bodies in protobuf, as kubectl sends them for built-in types, read into the JSON that they stand for.
 
-The body is `k8s` and a zero byte, then an envelope that names the type and holds the object. What is in `messages.py`
-is understood; a field that is not, and has a value, refuses the body: nothing a client wrote is lost in silence.
-https://kubernetes.io/docs/reference/using-api/api-concepts/#protobuf-encoding
+The envelope and its magic are those of k8s.io/apimachinery (runtime/serializer/protobuf), the fields those of
+`messages.py`. Answers are JSON: every client that sends this format reads both.
 """
 
 from __future__ import annotations
 
 import base64
 import datetime as dt
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import orjson
@@ -17,139 +16,127 @@ import orjson
 from app.sandbox import messages
 
 MEDIA = "application/vnd.kubernetes.protobuf"
-_MAGIC = b"k8s\x00"
+_MAGIC = b"k8s\0"
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
-_SIZES = {_FIXED64: 8, _FIXED32: 4}
+_TYPE_META, _RAW = 1, 2
 _LONGEST_VARINT = 10
 
-Value = int | bytes
 
-
-class UnreadableError(ValueError):
-    """The body is no protobuf, or holds what nobody here knows."""
+class Unreadable(ValueError):  # noqa: N818 - what a client sent, not an error of ours.
+    """The body is no object of a type that is served."""
 
 
 def decode(body: bytes) -> dict[str, Any]:
-    """The object in a body. Raises UnreadableError."""
+    """The object in a body. Raises Unreadable."""
     if not body.startswith(_MAGIC):
-        raise UnreadableError("provided data does not appear to be a protobuf message, expected prefix [107 56 115 0]")
-    envelope = dict(_values(body[len(_MAGIC) :]))
-    head = _message("TypeMeta", _content(envelope.get(1, b"")))
-    if head.get("kind") not in messages.MESSAGES:
-        raise UnreadableError(f"{head.get('kind') or 'an object without a kind'} is read as JSON or YAML only")
-    return {**head, **_message(str(head["kind"]), _content(envelope.get(2, b"")))}
+        raise Unreadable("provided data does not appear to be a protobuf message, expected prefix [107 56 115 0]")
+    try:
+        envelope = dict(_fields(body[len(_MAGIC) :]))
+        head = {number: value.decode() for number, value in _fields(envelope[_TYPE_META])}
+        kind = head.get(2, "")
+        if kind not in messages.MESSAGES:
+            raise Unreadable(f'no kind "{kind}" is registered for version "{head.get(1, "")}"')
+        return {"apiVersion": head.get(1, ""), "kind": kind, **_message(kind, envelope.get(_RAW, b""))}
+    except (KeyError, IndexError, TypeError, AttributeError, UnicodeDecodeError, OverflowError) as error:
+        raise Unreadable(f"unexpected end of the message ({type(error).__name__})") from error
 
 
-def _values(data: bytes) -> Iterator[tuple[int, Value]]:
-    """Number and value of each field of a message, in their order."""
+def _fields(raw: bytes) -> Iterator[tuple[int, Any]]:
+    """Number and value of each field: an int for a varint, bytes for all else. Raises Unreadable, IndexError."""
     at = 0
-    while at < len(data):
-        key, at = _varint(data, at)
-        number, wire = key >> 3, key & 7
+    while at < len(raw):
+        tag, at = _varint(raw, at)
+        number, wire = tag >> 3, tag & 7
         if wire == _VARINT:
-            value, at = _varint(data, at)
+            value, at = _varint(raw, at)
             yield number, value
             continue
-        size, at = _varint(data, at) if wire == _BYTES else (_SIZES.get(wire), at)
-        if size is None or at + size > len(data):
-            raise UnreadableError("unexpected end of a protobuf message")
-        yield number, data[at : at + size]
-        at += size
+        if wire == _BYTES:
+            length, at = _varint(raw, at)
+        elif wire in {_FIXED32, _FIXED64}:
+            length = 4 if wire == _FIXED32 else 8
+        else:
+            raise Unreadable(f"illegal wireType {wire}")
+        if at + length > len(raw):
+            raise Unreadable("unexpected EOF")
+        yield number, raw[at : at + length]
+        at += length
 
 
-def _varint(data: bytes, at: int) -> tuple[int, int]:
+def _varint(raw: bytes, at: int) -> tuple[int, int]:
     value = 0
-    for shift, byte in enumerate(data[at : at + _LONGEST_VARINT]):
+    for shift in range(_LONGEST_VARINT):
+        byte = raw[at + shift]
         value |= (byte & 0x7F) << (7 * shift)
-        if byte < 0x80:  # noqa: PLR2004 - the highest bit says whether there is more
+        if byte < 0x80:  # noqa: PLR2004 - the last byte of a varint has no top bit.
             return value, at + shift + 1
-    raise UnreadableError("unexpected end of a protobuf message")
+    raise Unreadable("integer overflow")
 
 
-def _content(value: Value) -> bytes:
-    if isinstance(value, int):
-        raise UnreadableError("a number stands where a message was expected")
-    return value
-
-
-def _message(name: str, data: bytes) -> dict[str, Any]:
+def _message(name: str, raw: bytes) -> dict[str, Any]:
+    """A message as a JSON object, with the fields that Go would write."""
+    known: Mapping[int, messages.Field] = messages.MESSAGES[name]
     found: dict[str, Any] = {}
-    for number, value in _values(data):
-        field = messages.MESSAGES[name].get(number)
-        if field is None:
-            if _is_empty(value):
-                continue
-            raise UnreadableError(f"field {number} of {name} is read as JSON or YAML only")
-        _add(found, field, value)
+    for number, value in _fields(raw):
+        field = known.get(number)
+        if field:
+            _add(found, field, value)
     return found
 
 
-def _is_empty(value: Value) -> bool:
-    """Zero, nothing, or a message of nothing else: what Go writes for a field that was not set."""
-    if isinstance(value, int):
-        return value == 0
-    try:
-        return not value or all(_is_empty(below) for _, below in _values(value))
-    except UnreadableError:
-        return False
+def _add(found: dict[str, Any], field: messages.Field, value: Any) -> None:
+    if field.shape == "{}":
+        entry = dict(_fields(value))
+        found.setdefault(field.name, {})[entry.get(1, b"").decode()] = _value(field.content, entry.get(2, b""))
+    elif field.shape == "[]":
+        found.setdefault(field.name, []).append(_value(field.content, value))
+    elif not field.name:
+        found |= _message(field.content, value)
+    else:
+        one = _value(field.content, value)
+        if one or field.keeps_zero or isinstance(one, dict):
+            found[field.name] = one
 
 
-def _add(found: dict[str, Any], field: messages.Field, value: Value) -> None:
-    """Put one field into the object as JSON has it: fields that were not set are left out."""
-    if field.mapped:
-        entry = dict(_values(_content(value)))
-        key = _content(entry.get(1, b"")).decode()
-        found.setdefault(field.name, {})[key] = _read(field.type, entry.get(2, b""))
-        return
-    read = _read(field.type, value)
-    if field.listed:
-        found.setdefault(field.name, []).append(read)
-    elif field.inline:
-        found.update(read)
-    elif field.kept or read not in (None, "", 0):
-        found[field.name] = read
+def _value(content: str, value: Any) -> Any:
+    read = _WORDS.get(content)
+    return read(value) if read else _message(content, value)
 
 
-def _read(type_: str, value: Value) -> Any:
-    """One value as JSON has it."""
-    match type_:
-        case "text":
-            return _content(value).decode()
-        case "bytes":
-            return base64.b64encode(_content(value)).decode()
-        case "int":
-            return _signed(value)
-        case "bool":
-            return bool(value)
-        case _ if type_ in _SPECIAL:
-            return _SPECIAL[type_](dict(_values(_content(value))))
-        case _:
-            return _message(type_, _content(value))
+def _integer(value: int) -> int:
+    """Negative numbers are written as 64 bits in two's complement."""
+    return value - 2**64 if value >= 2**63 else value
 
 
-def _signed(value: Value) -> int:
-    if not isinstance(value, int):
-        raise UnreadableError("a text stands where a number was expected")
-    return value - (1 << 64) if value >> 63 else value
+def _time(value: bytes) -> str:
+    """RFC 3339; "" for the zero time, which JSON leaves out."""
+    fields = dict(_fields(value))
+    if not fields:
+        return ""
+    moment = dt.datetime.fromtimestamp(_integer(fields.get(1, 0)), dt.UTC)
+    micros = fields.get(2, 0) // 1000
+    return moment.strftime("%Y-%m-%dT%H:%M:%S") + (f".{micros:06}Z" if micros else "Z")
 
 
-def _time(parts: dict[int, Value]) -> str | None:
-    """RFC 3339 in UTC; None for the time of an object that has none yet."""
-    seconds = _signed(parts.get(1, 0))
-    return dt.datetime.fromtimestamp(seconds, dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ") if parts else None
+def _integer_or_text(value: bytes) -> int | str:
+    fields = dict(_fields(value))
+    return fields.get(3, b"").decode() if fields.get(1) else _integer(fields.get(2, 0))
 
 
-def _int_or_string(parts: dict[int, Value]) -> int | str:
-    return _content(parts.get(3, b"")).decode() if parts.get(1) else _signed(parts.get(2, 0))
+def _within(value: bytes) -> bytes:
+    """What a message of one field holds."""
+    found = dict(_fields(value)).get(1, b"")
+    assert isinstance(found, bytes)
+    return found
 
 
-def _quantity(parts: dict[int, Value]) -> str:
-    return _content(parts.get(1, b"")).decode()
-
-
-def _fields(parts: dict[int, Value]) -> Any:
-    return orjson.loads(_content(parts.get(1, b"{}")))
-
-
-# Messages that JSON writes as one value.
-_SPECIAL = {"FieldsV1": _fields, "IntOrString": _int_or_string, "Quantity": _quantity, "Time": _time}
+_WORDS: dict[str, Callable[[Any], Any]] = {
+    "string": lambda value: value.decode(),
+    "bytes": lambda value: base64.b64encode(value).decode(),
+    "int": _integer,
+    "bool": bool,
+    "time": _time,
+    "quantity": lambda value: _within(value).decode(),
+    "int-or-string": _integer_or_text,
+    "json": lambda value: orjson.loads(_within(value) or b"null"),
+}

@@ -44,7 +44,7 @@ def view(registry: kinds.Registry, kind: kinds.Kind, *, call: requests.Call) -> 
     """How a stream shows objects. Streams that ask for the same share the view."""
     if call.accept.form == "table":
         name, version = _TABLE
-        return streaming.View(name, version, lambda found: one(registry, kind, found, call=call))
+        return streaming.View(name, version, _Tables(registry, kind, call).event)
     return _shared_view(kind, metadata_only=call.accept.form == "metadata")
 
 
@@ -54,6 +54,24 @@ def _shared_view(kind: kinds.Kind, *, metadata_only: bool) -> streaming.View:
         name, version = _METADATA
         return streaming.View(name, version, _metadata)
     return streaming.View(kind.kind, kind.api_version, functools.partial(in_version, kind))
+
+
+class _Tables:
+    """The tables of one stream: the first one names the columns."""
+
+    def __init__(self, registry: kinds.Registry, kind: kinds.Kind, call: requests.Call) -> None:
+        self._registry = registry
+        self._kind = kind
+        self._call = call
+        self._named = False
+
+    def event(self, found: Object) -> Object:
+        """The table of one event."""
+        table = one(self._registry, self._kind, found, call=self._call)
+        if self._named:
+            return {**table, "columnDefinitions": None}
+        self._named = True
+        return table
 
 
 def in_version(kind: kinds.Kind, found: Object) -> Object:

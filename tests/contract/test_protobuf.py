@@ -28,9 +28,9 @@ def test_a_real_object_is_read(servers: Servers, type_: Type, fields: Object) ->
     answer = client.call("GET", type_.one(place, name), accept=protobuf.MEDIA)
     assert answer.code == 200
     read, written = protobuf.decode(answer.body), client.get(type_.one(place, name))
-    # Zeroes of a status are left out; no client sends one.
+    # Zeroes and nulls of a status are left out; no client sends one.
     for found in (read, written):
-        found["status"] = {key: value for key, value in found.get("status", {}).items() if value != 0}
+        found["status"] = {key: value for key, value in found.get("status", {}).items() if value not in (0, None)}
     assert read == written
 
 
@@ -54,25 +54,27 @@ def test_an_object_is_read() -> None:
 
 
 @pytest.mark.parametrize(
-    ("body", "message"),
+    "body",
     [
-        (b"", "does not appear to be a protobuf message"),
-        (b'{"kind": "ConfigMap"}', "does not appear to be a protobuf message"),
-        (b"k8s\x00", "without a kind"),
-        (HEAD, "unexpected end"),
-        (HEAD + b"\x09\x0a", "unexpected end"),
-        (HEAD + b"\x05\x0a\xff\xff\xff\xff", "unexpected end"),
-        (HEAD + b"\x02\x08\x01", "a number stands where a message was expected"),
-        (b"k8s\x00\n\x0a\n\x02v1\x12\x04Node", "Node is read as JSON or YAML only"),
-        (HEAD + b"\x05\xfa\x01\x02hi", "field 31 of ConfigMap is read as JSON or YAML only"),
+        b"",
+        b'{"kind": "ConfigMap"}',
+        b"k8s\x00",
+        HEAD,
+        HEAD + b"\x09\x0a",
+        HEAD + b"\x05\x0a\xff\xff\xff\xff",
+        HEAD + b"\x02\x08\x01",
+        HEAD + b"\x03\x0a\x01\x0f",
+        HEAD + b"\x0b" + b"\xff" * 11,
+        b"k8s\x00\n\x0d\n\x02v1\x12\x07Unicorn",
     ],
+    ids=["empty", "json", "no-type", "no-object", "cut", "length", "number", "wire-type", "varint", "kind"],
 )
-def test_what_cannot_be_read_is_said(body: bytes, message: str) -> None:
-    """A body that is broken, or holds a field that is not known, is refused: nothing is lost in silence."""
-    with pytest.raises(protobuf.UnreadableError, match=message):
+def test_what_cannot_be_read_is_said(body: bytes) -> None:
+    """A body that is broken, or of a type that is not known, is an error of the request and nothing worse."""
+    with pytest.raises(protobuf.Unreadable):
         protobuf.decode(body)
 
 
-def test_an_unknown_field_without_a_value_is_passed_over() -> None:
-    """Fields that a client did not set are written as zeroes; those need not be known."""
+def test_an_unknown_field_is_passed_over() -> None:
+    """A client of a later version may know fields that this server does not."""
     assert protobuf.decode(HEAD + b"\x06\xf8\x01\x00\xfa\x01\x00")["kind"] == "ConfigMap"
