@@ -18,14 +18,13 @@ _REQUIRED: Mapping[str, tuple[str, ...]] = {
     "V1DeploymentSpec": ("selector",),
     "V1EnvVar": ("name",),
     "V1PodSpec": ("containers",),
-    "V1RoleRef": ("name",),
     "V1StatefulSetSpec": ("selector",),
     "V1Volume": ("name",),
     "V1VolumeMount": ("name", "mountPath"),
     "V2CrossVersionObjectReference": ("kind", "name"),
 }
 # Fields that Go holds as values, so that they are checked when nobody wrote them.
-_ALWAYS = frozenset({"jobTemplate", "roleRef", "scaleTargetRef", "spec", "template"})
+_ALWAYS = frozenset({"jobTemplate", "scaleTargetRef", "spec", "template"})
 _VALUES: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     "V1Container": {"imagePullPolicy": ("Always", "IfNotPresent", "Never")},
     "V1ContainerPort": {"protocol": ("SCTP", "TCP", "UDP")},
@@ -97,10 +96,11 @@ def _at(found: Mapping[str, Any], path: str) -> Any:
     return value
 
 
-# Types of which every value is legal that has the right type.
+# Types of which no field is in the tables above; what else they refuse stands in `_SPECIAL`.
 _PLAIN = frozenset(
     {
         "ClusterRole",
+        "ClusterRoleBinding",
         "ConfigMap",
         "CustomResourceDefinition",
         "Event",
@@ -109,6 +109,7 @@ _PLAIN = frozenset(
         "Namespace",
         "ResourceQuota",
         "Role",
+        "RoleBinding",
         "Secret",
         "ServiceAccount",
     }
@@ -237,6 +238,8 @@ def _binding(found: Mapping[str, Any], causes: problems.Causes) -> None:
     kind = (found.get("roleRef") or {}).get("kind") or ""
     if kind not in supported:
         causes.unsupported("roleRef.kind", kind, supported)
+    if not (found.get("roleRef") or {}).get("name"):
+        causes.required("roleRef.name")
 
 
 def _ingress(found: Mapping[str, Any], causes: problems.Causes) -> None:
@@ -292,7 +295,7 @@ def _frozen_data(old: Mapping[str, Any], new: Mapping[str, Any], causes: problem
 
 def _frozen_role(old: Mapping[str, Any], new: Mapping[str, Any], causes: problems.Causes) -> None:
     if old.get("roleRef") != new.get("roleRef"):
-        causes.wrong("roleRef", new.get("roleRef"), "cannot change roleRef")
+        causes.wrong(new.get("roleRef"), "cannot change roleRef")
 
 
 def _frozen_set(old: Mapping[str, Any], new: Mapping[str, Any], causes: problems.Causes) -> None:

@@ -26,7 +26,11 @@ FIELDS: dict[str, Any] = {
         "type": "array",
         "x-kubernetes-list-type": "map",
         "x-kubernetes-list-map-keys": ["type"],
-        "items": {"type": "object", "properties": {"type": {"type": "string"}, "value": {"type": "string"}}},
+        "items": {
+            "type": "object",
+            "required": ["type"],
+            "properties": {"type": {"type": "string"}, "value": {"type": "string"}},
+        },
     },
     "embedded": {
         "type": "object",
