@@ -295,7 +295,7 @@ def _frozen_data(old: Mapping[str, Any], new: Mapping[str, Any], causes: problem
 
 def _frozen_role(old: Mapping[str, Any], new: Mapping[str, Any], causes: problems.Causes) -> None:
     if old.get("roleRef") != new.get("roleRef"):
-        causes.wrong(new.get("roleRef"), "cannot change roleRef")
+        causes.wrong("roleRef", new.get("roleRef"), "cannot change roleRef")
 
 
 def _frozen_set(old: Mapping[str, Any], new: Mapping[str, Any], causes: problems.Causes) -> None:
