@@ -12,14 +12,23 @@ COVERAGE_MIN ?= 0
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help up test test-all test-long lint bench lock clean
+.PHONY: help up down status doctor test test-all test-long lint bench lock clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
 
 # A variable of the command line reaches the process's environment, so KUBECONFIG needs no line of its own.
-up: run-packages ## run everything on this machine: make up [KUBECONFIG=file] [ARGS='--apply-crds']
+up: run-packages ## run everything on this machine, with a sandbox: make up [KUBECONFIG=file] [ARGS='--apply-crds']
 	@$(BIN)/reverser up $(ARGS)
+
+down: run-packages ## stop what `make up` runs; the data stays
+	@$(BIN)/reverser down $(ARGS)
+
+status: run-packages ## show how far each destination is
+	@$(BIN)/reverser status $(ARGS)
+
+doctor: run-packages ## look at everything, and say what to do about what is wrong
+	@$(BIN)/reverser doctor $(ARGS)
 
 test: dev-packages ## run the tests that need no server, within 5 minutes; LANES='kube sshd' adds lanes
 	@$(BIN)/python -m pytest -n $(JOBS) --lanes='$(LANES)' $(ARGS)

@@ -73,8 +73,8 @@ class _Here:
         """The parts, aligned."""
         rows = [
             ("cluster", f"{'a sandbox on this machine; ' if self._sandbox else ''}kubeconfig {self._up.kubeconfig}"),
-            *self._demo_rows(),
             ("repository", f"git clone {shlex.quote(self._up.repository_url)} mirror"),
+            *self._demo_rows(),
             ("Flower", f"{self._up.flower_url}  queues, workers, tasks"),
             ("database", f"{self._folder.database}  what changed, when, in which commit"),
             ("logs", str(self._folder.logs)),
@@ -87,7 +87,7 @@ class _Here:
 
     def _demo_rows(self) -> Iterator[tuple[str, str]]:
         if self._demo:
-            yield "demo", "namespace shop, mirrored by two destinations into that repository:"
+            yield "demo", "namespace shop, mirrored into that repository by two destinations:"
             yield "", "shop/prod  everything       -> branch main, folder clusters/prod"
             yield "", "shop/dev   ConfigMaps only  -> branch dev, folder clusters/dev"
 

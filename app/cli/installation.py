@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from app import db, errors, settings
-from app.cli import clusters, embedded, probing, processes, supervising, updata
+from app.cli import clusters, embedded, probing, processes, supervising, terminal, updata
 from app.kube import client
 
 FLOWER_PORT = 5555
@@ -24,6 +24,20 @@ _BROUGHT_ALONG = ("database_url", "broker_url", "work_dir")
 _REDIS_FAILURES = 2
 
 
+class Port:
+    """The port of Flower: the one that was asked for, else one that is free whenever Flower starts."""
+
+    def __init__(self, asked: int | None) -> None:
+        self._asked = asked
+        self.number = asked or probing.free_port(FLOWER_PORT)
+
+    def choose(self) -> None:
+        """Take another one where somebody else took it since, and say so."""
+        if self._asked is None and not probing.is_port_free(self.number):
+            taken, self.number = self.number, probing.free_port(FLOWER_PORT)
+            terminal.say(f"Port {taken} was taken by another program: Flower listens on {self.number} now.")
+
+
 @dataclass(frozen=True, kw_only=True)
 class Installation:
     """One data folder with the settings of all processes that work in it."""
@@ -33,12 +47,12 @@ class Installation:
     options: settings.Settings
     redis_binary: Path
     redis_socket: Path
-    flower_port: int
+    flower_port: Port
 
     @property
     def flower_url(self) -> str:
         """Where a browser finds Flower."""
-        return f"http://127.0.0.1:{self.flower_port}"
+        return f"http://127.0.0.1:{self.flower_port.number}"
 
     @property
     def repository_url(self) -> str:
@@ -94,8 +108,10 @@ class Installation:
                 is_ready=lambda node: probing.worker_lives(database, node=node),
             ),
             supervising.Service(
-                program=self._program("flower", own_command("flower", "--port", str(port))),
-                is_ready=lambda _node: probing.flower_answers(port=port),
+                program=self._program("flower", own_command("flower")),
+                before_start=port.choose,
+                arguments=lambda: ("--port", str(port.number)),
+                is_ready=lambda _node: probing.flower_answers(port=port.number),
             ),
         ]
 
@@ -148,7 +164,7 @@ def install(*, folder: updata.DataFolder, kubeconfig: str, flower_port: int | No
         ),
         redis_binary=redis_binary,
         redis_socket=redis_socket,
-        flower_port=_flower_port(flower_port),
+        flower_port=Port(_free(flower_port)),
     )
 
 
@@ -163,9 +179,7 @@ def _refuse_foreign_settings() -> None:
             )
 
 
-def _flower_port(wanted: int | None) -> int:
-    if wanted is None:
-        return probing.free_port(FLOWER_PORT)
-    if not probing.is_port_free(wanted):
+def _free(wanted: int | None) -> int | None:
+    if wanted is not None and not probing.is_port_free(wanted):
         raise errors.PermanentError(f"port {wanted} is taken: give another --flower-port, or leave it out")
     return wanted

@@ -43,6 +43,8 @@ _FORMATS = ("auto", "console", "json")
 # Enough for any sentence of ours; what is longer is somebody's data.
 _LONGEST_VALUE = 2_000
 _LINE_BREAKS = re.compile(r"[\x00-\x1f\x7f]+ *")
+# What a command says last when it ends with exit code 1 (`main.py`).
+_ERROR = re.compile(r"^Error: (.*)$")
 _CONSOLE_WARNING = re.compile(r"^\S+ \[(?:warning|error|critical)\s*\] (.*)$")
 
 
@@ -136,7 +138,7 @@ def warning_in(line: str) -> str | None:
 
 def _warning_in(line: str) -> str | None:
     if not line.startswith("{"):
-        found = _CONSOLE_WARNING.match(line)
+        found = _CONSOLE_WARNING.match(line) or _ERROR.match(line)
         return found[1] if found else None
     try:
         event = json.loads(line)

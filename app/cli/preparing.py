@@ -25,7 +25,7 @@ class Wishes:
 
 def prepare(plan: installation.Installation, wishes: Wishes) -> None:
     """Prepare everything. Raises ReverserError that says what is in the way."""
-    _migrate(plan.options.database_url)
+    migrate(plan.options.database_url)
     embedded.make_repository(plan.folder.repository)
     with contextlib.closing(client.connect(plan.options)) as cluster:
         try:
@@ -42,20 +42,21 @@ def prepare(plan: installation.Installation, wishes: Wishes) -> None:
             _fill_sandbox(cluster, plan, wishes)
 
 
-def _migrate(url: str) -> None:
-    with contextlib.closing(db.Database(url)) as database:
-        before = database.revision()
-    db.upgrade(url)
-    if before not in {None, db.head_revision()}:
-        terminal.say(f"The database of an older version was migrated, from revision {before} to {db.head_revision()}.")
-
-
 def _fill_sandbox(cluster: client.Cluster, plan: installation.Installation, wishes: Wishes) -> None:
     crds.apply(cluster, allow_local=True)
     if wishes.demo:
         demo.make(plan.folder, cluster)
     else:
         demo.leave_out(plan.folder)
+
+
+def migrate(url: str) -> None:
+    """Bring the database to this version, and say so where an older one wrote it. Raises PermanentError."""
+    with contextlib.closing(db.Database(url)) as database:
+        before = database.revision()
+    db.upgrade(url)
+    if before not in {None, db.head_revision()}:
+        terminal.say(f"The database of an older version was migrated, from revision {before} to {db.head_revision()}.")
 
 
 def install_kinds(cluster: client.Cluster, kubeconfig: str) -> None:

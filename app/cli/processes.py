@@ -165,8 +165,8 @@ class Child:
         """The pid of the running process."""
         return self._process.pid if self._process else None
 
-    def start(self) -> Identity:
-        """Start the process. Raises PermanentError when the program cannot be run."""
+    def start(self, *arguments: str) -> Identity:
+        """Start the process, with more arguments for this once. Raises PermanentError when it cannot be run."""
         self.instance = f"{socket.gethostname()}-{self.name}-{secrets.token_hex(4)}"
         environment = {**self.program.environment, self.program.instance_variable: self.instance}
         parent = os.getpid()
@@ -174,7 +174,7 @@ class Child:
             rotate(self.program.log)
             with self.program.log.open("ab") as log:
                 self._process = subprocess.Popen(  # noqa: S603 - our own commands, no shell
-                    self.program.command,
+                    (*self.program.command, *arguments),
                     env=environment,
                     stdin=subprocess.DEVNULL,
                     stdout=log,

@@ -43,6 +43,8 @@ class Service:
     is_ready: Callable[[str], bool]
     # Called before each start.
     before_start: Callable[[], None] = _nothing
+    # Asked at each start: what follows the program's command this time.
+    arguments: Callable[[], tuple[str, ...]] = tuple
     # Called when a start of the program ended before it was ready, with the number of failures in a row.
     after_failure: Callable[[int], None] = lambda _failures: None
     # Looked at while it runs; bad for a while means kill and start again.
@@ -148,7 +150,7 @@ class Supervisor:
 
     def _start(self, entry: _Watched) -> None:
         entry.service.before_start()
-        entry.identity = entry.child.start()
+        entry.identity = entry.child.start(*entry.service.arguments())
         entry.was_ready, entry.bad_checks = False, 0
         self.noted({one.child.name: one.identity for one in self._watched if one.identity})
 

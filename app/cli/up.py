@@ -115,9 +115,10 @@ def _supervise(
 ) -> None:
     me = processes.identify(os.getpid())
     assert me
-    record, ground = _Record(plan, me), _Ground(lock)
+    record, ground = _Record(plan, me), Ground(lock)
     record.note({})
     ground.check()
+    terminal.say(f"Starting in {plan.folder.path} ...")
     url, statement_timeout = plan.options.database_url, plan.options.statement_timeout
     # The loop has one thread and must not wait for a lock.
     with contextlib.closing(db.Database(url, statement_timeout=statement_timeout, busy_timeout=_BUSY)) as database:
@@ -173,7 +174,7 @@ def _full_disk_said() -> Iterator[None]:
         terminal.say(f"Cannot write {error.filename}: {error.strerror}. Going on.")
 
 
-class _Ground:
+class Ground:
     """What all of it stands on: the data folder, and room on its disk."""
 
     def __init__(self, lock: updata.Lock) -> None:

@@ -69,6 +69,7 @@ def test_warnings_read_back(log_format: str) -> None:
     assert found[2]
     assert found[2].startswith("broker away")
     assert logs.warning_in('{"event": "a\\nb", "level": "error"}') == "a b"
+    assert logs.warning_in("Error: Flower cannot listen") == "Flower cannot listen"
     assert logs.warning_in("[]") is None
     assert logs.warning_in("{broken") is None
 

@@ -123,6 +123,16 @@ def test_stops_in_order(run: Run, signum: signal.Signals) -> None:
     assert (starts[0], sorted(starts[1:])) == ("redis", ["flower", "watch", "worker"])
 
 
+def test_a_ground_of_two_is_stopped_last(run: Run) -> None:
+    """What the services need is all up before the first of them starts, and outlives the last of them."""
+    run.start(polite("watch"), ground=[polite("redis"), polite("sandbox")])
+    wait_until(run.is_up)
+    run.send(signal.SIGTERM)
+    assert run.wait() == 0
+    assert run.events("stop") == ["watch", "redis", "sandbox"]
+    assert run.events("start")[-1] == "watch"
+
+
 def test_stop_while_starting(run: Run) -> None:
     """Ctrl-C while the broker is not yet ready stops what runs."""
     run.start(polite("watch"), broker=SILENT)

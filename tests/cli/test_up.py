@@ -1,4 +1,7 @@
-"""`reverser up` with a real API server: the whole product on one machine, as its user meets it."""
+"""`reverser up` for a cluster that is there: the whole product on one machine, as its user meets it.
+
+`test_demo.py` has what `up` does for somebody without a cluster.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +10,6 @@ import os
 import shutil
 import signal
 import stat
-import subprocess
-import sys
 import urllib.request
 from collections.abc import Iterator
 from contextlib import closing
@@ -17,72 +18,33 @@ from typing import Any
 
 import pytest
 
-from app import settings
-from app.cli import processes, updata
+from app import db, settings
+from app.cli import processes
 from app.kube import client
-from tests.servers.kube import KubeServer
+from app.models import leases
+from tests.cli.installation import Installation
+from tests.servers.api import EACH, ApiServer, make
 from tests.waiting import wait_until
 
-pytestmark = [pytest.mark.kube, pytest.mark.timeout(240)]
+pytestmark = pytest.mark.timeout(240)
 
 GROUP = "configbutler.ai/v1alpha1"
 CHILDREN = ("redis", "watch", "worker", "flower")
 
 
-@pytest.fixture(scope="module")
-def kube(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KubeServer]:
+@pytest.fixture(scope="module", params=EACH)
+def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServer]:
     """One API server for these tests."""
-    with KubeServer(tmp_path_factory.mktemp("kube")) as server:
+    with make(request.param, tmp_path_factory.mktemp("server")) as server:
         yield server
 
 
-class Installation:
-    """One data folder and the commands on it."""
-
-    def __init__(self, path: Path, kubeconfig: Path) -> None:
-        self.folder = updata.DataFolder.at(path)
-        self.kubeconfig = kubeconfig
-        self.foreground: subprocess.Popen[str] | None = None
-
-    def command(self, *words: str) -> list[str]:
-        return [sys.executable, "-P", "-m", "app.cli.main", *words, "--data-dir", str(self.folder.path)]
-
-    def run(self, *words: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(self.command(*words), capture_output=True, text=True, check=False, timeout=120)
-
-    def up(self, *words: str) -> subprocess.CompletedProcess[str]:
-        patient = [] if "--timeout" in words else ["--timeout", "100"]
-        return self.run("up", "--detach", "--kubeconfig", str(self.kubeconfig), *patient, *words)
-
-    def start(self, *words: str) -> None:
-        command = self.command("up", "--kubeconfig", str(self.kubeconfig), *words)
-        with (self.folder.path.parent / "said").open("w") as said:
-            self.foreground = subprocess.Popen(command, stdout=said, stderr=said, text=True)
-
-    def said(self) -> str:
-        return (self.folder.path.parent / "said").read_text()
-
-    def read(self) -> updata.Up:
-        found = self.folder.read_up()
-        assert found
-        return found
-
-    def identities(self) -> dict[str, processes.Identity]:
-        return self.folder.read_identities()
-
-
 @pytest.fixture
-def place(tmp_path: Path, kube: KubeServer) -> Iterator[Installation]:
+def place(tmp_path: Path, server: ApiServer) -> Iterator[Installation]:
     """An installation that is gone after the test, whatever the test did."""
-    one = Installation(tmp_path / "data", kube.kubeconfig())
+    one = Installation(tmp_path / "data", server.kubeconfig())
     yield one
-    left = one.identities()
-    one.run("down")
-    if one.foreground:
-        one.foreground.terminate()
-        one.foreground.wait(60)
-    for identity in left.values():
-        processes.end(identity, grace=1.0)
+    one.end()
 
 
 def _post(kubeconfig: Path, path: str, content: dict[str, Any]) -> None:
@@ -90,39 +52,113 @@ def _post(kubeconfig: Path, path: str, content: dict[str, Any]) -> None:
         cluster.request("POST", path, body=json.dumps(content).encode())
 
 
+def _status(kubeconfig: Path, path: str) -> dict[str, Any]:
+    with closing(client.connect(settings.Settings(kubeconfig=str(kubeconfig)))) as cluster:
+        found: dict[str, Any] = cluster.get_json(path).get("status", {})
+    return found
+
+
+def _kinds(kubeconfig: Path) -> list[str]:
+    with closing(client.connect(settings.Settings(kubeconfig=str(kubeconfig)))) as cluster:
+        found = cluster.get_json("/apis/apiextensions.k8s.io/v1/customresourcedefinitions")
+    return [item["metadata"]["name"] for item in found["items"]]
+
+
+def _delete_our_kinds(kubeconfig: Path) -> None:
+    """Tests before this one may have installed them."""
+    with closing(client.connect(settings.Settings(kubeconfig=str(kubeconfig)))) as cluster:
+        for name in _kinds(kubeconfig):
+            cluster.request("DELETE", f"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{name}")
+    wait_until(lambda: not _kinds(kubeconfig), timeout=30)
+
+
 def _ours(kind: str, name: str, spec: dict[str, Any]) -> dict[str, Any]:
     return {"apiVersion": GROUP, "kind": kind, "metadata": {"name": name, "namespace": "default"}, "spec": spec}
 
 
-def _git(repository: str, *words: str) -> str:
-    done = subprocess.run(["git", "--git-dir", repository, *words], capture_output=True, text=True, check=False)
-    return done.stdout
-
-
-def test_a_cluster_that_is_away_is_said(tmp_path: Path, kube: KubeServer) -> None:
-    """With --detach, what is not ready in time is named with the end of its log, the exit code is 1, nobody is left."""
-    text = kube.kubeconfig().read_text().replace(kube.url, "https://127.0.0.1:9")
-    away = tmp_path / "away"
-    away.write_text(text)
-    one = Installation(tmp_path / "data", away)
-    result = one.up("--timeout", "6")
-    assert result.returncode == 1
-    assert "The cluster cannot be asked yet" in result.stdout
-    assert "not ready after 6 s: watch" in result.stdout
-    assert "watch.log" in result.stdout
-    assert one.folder.read_up() is None
+@pytest.fixture
+def away(tmp_path: Path, server: ApiServer) -> Iterator[Installation]:
+    """An installation for a cluster that does not answer."""
+    kubeconfig = tmp_path / "away"
+    kubeconfig.write_text(server.kubeconfig().read_text().replace(server.url, "https://127.0.0.1:9"))
+    one = Installation(tmp_path / "data", kubeconfig)
+    yield one
     assert not one.folder.is_running()
+    assert one.folder.read_up() is None
     assert one.run("down").stdout.startswith("Nothing runs")
 
 
-def test_without_our_kinds(place: Installation, kube: KubeServer) -> None:
-    """Where the cluster lacks our kinds, `up` says what to type, changes nothing there and waits for them."""
-    place.start()
-    wait_until(lambda: "reverser crds --allow-local | kubectl" in place.said(), timeout=30)
+def test_a_cluster_that_is_away_is_said(away: Installation) -> None:
+    """With --detach, what is not ready in time is named with the end of its log, the exit code is 1, nobody is left."""
+    result = away.up("--timeout", "6")
+    assert result.returncode == 1
+    assert "The cluster at https://127.0.0.1:9 cannot be asked yet: no answer" in result.stdout
+    assert "not ready after 6 s: watch" in result.stdout
+    assert "watch.log" in result.stdout
+
+
+def test_crds_for_a_cluster_that_is_away(away: Installation) -> None:
+    """With --apply-crds a cluster that does not answer ends `up`, which names its address and says what to do."""
+    result = away.run("up", "--kubeconfig", str(away.kubeconfig), "--apply-crds")
+    assert result.returncode == 1
+    assert result.stderr.startswith("Error: the cluster at https://127.0.0.1:9 cannot be asked: no answer")
+    assert result.stderr.endswith(f"Start it, or correct the server in {away.kubeconfig}, and run this again\n")
+    assert "tried again" not in result.stderr
+
+
+def test_another_cluster_is_refused(place: Installation) -> None:
+    """A folder that mirrors one cluster is not started with another one, whatever its kubeconfig is called."""
+    place.folder.make()
+    url = f"sqlite:///{place.folder.database}"
+    db.upgrade(url)
+    with closing(db.Database(url)) as database, database.write() as connection:
+        leases.take_lead(connection, cluster="home", cluster_uid="another", owner="me", seconds=0.1)
+    result = place.run("up", "--kubeconfig", str(place.kubeconfig))
+    assert result.returncode == 1
+    assert f"{place.folder.path} mirrors another cluster than the one at https://127.0.0.1" in result.stderr
+    assert "give this one a --data-dir of its own" in result.stderr
+    assert place.folder.read_cluster() == ""
+    assert not place.folder.is_running()
+
+
+@pytest.mark.parametrize("reached", ["up.lock", "redis.sock", "watch"])
+def test_ctrl_c_while_it_starts(place: Installation, reached: str) -> None:
+    """Ctrl-C at any moment of the start stops what runs and says so, without a traceback."""
+    place.start("--apply-crds")
+    assert place.foreground
+
+    def is_reached() -> bool:
+        files = {path.name for path in place.folder.path.rglob("*")} if place.folder.path.exists() else set()
+        return reached in files | place.identities().keys()
+
+    wait_until(is_reached, timeout=30)
+    left = place.identities()
+    place.foreground.send_signal(signal.SIGINT)
+    assert place.foreground.wait(60) == 0
+    assert place.said().endswith("Stopped.\n")
+    assert "Traceback" not in place.said()
+    assert not any(map(processes.is_alive, left.values()))
+
+
+def test_two_at_once(place: Installation) -> None:
+    """Of two that start at once on one folder one runs; the other one says so and is no harm to it."""
+    place.start("--apply-crds")
+    wait_until(place.folder.is_running, timeout=30)
+    second = place.run("up", "--kubeconfig", str(place.kubeconfig))
+    assert second.returncode == 1
+    assert second.stderr.startswith(f"Error: another `reverser up` is starting in {place.folder.path} just now")
     wait_until(lambda: place.folder.read_up() is not None, timeout=60)
-    with closing(client.connect(settings.Settings(kubeconfig=str(kube.kubeconfig())))) as cluster:
-        found = cluster.get_json("/apis/apiextensions.k8s.io/v1/customresourcedefinitions")
-    assert found["items"] == []
+    assert place.foreground
+    assert place.read().pids["supervisor"] == place.foreground.pid
+
+
+def test_without_our_kinds(place: Installation) -> None:
+    """Where the cluster lacks our kinds, `up` says what to type, changes nothing there and waits for them."""
+    _delete_our_kinds(place.kubeconfig)
+    place.start()
+    wait_until(lambda: "reverser crds --allow-local | reverser apply --kubeconfig" in place.said(), timeout=30)
+    wait_until(lambda: place.folder.read_up() is not None, timeout=60)
+    assert _kinds(place.kubeconfig) == []
     assert place.foreground
     place.foreground.send_signal(signal.SIGINT)
     assert place.foreground.wait(60) == 0
@@ -152,7 +188,12 @@ def test_life_of_an_installation(place: Installation) -> None:
     assert not any(map(processes.is_alive, children.values()))
     assert place.folder.read_up() is None
     database = place.folder.database.stat().st_ino
-    assert place.up().returncode == 0
+    status = place.run("status")
+    assert f"Nothing runs in {place.folder.path}: start it with `reverser up`." in status.stderr
+    # Where no cluster is named, the one of before is mirrored on.
+    again = place.run("up", "--detach", "--timeout", "100")
+    assert again.returncode == 0
+    assert f"Going on with the cluster of {place.kubeconfig}." in again.stdout
     assert place.folder.database.stat().st_ino == database
 
 
@@ -187,8 +228,12 @@ def test_deaths_and_lost_folders(place: Installation) -> None:
 
 
 def test_an_object_arrives_in_git(place: Installation) -> None:
-    """The three resources that `up` shows mirror a ConfigMap into the local repository; status and audit log tell."""
-    assert place.up("--apply-crds").returncode == 0
+    """The three resources that `up` shows mirror a ConfigMap into the local repository; status and audit log tell.
+
+    The terminal shows the commit, and nothing that a newcomer has to wonder about.
+    """
+    place.start("--apply-crds")
+    wait_until(lambda: place.folder.read_up() is not None, timeout=60)
     up = place.read()
     base = f"/apis/{GROUP}/namespaces/default"
     repository = {"repoUrl": up.repository_url, "allowedBranches": ["main"]}
@@ -200,14 +245,23 @@ def test_an_object_arrives_in_git(place: Installation) -> None:
     greeting = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "greeting"}, "data": {"text": "hello"}}
     _post(place.kubeconfig, "/api/v1/namespaces/default/configmaps", greeting)
     path = "clusters/prod/v1/configmaps/default/greeting.yaml"
-    wait_until(lambda: "hello" in _git(up.repository, "show", f"main:{path}"), timeout=60)
+    wait_until(lambda: "hello" in place.git("show", f"main:{path}"), timeout=60)
 
     entries = json.loads(place.run("audit", "log", "--object", "greeting", "--output", "json").stdout)
     assert [entry["path"] for entry in entries] == [path]
     (found,) = json.loads(place.run("status", "--output", "json").stdout)
     assert (found["destination"], found["branch"], found["ready"]) == ("default/prod", "main", True)
-    assert found["last_sha"] == _git(up.repository, "rev-parse", "main").strip()
+    assert found["last_sha"] == place.git("rev-parse", "main").strip()
     table = place.run("status").stdout.splitlines()
     shown = dict(zip(table[0].split("\t"), table[1].split("\t"), strict=True))
     assert (shown["DESTINATION"], shown["READY"], shown["PENDING"]) == ("default/prod", "yes", "0")
     assert int(shown["EVENTS"]) >= 2
+    assert place.run("status").stderr == ""
+
+    line = next(line for line in place.said().splitlines() if found["last_sha"][:7] in line)
+    assert line.split()[1:3] == ["default/prod", "main"]
+    assert line.split()[4] in {"[SEED_SYNC]", "[CREATE]"}
+    for noise in ("SecurityWarning", "cannot follow", "429", "\x1b["):
+        assert noise not in place.said()
+    path = f"/apis/{GROUP}/namespaces/default/gitrepoconfigs/local"
+    wait_until(lambda: _status(place.kubeconfig, path).get("remoteBranchCount") == 1, timeout=30)

@@ -1,0 +1,106 @@
+"""Which cluster `up` mirrors: what is named, what the folder mirrors, the sandbox, in this order; never another one."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from app import db, errors, settings
+from app.cli import clusters, updata
+from app.models import leases
+from app.sandbox import running
+
+OPTIONS = settings.Settings()
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> updata.DataFolder:
+    """A new data folder, for somebody without a kubeconfig of their own."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    one = updata.DataFolder.at(tmp_path / "data")
+    one.make()
+    return one
+
+
+@pytest.fixture
+def kubeconfig(tmp_path: Path) -> str:
+    """A file that exists; nobody connects."""
+    path = tmp_path / "kubeconfig"
+    path.write_text("apiVersion: v1\nkind: Config\n")
+    return str(path)
+
+
+def record(folder: updata.DataFolder, uid: str) -> None:
+    """What a watch daemon writes that leads a cluster."""
+    url = f"sqlite:///{folder.database}"
+    db.upgrade(url)
+    database = db.Database(url)
+    with database.write() as connection:
+        leases.take_lead(connection, cluster="home", cluster_uid=uid, owner="me", seconds=1.0)
+    database.close()
+
+
+def test_the_sandbox_is_the_last_choice(folder: updata.DataFolder) -> None:
+    """With nothing named and nothing remembered it is the sandbox, at the path where the sandbox writes its own."""
+    chosen = clusters.choose(folder, OPTIONS, named="")
+    assert chosen == clusters.Choice(kubeconfig=str(running.kubeconfig_path(folder.path)), is_sandbox=True)
+
+
+def test_the_option_wins_over_the_variable(folder: updata.DataFolder, kubeconfig: str, tmp_path: Path) -> None:
+    """--kubeconfig is taken, then KUBECONFIG; both become absolute paths."""
+    options = replace(OPTIONS, kubeconfig=str(tmp_path / "missing"))
+    assert clusters.choose(folder, options, named=kubeconfig).kubeconfig == kubeconfig
+    with pytest.raises(errors.PermanentError, match="missing cannot be read: give the path of a file"):
+        clusters.choose(folder, options, named="")
+    assert clusters.choose(folder, replace(OPTIONS, kubeconfig="~/kubeconfig"), named="").kubeconfig == kubeconfig
+
+
+def test_a_folder_goes_on_with_its_cluster(folder: updata.DataFolder, kubeconfig: str) -> None:
+    """Where nothing is named, the remembered cluster is taken, and that is said."""
+    folder.note_cluster(kubeconfig)
+    chosen = clusters.choose(folder, OPTIONS, named="")
+    assert (chosen.kubeconfig, chosen.is_sandbox) == (kubeconfig, False)
+    assert chosen.remark == f"Going on with the cluster of {kubeconfig}."
+    Path(kubeconfig).unlink()
+    with pytest.raises(errors.PermanentError, match="cannot be read"):
+        clusters.choose(folder, OPTIONS, named="")
+
+
+def test_what_kubectl_would_take_is_left_alone(folder: updata.DataFolder) -> None:
+    """~/.kube/config is never taken by itself; that it is there is said, with what to type."""
+    usual = Path("~/.kube/config").expanduser()
+    usual.parent.mkdir()
+    usual.write_text("apiVersion: v1\nkind: Config\n")
+    chosen = clusters.choose(folder, OPTIONS, named="")
+    assert chosen.is_sandbox
+    assert "make up KUBECONFIG=~/.kube/config" in chosen.remark
+    assert "--data-dir" in chosen.remark
+
+
+def test_a_sandbox_is_no_cluster_of_somebody(folder: updata.DataFolder, kubeconfig: str) -> None:
+    """A folder with a sandbox refuses a cluster, and says how to go on with the sandbox; naming the sandbox is fine."""
+    folder.note_cluster(str(folder.sandbox_kubeconfig))
+    with pytest.raises(
+        errors.PermanentError, match=r"mirrors its sandbox, .*: leave --kubeconfig out .* --data-dir of"
+    ):
+        clusters.choose(folder, OPTIONS, named=kubeconfig)
+    with pytest.raises(errors.PermanentError, match="unset KUBECONFIG"):
+        clusters.choose(folder, replace(OPTIONS, kubeconfig=kubeconfig), named="")
+    assert clusters.choose(folder, replace(OPTIONS, kubeconfig=str(folder.sandbox_kubeconfig)), named="").is_sandbox
+
+
+def test_a_folder_from_before_is_no_new_sandbox(folder: updata.DataFolder, kubeconfig: str) -> None:
+    """A folder that mirrors a cluster without remembering its kubeconfig asks for it."""
+    record(folder, "uid-of-a-cluster")
+    with pytest.raises(errors.PermanentError, match="does not know its kubeconfig: give it with --kubeconfig"):
+        clusters.choose(folder, OPTIONS, named="")
+    assert clusters.choose(folder, OPTIONS, named=kubeconfig).kubeconfig == kubeconfig
+
+
+@pytest.mark.parametrize("content", [b"", b"no database"])
+def test_a_damaged_database_names_no_cluster(folder: updata.DataFolder, content: bytes) -> None:
+    """A database that cannot be read is somebody else's to complain of."""
+    folder.database.write_bytes(content)
+    assert clusters.recorded_uid(folder, OPTIONS) == ""
