@@ -24,6 +24,10 @@ V2_BYTES = b"\n\x032.0\x12\x12\n\nKubernetes\x12\x041.36B\x00"
 V2_JSON = {"swagger": "2.0", "info": {"title": "Kubernetes", "version": "1.36"}, "paths": {}}
 _KIND = "x-kubernetes-group-version-kind"
 _METADATA_MODEL = "V1ObjectMeta"
+_METADATA_TEXT = (
+    "Standard object's metadata. More info: "
+    "https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md#metadata"
+)
 # Types that are no struct in Go have a name of their own there, and `kubectl explain` shows it.
 _NAMED: Mapping[str, dict[str, Any]] = {
     "io.k8s.apimachinery.pkg.util.intstr.IntOrString": {
@@ -35,8 +39,12 @@ _NAMED: Mapping[str, dict[str, Any]] = {
         "description": "A number with a unit, such as 100m or 1.5Gi.",
         "oneOf": [{"type": "string"}, {"type": "number"}],
     },
+    "io.k8s.apimachinery.pkg.apis.meta.v1.FieldsV1": {
+        "description": "A set of fields, in a form like that of the object: who manages an object owns some of them.",
+        "type": "object",
+    },
 }
-_INT_OR_STRING, _QUANTITY = _NAMED
+_INT_OR_STRING, _QUANTITY, _FIELDS = _NAMED
 _VERSION = re.compile(r"V(\d+(?:[a-z]+\d+)?)")
 
 
@@ -97,7 +105,7 @@ def _schemas(registry: kinds.Registry, kind: kinds.Kind) -> dict[str, Any]:
         return found | {_name(model): {**found[_name(model)], _KIND: [_identity(kind)]}}
     schema = registry.schema(kind)
     root = dict(schema.document) if schema else {}
-    metadata = {"description": "Standard object's metadata.", "allOf": [_reference(_METADATA_MODEL)]}
+    metadata = {"description": _METADATA_TEXT, "allOf": [_reference(_METADATA_MODEL)]}
     heads = built_in.schema("V1ConfigMap")["properties"]
     known = {name: heads[name] for name in ("apiVersion", "kind")} | {"metadata": metadata}
     root |= {"type": "object", "properties": {**(root.get("properties") or {}), **known}, _KIND: [_identity(kind)]}
@@ -149,7 +157,14 @@ def _written(document: Any) -> Any:
         return {**described, "allOf": [{"$ref": f"{built_in.REFERENCE}{name}"}]}
     if document.get("x-kubernetes-preserve-unknown-fields") is True:
         return {"type": "object", "description": document.get("description", "")}
-    return {key: _written(value) for key, value in document.items()}
+    return {key: _field(key, value) for key, value in document.items()}
+
+
+def _field(name: str, document: Any) -> Any:
+    """One part of a schema; the one type that is a struct in Go, and has no model in the package, by its name."""
+    if name == "fieldsV1" and isinstance(document, Mapping):
+        return {"description": document.get("description", ""), "allOf": [{"$ref": f"{built_in.REFERENCE}{_FIELDS}"}]}
+    return _written(document)
 
 
 def _reference(model: str) -> dict[str, str]:
