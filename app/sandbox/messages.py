@@ -199,7 +199,7 @@ NetworkPolicy 1:metadata:ObjectMeta 2:spec:NetworkPolicySpec
 NetworkPolicyEgressRule 1:ports:[]NetworkPolicyPort 2:to:[]NetworkPolicyPeer
 NetworkPolicyIngressRule 1:ports:[]NetworkPolicyPort 2:from:[]NetworkPolicyPeer
 NetworkPolicyPeer 1:podSelector:LabelSelector 2:namespaceSelector:LabelSelector 3:ipBlock:IPBlock
-NetworkPolicyPort 1:protocol:string! 2:port:int-or-string 3:endPort:int!
+NetworkPolicyPort 1:protocol:string! 2:port:int-or-string! 3:endPort:int!
 NetworkPolicySpec 1:podSelector:LabelSelector 2:ingress:[]NetworkPolicyIngressRule 3:egress:[]NetworkPolicyEgressRule
   4:policyTypes:[]string
 NodeAffinity 1:requiredDuringSchedulingIgnoredDuringExecution:NodeSelector
@@ -243,7 +243,7 @@ PodCertificateProjection 1:signerName:string 2:keyType:string 3:maxExpirationSec
 PodDNSConfig 1:nameservers:[]string 2:searches:[]string 3:options:[]PodDNSConfigOption
 PodDNSConfigOption 1:name:string 2:value:string!
 PodDisruptionBudget 1:metadata:ObjectMeta 2:spec:PodDisruptionBudgetSpec 3:status:PodDisruptionBudgetStatus
-PodDisruptionBudgetSpec 1:minAvailable:int-or-string 2:selector:LabelSelector 3:maxUnavailable:int-or-string
+PodDisruptionBudgetSpec 1:minAvailable:int-or-string! 2:selector:LabelSelector 3:maxUnavailable:int-or-string!
   4:unhealthyPodEvictionPolicy:string!
 PodDisruptionBudgetStatus 1:observedGeneration:int 2:disruptedPods:{}time 3:disruptionsAllowed:int!
   4:currentHealthy:int! 5:desiredHealthy:int! 6:expectedPods:int! 7:conditions:[]Condition
@@ -303,9 +303,9 @@ ResourceRule 1:verbs:[]string 2:apiGroups:[]string 3:resources:[]string 4:resour
 Role 1:metadata:ObjectMeta 2:rules:[]PolicyRule
 RoleBinding 1:metadata:ObjectMeta 2:subjects:[]Subject 3:roleRef:RoleRef
 RoleRef 1:apiGroup:string! 2:kind:string! 3:name:string!
-RollingUpdateDaemonSet 1:maxUnavailable:int-or-string 2:maxSurge:int-or-string
-RollingUpdateDeployment 1:maxUnavailable:int-or-string 2:maxSurge:int-or-string
-RollingUpdateStatefulSetStrategy 1:partition:int! 2:maxUnavailable:int-or-string
+RollingUpdateDaemonSet 1:maxUnavailable:int-or-string! 2:maxSurge:int-or-string!
+RollingUpdateDeployment 1:maxUnavailable:int-or-string! 2:maxSurge:int-or-string!
+RollingUpdateStatefulSetStrategy 1:partition:int! 2:maxUnavailable:int-or-string!
 SELinuxOptions 1:user:string 2:role:string 3:type:string 4:level:string
 ScaleIOVolumeSource 1:gateway:string! 2:system:string! 3:secretRef:LocalObjectReference 4:sslEnabled:bool
   5:protectionDomain:string 6:storagePool:string 7:storageMode:string 8:volumeName:string 9:fsType:string
