@@ -56,12 +56,16 @@ def doctor(*, data_dir: Path, output: str, role: str) -> None:
 
 def examine(data_dir: Path, role: Role) -> Iterator[Finding]:
     """All findings that matter to a role, as they come."""
-    options_found, said = configuration.load(data_dir)
-    yield from said
-    if options_found is None:
+    loaded = configuration.load(data_dir)
+    yield from loaded.said
+    if (found := loaded.settings) is None:
         yield findings.Subject("everything", "everything else").skip("the settings cannot be read")
-        return
-    yield from _examine(options_found, role)
+    elif loaded.idle:
+        yield from _safely("database", _Database(found).examine)
+        yield from _safely("disk", lambda: disk.examine(found))
+        yield findings.Subject("everything", "broker, processes, cluster and Git").skip("`reverser up` brings them")
+    else:
+        yield from _examine(found, role)
 
 
 def _examine(found: settings.Settings, role: Role) -> Iterator[Finding]:

@@ -100,20 +100,48 @@ def test_settings_that_do_not_fit_each_other(
     assert finding["do"]
 
 
-def test_a_variable_that_wins_over_a_running_up_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def running(tmp_path: Path) -> Iterator[updata.DataFolder]:
+    """The data folder of an `up` that says it is ready."""
+    folder = updata.DataFolder.at(tmp_path / "data")
+    folder.make()
+    with folder.locked() as lock:
+        assert lock
+        up = {"kubeconfig": "/k", "repository": "/r", "repository_url": "file:///r", "flower_url": "http://f"}
+        folder.write_up(updata.Up(database_url="sqlite:////db", broker_url="redis+socket:///s", pids={}, **up))
+        yield folder
+
+
+def test_a_variable_that_wins_over_a_running_up_is_named(
+    running: updata.DataFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """In the folder of a running `up`, a variable that leads elsewhere is said: all that follows is about that."""
-    folder = updata.DataFolder.at(tmp_path)
-    up = {"kubeconfig": "/k", "repository": "/r", "repository_url": "file:///r", "flower_url": "http://f"}
-    content = updata.Up(database_url="sqlite:////db", broker_url="redis+socket:///s", pids={}, **up)
-    folder.write_up(content)
-    found, said = configuration.load(tmp_path)
-    assert found
-    assert (found.database_url, [one.level for one in said]) == ("sqlite:////db", ["OK"])
-    assert "running `reverser up`" in said[0].found
+    loaded = configuration.load(running.path)
+    assert loaded.settings
+    assert (loaded.settings.database_url, [one.level for one in loaded.said]) == ("sqlite:////db", ["OK"])
+    assert "running `reverser up`" in loaded.said[0].found
     monkeypatch.setenv("KUBECONFIG", "/another")
-    _, said = configuration.load(tmp_path)
-    assert [one.level for one in said] == ["WARN"]
-    assert "env -u KUBECONFIG" in said[0].do
+    (said,) = configuration.load(running.path).said
+    assert (said.level, "env -u KUBECONFIG" in said.do) == ("WARN", True)
+
+
+def test_an_up_that_starts(running: updata.DataFolder) -> None:
+    """While `up` is not ready yet, the doctor says to ask again."""
+    running.forget()
+    (said,) = configuration.load(running.path).said
+    assert (said.level, "starting" in said.found) == ("FAIL", True)
+
+
+def test_an_up_that_does_not_run(tmp_path: Path, sqlite_template: Path) -> None:
+    """In the folder of an `up` that was stopped or killed, one line says to start it; its parts are not blamed."""
+    folder = updata.DataFolder.at(tmp_path / "data")
+    folder.make()
+    shutil.copy(sqlite_template, folder.database)
+    done = CliRunner().invoke(main.main, ["doctor", "--data-dir", str(folder.path)])
+    assert done.exit_code == 1
+    levels = [line.split()[0] for line in done.stdout.splitlines()]
+    assert levels == ["FAIL", "->", "OK", "OK", "SKIP", "2"]
+    assert f"-> reverser up --data-dir {folder.path}" in done.stdout
 
 
 # Database

@@ -15,24 +15,24 @@ from app.kube import client, crds, kinds, status
 from tests.cli.patient import Diagnosis, Patient
 from tests.git import servers
 from tests.kube import objects
-from tests.servers.kube import KubeServer
+from tests.servers.api import EACH, KUBE_ONLY, ApiServer, make
 from tests.servers.redis import RedisServer
 
 NO_BROKER = "redis+socket:///nowhere/redis.sock"
 RBAC = "/apis/rbac.authorization.k8s.io/v1"
 
 
-@pytest.fixture(scope="module")
-def kube(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KubeServer]:
-    """A real API server: only that one refuses by RBAC."""
-    with KubeServer(tmp_path_factory.mktemp("kube")) as server:
+@pytest.fixture(scope="module", params=EACH)
+def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServer]:
+    """An API server; only the real one refuses by RBAC."""
+    with make(request.param, tmp_path_factory.mktemp("server")) as server:
         yield server
 
 
 @pytest.fixture(scope="module")
-def cluster(kube: KubeServer) -> Iterator[client.Cluster]:
+def cluster(server: ApiServer) -> Iterator[client.Cluster]:
     """It as its administrator sees it, with the right to get kube-system for everybody."""
-    opened = client.connect(settings.Settings(kubeconfig=str(kube.kubeconfig())))
+    opened = client.connect(settings.Settings(kubeconfig=str(server.kubeconfig())))
     for user in ("reader", "alice"):
         grant(opened, user, "meet", {"apiGroups": [""], "resources": ["namespaces"], "verbs": ["get"]})
     yield opened
@@ -60,9 +60,9 @@ def patient(tmp_path: Path, sqlite_url: str) -> Patient:
     return Patient(tmp_path, database_url=sqlite_url, broker_url=NO_BROKER)
 
 
-def look(patient: Patient, kube: KubeServer, user: str = "admin", *words: str) -> Diagnosis:
+def look(patient: Patient, server: ApiServer, user: str = "admin", *words: str) -> Diagnosis:
     """Run the doctor as a user of the cluster."""
-    return patient.doctor(*words, KUBECONFIG=str(kube.kubeconfig(user)))
+    return patient.doctor(*words, KUBECONFIG=str(server.kubeconfig(user)))
 
 
 def test_no_cluster_at_all(patient: Patient) -> None:
@@ -94,10 +94,10 @@ def test_a_cluster_that_does_not_answer(patient: Patient, tmp_path: Path) -> Non
     assert "canary" not in found.text
 
 
-@pytest.mark.kube
-def test_a_cluster_without_our_kinds(patient: Patient, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", EACH)
+def test_a_cluster_without_our_kinds(patient: Patient, tmp_path: Path, name: str) -> None:
     """Kinds that are not served are named with the command that applies them."""
-    with KubeServer(tmp_path / "bare") as bare:
+    with make(name, tmp_path / "bare") as bare:
         found = look(patient, bare)
         assert found.levels("cluster") == ["OK"]
         assert "ClusterWatchRule, GitDestination" in found.worst("kinds")["found"]
@@ -108,8 +108,7 @@ def test_a_cluster_without_our_kinds(patient: Patient, tmp_path: Path) -> None:
         assert look(patient, bare).levels("kinds") == ["OK"]
 
 
-@pytest.mark.kube
-def test_an_object_that_needs_a_person(patient: Patient, kube: KubeServer, cluster: client.Cluster) -> None:
+def test_an_object_that_needs_a_person(patient: Patient, server: ApiServer, cluster: client.Cluster) -> None:
     """A rule whose status says Stalled is a failure in the status' words, a warning while part of it works."""
     crds.apply(cluster, allow_local=False)
     place = objects.namespace(cluster)
@@ -117,14 +116,14 @@ def test_an_object_that_needs_a_person(patient: Patient, kube: KubeServer, clust
     spec = {"destinationRef": {"name": "nowhere"}, "rules": [{"resources": ["configmaps"]}]}
     try:
         made = objects.create(cluster, rule, {"metadata": {"name": "apps", "namespace": place}, "spec": spec})
-        assert look(patient, kube).levels("objects") == ["OK"]
+        assert look(patient, server).levels("objects") == ["OK"]
         for ready, level in (("False", "FAIL"), ("True", "WARN")):
             words = "unknown destination nowhere: create the GitDestination"
             now = datetime.now(UTC)
             new = [status.Condition("Ready", ready, "R", "m"), status.Condition("Stalled", "True", "R", words)]  # type: ignore[arg-type]
             conditions = status.merge_conditions([], new, generation=1, now=now)
             made = dict(status.patch_status(cluster, rule, made, status={"conditions": conditions}))
-            finding = look(patient, kube).worst("objects")
+            finding = look(patient, server).worst("objects")
             assert (finding["level"], finding["subject"]) == (level, f"WatchRule {place}/apps")
             assert words in finding["found"]
             assert finding["do"] == f"kubectl -n {place} edit wr apps"
@@ -132,31 +131,29 @@ def test_an_object_that_needs_a_person(patient: Patient, kube: KubeServer, clust
         objects.delete(cluster, rule, events.Ref(place, "apps"))
 
 
-@pytest.mark.kube
-def test_another_cluster_than_the_recorded_one(patient: Patient, kube: KubeServer, cluster: client.Cluster) -> None:
+def test_another_cluster_than_the_recorded_one(patient: Patient, server: ApiServer, cluster: client.Cluster) -> None:
     """The uid of kube-system decides: another one is a failure, the recorded one is said to be it."""
     patient.watch_leads(uid="uid-of-another")
-    found = look(patient, kube)
+    found = look(patient, server)
     assert "another cluster than the recorded one" in found.worst("cluster")["found"]
     assert found.levels("rights") == ["SKIP"]
 
 
-@pytest.mark.kube
-def test_the_recorded_cluster(patient: Patient, kube: KubeServer, cluster: client.Cluster) -> None:
+def test_the_recorded_cluster(patient: Patient, server: ApiServer, cluster: client.Cluster) -> None:
     """The recorded cluster is OK, with its version and the account that asks."""
     patient.watch_leads(uid=cluster.uid())
-    (finding,) = look(patient, kube).of("cluster")
+    (finding,) = look(patient, server).of("cluster")
     assert finding["level"] == "OK"
     assert "to us as admin, and it is the recorded one" in finding["found"]
 
 
-@pytest.mark.kube
-def test_an_account_without_rights(patient: Patient, kube: KubeServer, cluster: client.Cluster) -> None:
+@KUBE_ONLY
+def test_an_account_without_rights(patient: Patient, server: ApiServer, cluster: client.Cluster) -> None:
     """Each missing right is a line with the rule that gives it: for rules, our kinds, their status and Secrets."""
     place = objects.namespace(cluster)
     found = patient.destination("prod", url="https://127.0.0.1:1/a.git", transport="https", secret="git")
     patient.rule(found, ("", "configmaps", place), ("apps", "deployments", place))
-    rights = {one["subject"]: one for one in look(patient, kube, "reader").of("rights")}
+    rights = {one["subject"]: one for one in look(patient, server, "reader").of("rights")}
     configmaps = rights[f"list and watch configmaps in namespace {place}"]
     assert configmaps["level"] == "FAIL"
     assert '{apiGroups: [""], resources: ["configmaps"], verbs: ["list", "watch"]}' in configmaps["do"]
@@ -166,22 +163,22 @@ def test_an_account_without_rights(patient: Patient, kube: KubeServer, cluster: 
     assert rights["list and watch customresourcedefinitions.apiextensions.k8s.io"]["level"] == "WARN"
 
 
-@pytest.mark.kube
+@KUBE_ONLY
 def test_an_account_with_the_rights_that_were_named(
-    patient: Patient, kube: KubeServer, cluster: client.Cluster
+    patient: Patient, server: ApiServer, cluster: client.Cluster
 ) -> None:
     """Who grants what the doctor asks for has an account without a missing right."""
     place, other = objects.namespace(cluster), objects.namespace(cluster)
     found = patient.destination("prod", url="https://127.0.0.1:1/a.git", transport="https", secret="git")
     patient.rule(found, ("", "configmaps", place), ("", "services", ""), ("apps", "deployments", other))
     objects.create(cluster, objects.NAMESPACES, {"metadata": {"name": "shop"}})
-    for number, finding in enumerate(look(patient, kube, "alice").of("rights")):
+    for number, finding in enumerate(look(patient, server, "alice").of("rights")):
         _, _, rule = finding["do"].partition(": {")
         fields = orjson.loads(_as_json("{" + rule))
         _, _, namespace = finding["subject"].partition("in namespace ")
         inside = namespace or ("shop" if "secrets" in finding["subject"] else "")
         grant(cluster, "alice", f"rule-{number}", fields, namespace=inside)
-    (finding,) = look(patient, kube, "alice").of("rights")
+    (finding,) = look(patient, server, "alice").of("rights")
     assert (finding["level"], finding["found"]) == ("OK", "enough for our kinds, 3 types of the rules, 1 Secret")
 
 
@@ -191,14 +188,17 @@ def _as_json(rule: str) -> str:
     return rule
 
 
-@pytest.mark.kube
-def test_each_process_needs_rights_of_its_own(patient: Patient, kube: KubeServer, cluster: client.Cluster) -> None:
+@KUBE_ONLY
+def test_each_process_needs_rights_of_its_own(patient: Patient, server: ApiServer, cluster: client.Cluster) -> None:
     """A worker is asked for its Secrets alone, and needs no other right; a watch daemon is not asked for them."""
     patient.watch_leads(uid=cluster.uid())
     found = patient.destination("prod", url="https://127.0.0.1:1/a.git", transport="https", secret="git")
     patient.rule(found, ("", "configmaps", ""))
     # bob has no right at all, not even to see which cluster it is.
-    as_worker, as_watch = look(patient, kube, "bob", "--for", "worker"), look(patient, kube, "reader", "--for", "watch")
+    as_worker, as_watch = (
+        look(patient, server, "bob", "--for", "worker"),
+        look(patient, server, "reader", "--for", "watch"),
+    )
     assert as_worker.levels("cluster") == ["OK"]
     assert [one["subject"] for one in as_worker.of("rights")] == ["get secrets shop/git"]
     assert as_worker.of("kinds") == as_worker.of("objects") == []
@@ -208,8 +208,8 @@ def test_each_process_needs_rights_of_its_own(patient: Patient, kube: KubeServer
     assert as_watch.of("destination") == []
 
 
-@pytest.mark.kube
-def test_a_type_of_two_namespaces_is_read_in_all(patient: Patient, kube: KubeServer, cluster: client.Cluster) -> None:
+@KUBE_ONLY
+def test_a_type_of_two_namespaces_is_read_in_all(patient: Patient, server: ApiServer, cluster: client.Cluster) -> None:
     """The watch daemon follows such a type with one stream over all namespaces, so a right in each is not enough."""
     one, two = objects.namespace(cluster), objects.namespace(cluster)
     allowed = {"apiGroups": [""], "resources": ["limitranges"], "verbs": ["list", "watch"]}
@@ -217,22 +217,21 @@ def test_a_type_of_two_namespaces_is_read_in_all(patient: Patient, kube: KubeSer
         grant(cluster, "reader", "limits", allowed, namespace=place)
     found = patient.destination("prod", url="https://127.0.0.1:1/a.git", transport="https")
     patient.rule(found, ("", "limitranges", one))
-    assert not _about_limits(look(patient, kube, "reader"))
+    assert not _about_limits(look(patient, server, "reader"))
     patient.rule(found, ("", "limitranges", one), ("", "limitranges", two))
-    assert _about_limits(look(patient, kube, "reader")) == ["list and watch limitranges"]
+    assert _about_limits(look(patient, server, "reader")) == ["list and watch limitranges"]
 
 
 def _about_limits(found: Diagnosis) -> list[str]:
     return [one["subject"] for one in found.of("rights") if "limitranges" in one["subject"]]
 
 
-@pytest.mark.kube
-def test_nothing_in_the_cluster_changes(patient: Patient, kube: KubeServer, cluster: client.Cluster) -> None:
+def test_nothing_in_the_cluster_changes(patient: Patient, server: ApiServer, cluster: client.Cluster) -> None:
     """Every object that is not a heartbeat is at the resourceVersion of before."""
     found = patient.destination("prod", url="https://127.0.0.1:1/a.git", transport="https", secret="git")
     patient.rule(found, ("", "configmaps", ""))
     before = _versions(cluster)
-    look(patient, kube)
+    look(patient, server)
     assert _versions(cluster) == before
 
 
@@ -243,9 +242,8 @@ def _versions(cluster: client.Cluster) -> dict[str, str]:
     return {one["uid"]: one["resourceVersion"] for one in listed}
 
 
-@pytest.mark.kube
 def test_all_is_well(
-    patient: Patient, kube: KubeServer, cluster: client.Cluster, redis_server: RedisServer, tmp_path: Path
+    patient: Patient, server: ApiServer, cluster: client.Cluster, redis_server: RedisServer, tmp_path: Path
 ) -> None:
     """An installation without a fault ends with exit code 0 and one sentence."""
     crds.apply(cluster, allow_local=False)
@@ -257,7 +255,7 @@ def test_all_is_well(
     patient.watch_leads(uid=cluster.uid())
     patient.worker_lives()
     done = patient.command(
-        KUBECONFIG=str(kube.kubeconfig()),
+        KUBECONFIG=str(server.kubeconfig()),
         REVERSER_BROKER_URL=redis_server.url,
         REVERSER_ALLOW_LOCAL_REPOS="true",
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from app import errors, settings
@@ -15,23 +16,49 @@ _SUBJECT = findings.Subject("settings", "settings")
 _FIX = "correct the variable; docs/reference/settings.md lists them all"
 
 
-def load(data_dir: Path) -> tuple[settings.Settings | None, list[Finding]]:
-    """The settings that the processes would use, and what is to say of them; None when they cannot be read."""
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """The settings that the processes would use, None when they cannot be read; and what is to say of them.
+
+    `idle` says that they are those of an `up` that does not run: then there is nothing but its folder to look at.
+    """
+
+    settings: settings.Settings | None
+    idle: bool
+    said: list[Finding]
+
+
+def load(data_dir: Path) -> Loaded:
+    """Read the settings."""
     try:
         folder = updata.DataFolder.at(data_dir)
         found = options.settings_in(data_dir)
         logs.check(found)
     except errors.ReverserError as error:
-        return None, [_SUBJECT.fail(findings.words(error), do=_FIX)]
-    problems = [*_overridden(folder), *_contradictions(found)]
-    return found, problems or [_SUBJECT.ok(_source(folder))]
+        return Loaded(None, idle=False, said=[_SUBJECT.fail(findings.words(error), do=_FIX)])
+    resting = _resting(folder)
+    problems = [*resting, *_overridden(folder), *_contradictions(found)]
+    return Loaded(found, idle=bool(resting), said=problems or [_SUBJECT.ok(_source(folder))])
+
+
+def _resting(folder: updata.DataFolder) -> list[Finding]:
+    """What there is to say of a folder of `reverser up` where nothing is ready."""
+    own = settings.inherited_environment()
+    elsewhere = any(own.get(settings.variable_of(name)) for name in ("database_url", "broker_url"))
+    if elsewhere or not folder.lock.exists():
+        return []
+    if not folder.is_running():
+        return [
+            _SUBJECT.fail(f"`reverser up` does not run in {folder.path}", do=f"reverser up --data-dir {folder.path}")
+        ]
+    if folder.read_up() is None:
+        return [_SUBJECT.fail(f"`reverser up` in {folder.path} is starting or stopping", do="ask again in a moment")]
+    return []
 
 
 def _source(folder: updata.DataFolder) -> str:
     if folder.read_up() is not None:
         return f"those of the running `reverser up` in {folder.path}"
-    if folder.path.is_dir():
-        return f"from variables and the folder {folder.path}, where no `reverser up` runs"
     return "from variables and defaults"
 
 
