@@ -31,6 +31,9 @@ LOCKS = {name: ROOT / "requirements" / f"{name}.txt" for name in ("run", "dev")}
 SIZES = {"run": 340, "dev": 500}
 # Obeys pip's settings, but nobody's PYTHONPATH; a pip that asks for a password would wait for ever behind a pipe.
 PIP = (str(PYTHON), "-I", "-m", "pip", "--disable-pip-version-check", "--no-input")
+# The lock file names the packages of packages too. Python compiles the modules that are used when they are, which are
+# few: compiling all of them would be a third of the time and of the disk.
+INSTALL = ("install", "--no-deps", "--no-compile", "--progress-bar=off")
 
 # A program inside .venv that makes it anew has to be one that outlives it. Python's own `venv` asks the same name.
 BASE_PYTHON = getattr(sys, "_base_executable", sys.executable)
@@ -117,7 +120,7 @@ def install(name: str) -> None:
     make_place()
     print(f"Installing into .venv, for Python {sys.version.split()[0]}: {SIZES[name]} MB on the disk ...", flush=True)
     pip("--require-hashes", "--requirement", str(LOCKS[name]))
-    pip("--no-deps", "--no-build-isolation", "--editable", str(ROOT))
+    pip("--no-build-isolation", "--editable", str(ROOT))
     # The larger set holds the smaller one, at the same versions.
     write_note({one: digest(one) for one in LOCKS if one in (name, "run")})
 
@@ -178,7 +181,7 @@ def make_venv() -> None:
 
 def pip(*words: str) -> None:
     """Let pip install, with one line at a terminal that says how far it is. Raises InstallError."""
-    command = [*PIP, "install", "--progress-bar=off", *words]
+    command = [*PIP, *INSTALL, *words]
     lines = []
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", cwd=ROOT
