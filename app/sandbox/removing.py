@@ -10,7 +10,7 @@ import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
-from app.sandbox import kinds, objects, problems, requests, selecting, storing, streaming
+from app.sandbox import kinds, objects, paging, places, problems, requests, storing, streaming
 
 Object = dict[str, Any]
 
@@ -20,8 +20,8 @@ _SHOWN = {"services", "serviceaccounts", "persistentvolumeclaims", "resourcequot
 # As long as a garbage collector takes to notice. Seconds.
 _COLLECTED_AFTER = 2.0
 _CLEANUP = "customresourcecleanup.apiextensions.k8s.io"
-_NAMESPACES = objects.type_of(kinds.NAMESPACES)
-_DEFINITIONS = objects.type_of(kinds.DEFINITIONS)
+_NAMESPACES = places.type_of(kinds.NAMESPACES)
+_DEFINITIONS = places.type_of(kinds.DEFINITIONS)
 
 
 class Remover:
@@ -46,7 +46,7 @@ class Remover:
         if kind is kinds.NAMESPACES and call.target.name in _IMMORTAL:
             raise _immortal(kind, call.target.name)
         _check(kind, found, options)
-        if objects.is_terminating(found):
+        if places.is_terminating(found):
             return objects.Answer(200, found)
         write = _removal(kind, found, held_by=options.dependents)
         left = (write.object or found) if options.dry_run else self._objects.write([write])[0].last
@@ -55,17 +55,15 @@ class Remover:
         shown = write.object is not None or kind.resource in _SHOWN
         return objects.Answer(200, left if shown else _success(kind, found))
 
-    def delete_collection(self, kind: kinds.Kind, call: requests.Call) -> objects.Page:
+    def delete_collection(self, kind: kinds.Kind, call: requests.Call) -> paging.Page:
         """Delete all objects that a request selects, and give them. Raises Refused."""
         options = requests.delete_options(call)
-        selector = selecting.parse(
-            kind, labels=call.query.get("labelSelector", ""), fields=call.query.get("fieldSelector", "")
-        )
-        every = self._store.objects(objects.type_of(kind), namespace=call.target.namespace)
+        selector = paging.selector_of(kind, call)
+        every = self._store.objects(places.type_of(kind), namespace=call.target.namespace)
         found = [one for one in every if selector.matches(one)]
         if not options.dry_run:
-            self._remove(one for one in found if not objects.is_terminating(one))
-        return objects.Page(found, {"resourceVersion": str(self._store.revision)})
+            self._remove(one for one in found if not places.is_terminating(one))
+        return paging.Page(found, {"resourceVersion": str(self._store.revision)})
 
     def _collect(self, place: storing.Place, finalizer: str) -> None:
         """Play the garbage collector: nothing here has dependents that have to go, or be left, first."""
@@ -86,7 +84,7 @@ class Remover:
         return next(kind for kind in self._objects.registry.kinds if (kind.group, kind.kind) == (group, found["kind"]))
 
     def _notice(self, changes: Sequence[storing.Change]) -> None:
-        if any(change.after is None or objects.is_terminating(change.after) for change in changes):
+        if any(change.after is None or places.is_terminating(change.after) for change in changes):
             self._schedule()
 
     def _schedule(self) -> None:
@@ -103,22 +101,22 @@ class Remover:
             self._finish_definition(definition)
 
     def _terminating(self, kind: storing.Type) -> Iterator[Object]:
-        return (one for one in self._store.objects(kind) if objects.is_terminating(one))
+        return (one for one in self._store.objects(kind) if places.is_terminating(one))
 
     def _finish_namespace(self, namespace: Object) -> None:
         name = namespace["metadata"]["name"]
         content = [one for kind in self._store.types() for one in self._store.objects(kind, namespace=name)]
-        self._remove(one for one in content if not objects.is_terminating(one))
+        self._remove(one for one in content if not places.is_terminating(one))
         if any(self._store.objects(kind, namespace=name) for kind in self._store.types()):
             return
         bare = {**namespace, "spec": {key: value for key, value in namespace["spec"].items() if key != "finalizers"}}
-        if bare != namespace or objects.is_done(bare):
+        if bare != namespace or places.is_done(bare):
             self._leave(storing.Place(*_NAMESPACES, "", name), bare)
 
     def _finish_definition(self, definition: Object) -> None:
         spec = definition["spec"]
         kind = storing.Type(spec["group"], spec["names"]["plural"])
-        self._remove(one for one in self._store.objects(kind) if not objects.is_terminating(one))
+        self._remove(one for one in self._store.objects(kind) if not places.is_terminating(one))
         if self._store.objects(kind):
             return
         metadata = definition["metadata"]
@@ -131,7 +129,7 @@ class Remover:
 
     def _leave(self, place: storing.Place, left: Object) -> None:
         """Write what is left of an object, which is nothing when its last finalizer is gone."""
-        self._objects.write([storing.Write(place, None if objects.is_done(left) else left)])
+        self._objects.write([storing.Write(place, None if places.is_done(left) else left)])
 
 
 def _removal(kind: kinds.Kind, found: Object, *, held_by: str = "") -> storing.Write:
@@ -141,7 +139,7 @@ def _removal(kind: kinds.Kind, found: Object, *, held_by: str = "") -> storing.W
     if held_by:
         finalizers = [*(marked["metadata"].get("finalizers") or ()), held_by]
         marked = {**marked, "metadata": {**marked["metadata"], "finalizers": [*dict.fromkeys(finalizers)]}}
-    return storing.Write(place, None if objects.is_done(marked) else marked)
+    return storing.Write(place, None if places.is_done(marked) else marked)
 
 
 def _marked(kind: kinds.Kind, found: Object) -> Object:

@@ -23,7 +23,7 @@ import structlog
 import uvicorn
 
 from app import errors
-from app.sandbox import faults, identity, kinds, objects, removing, requests, serving, storing, streaming
+from app.sandbox import faults, identity, kinds, objects, places, removing, requests, serving, storing, streaming
 
 _HOST = "127.0.0.1"
 # The namespaces that every cluster has. The uid of kube-system tells this cluster from others.
@@ -176,7 +176,7 @@ def _make_namespaces(found: objects.Objects) -> None:
     """Make the namespaces of a new cluster."""
     for name in _NAMESPACES:
         target = requests.Target("", "v1", "namespaces", name=name)
-        if found.store.get(objects.place_of(kinds.NAMESPACES, target)) is None:
+        if found.store.get(places.place_of(kinds.NAMESPACES, target)) is None:
             found.make(kinds.NAMESPACES, {"metadata": {"name": name}}, manager="kube-apiserver")
 
 

@@ -26,6 +26,7 @@ from app.sandbox import (
     kinds,
     objects,
     openapi,
+    paging,
     problems,
     removing,
     rendering,
@@ -153,7 +154,7 @@ class Server:
             case "get":
                 return self._one(kind, call, objects.Answer(200, self.cluster.get(kind, call)))
             case "list":
-                return self._many(kind, call, self.cluster.page(kind, call))
+                return self._many(kind, call, paging.page(self.cluster.store, kind, call))
             case "deletecollection":
                 return self._many(kind, call, self.remover.delete_collection(kind, call))
         verbs = {"create": self.cluster.create, "update": self.cluster.update, "patch": self.cluster.patch}
@@ -167,7 +168,7 @@ class Server:
         warnings = [f"299 - {problems.quoted(one)}" for one in answer.warnings]
         return _json(found, status=answer.code, media=call.accept.media, warnings=warnings)
 
-    def _many(self, kind: kinds.Kind, call: requests.Call, page: objects.Page) -> Response:
+    def _many(self, kind: kinds.Kind, call: requests.Call, page: paging.Page) -> Response:
         document = rendering.many(self._registry, kind, page.items, call=call, metadata=page.metadata)
         return _json(document, media=call.accept.media)
 
