@@ -280,6 +280,27 @@ def test_reading_while_others_write(on_sqlite: Patient) -> None:
         running.close()
 
 
+def test_reading_what_a_crash_left(on_sqlite: Patient, tmp_path: Path) -> None:
+    """What a killed process committed is seen, and stays for the next process to bring into the file."""
+    crashed = tmp_path / "crashed"
+    crashed.mkdir()
+    path = file_of(on_sqlite.options.database_url)
+    running = db.Database(on_sqlite.options.database_url)
+    try:
+        with running.read() as connection:
+            connection.execute(sqlalchemy.text("SELECT * FROM worker_node"))
+        on_sqlite.worker_lives()
+        for name in (path.name, f"{path.name}-wal", f"{path.name}-shm"):
+            shutil.copy(path.with_name(name), crashed / name)
+    finally:
+        running.close()
+    left = {one.name: one.read_bytes() for one in crashed.iterdir() if not one.name.endswith("-shm")}
+    assert left[f"{path.name}-wal"]
+    found = on_sqlite.doctor(REVERSER_DATABASE_URL=f"sqlite:///{crashed / path.name}")
+    assert found.levels("workers") == ["OK"]
+    assert {one.name: one.read_bytes() for one in crashed.iterdir() if not one.name.endswith("-shm")} == left
+
+
 # Broker
 
 

@@ -15,6 +15,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TypeAlias
 
 from app import errors, settings
 from app.cli import tables
@@ -51,6 +52,10 @@ _ADVICE: Mapping[str, str] = {
 _CLUSTER_AWAY = "its Secret cannot be read while the cluster does not answer"
 
 
+# What one conversation answers for: URL, Secret, and the Secret's namespace.
+_Repository: TypeAlias = tuple[str, str | None, str]
+
+
 @dataclass(frozen=True)
 class _Question:
     """One destination, and where it writes."""
@@ -59,12 +64,12 @@ class _Question:
     place: destinations.Destination
 
     @property
-    def repository(self) -> tuple[str, str | None, str]:
+    def repository(self) -> _Repository:
         """Destinations on one repository with one Secret need one conversation."""
         return self.place.url, self.place.secret_name, self.place.repo_config.namespace
 
 
-_Answer = remotes.Heads | errors.ReverserError
+_Answer: TypeAlias = remotes.Heads | errors.ReverserError
 
 
 def examine(
@@ -94,26 +99,35 @@ def examine(
 
 
 def _judge(subject: findings.Subject, question: _Question, answer: _Answer) -> Finding:
-    place = question.place
     if isinstance(answer, _NotAskedError):
         return subject.skip(answer.message)
     if isinstance(answer, errors.ReverserError):
-        advice = _ADVICE.get(answer.reason, "as the message says")
-        # Anonymous access has no Secret to repair: it may need one.
-        secret = place.secret_name or "that spec.secretRef has to name"
-        do = advice.format(namespace=place.repo_config.namespace, secret=secret, config=place.repo_config.name)
-        return subject.fail(findings.words(answer), do=do)
-    host = urls.host_of(place.url)
+        return _refused(subject, question.place, answer)
+    place, host = question.place, urls.host_of(question.place.url)
     tip = answer.branches.get(place.branch)
     if tip is None and question.health.branch_recorded:
-        return subject.fail(
-            f"{host} answers; branch {place.branch} was there and was deleted: it is not created again",
-            do=f"push {question.health.last_sha or 'a commit'} to {place.branch}, or name another branch: "
-            f"kubectl -n {place.ref.namespace} edit gd {place.ref.name}",
-        )
+        return _deleted(subject, question)
     if place.transport == "file" and not os.access(urls.local_path(place.url) / "objects", os.W_OK):
         return subject.fail(f"this user may not write {host}", do=f"chown -R $(id -un) {host}, or run as its owner")
     return subject.ok(f"{host} answers, {_branch(place.branch, tip, answer)}; {_pushed(question.health)}")
+
+
+def _refused(subject: findings.Subject, place: destinations.Destination, error: errors.ReverserError) -> Finding:
+    advice = _ADVICE.get(error.reason, "as the message says")
+    # Anonymous access has no Secret to repair: it may need one.
+    secret = place.secret_name or "that spec.secretRef has to name"
+    do = advice.format(namespace=place.repo_config.namespace, secret=secret, config=place.repo_config.name)
+    return subject.fail(findings.words(error), do=do)
+
+
+def _deleted(subject: findings.Subject, question: _Question) -> Finding:
+    ref, branch = question.place.ref, question.place.branch
+    host = urls.host_of(question.place.url)
+    return subject.fail(
+        f"{host} answers; branch {branch} was there and was deleted: it is not created again",
+        do=f"push {question.health.last_sha or 'a commit'} to {branch}, or name another branch: "
+        f"kubectl -n {ref.namespace} edit gd {ref.name}",
+    )
 
 
 def _branch(branch: str, tip: str | None, heads: remotes.Heads) -> str:
@@ -156,25 +170,25 @@ class _Hosts:
         self._deadline = min(deadline, options.git_timeout)
         self._source = credentials.CredentialSource(options)
 
-    def ask(self, questions: Iterable[_Question]) -> dict[tuple[str, str | None, str], _Answer]:
+    def ask(self, questions: Iterable[_Question]) -> dict[_Repository, _Answer]:
         """Heads or an error for each repository."""
-        by_host: dict[tuple[str, str], dict[tuple[str, str | None, str], _Question]] = {}
+        by_host: dict[tuple[str, str], dict[_Repository, _Question]] = {}
         for one in questions:
             # A host may answer on one port and not on another.
             host = one.place.transport, urls.host_of(one.place.url)
             by_host.setdefault(host, {})[one.repository] = one
         # Helpers need a home; the work directory belongs to the workers, and nothing is left in it.
-        with tempfile.TemporaryDirectory(prefix="reverser-doctor-") as scratch, futures.ThreadPoolExecutor(
-            HOSTS_AT_ONCE
-        ) as threads, closing(remotes.Helpers(Path(scratch))) as helpers:  # fmt: skip
+        with (
+            tempfile.TemporaryDirectory(prefix="reverser-doctor-") as scratch,
+            futures.ThreadPoolExecutor(HOSTS_AT_ONCE) as threads,
+            closing(remotes.Helpers(Path(scratch))) as helpers,
+        ):
             running = [threads.submit(self._ask_host, helpers, list(found.values())) for found in by_host.values()]
             return {key: answer for one in running for key, answer in one.result().items()}
 
-    def _ask_host(
-        self, helpers: remotes.Helpers, questions: list[_Question]
-    ) -> dict[tuple[str, str | None, str], _Answer]:
+    def _ask_host(self, helpers: remotes.Helpers, questions: list[_Question]) -> dict[_Repository, _Answer]:
         end = time.monotonic() + self._deadline
-        answers: dict[tuple[str, str | None, str], _Answer] = {}
+        answers: dict[_Repository, _Answer] = {}
         dead = False
         for one in questions:
             left = end - time.monotonic()
