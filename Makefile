@@ -57,6 +57,10 @@ lock: dev-packages ## pin the newest allowed dependencies, with hashes, for ever
 LOCK := --quiet --universal --python-version 3.11 --generate-hashes --no-header \
 	--no-emit-index-url --no-emit-find-links
 
+# Go is needed only here; the modules come by `go mod download k8s.io/api@VERSION`, and so on.
+wire: ## make app/sandbox/wire.json anew from Kubernetes' Go modules: make wire VERSION=v0.36.0
+	@python3 tools/wire_table.py $(or $(MODULES),$$(go env GOMODCACHE)) $(or $(VERSION),v0.36.0)
+
 clean: ## remove what was built or installed here; reverser-data stays
 	@rm -rf .venv build dist *.egg-info .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

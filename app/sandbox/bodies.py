@@ -36,7 +36,7 @@ def decode(body: bytes, *, content_type: str, wanted: str) -> dict[str, Any]:
         case "application/yaml":
             return from_yaml(body, wanted=wanted)
         case protobuf.MEDIA:
-            return _from_protobuf(body, wanted=wanted)
+            return protobuf.decode(body, wanted=wanted)
     raise problems.unsupported_media_type(_READ)
 
 
@@ -58,15 +58,6 @@ def from_yaml(body: bytes, *, wanted: str) -> dict[str, Any]:
     except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
         raise _unreadable(body, wanted=wanted, what=f"yaml parse error: {type(error).__name__}") from None
     return _object(document, body, wanted=wanted)
-
-
-def _from_protobuf(body: bytes, *, wanted: str) -> dict[str, Any]:
-    try:
-        return protobuf.decode(body)
-    except (protobuf.Unreadable, orjson.JSONDecodeError) as error:
-        raise problems.bad_request(
-            f"the object provided is unrecognized (must be of type {wanted}): couldn't get version/kind; {error}"
-        ) from None
 
 
 def duplicates(body: bytes, *, content_type: str) -> list[str]:
