@@ -6,11 +6,8 @@ of a worker. Each command stands in the module that `_COMMANDS` names.
 
 from __future__ import annotations
 
-import contextlib
 import importlib
 import signal
-import threading
-from collections.abc import Iterator
 from importlib import metadata
 
 import click
@@ -47,8 +44,7 @@ class Commands(click.Group):
         if cmd_name not in _COMMANDS:
             return None
         module, _, name = _COMMANDS[cmd_name][0].partition(":")
-        with _ending_at_ctrl_c():
-            command = getattr(importlib.import_module(module), name)
+        command = getattr(importlib.import_module(module), name)
         assert isinstance(command, click.Command)
         return command
 
@@ -56,6 +52,15 @@ class Commands(click.Group):
         """Write the list of commands."""
         with formatter.section("Commands"):
             formatter.write_dl([(name, text) for name, (_, text) in _COMMANDS.items()])
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Load the command, the last thing that Ctrl-C may end without a word (`entry.py`)."""
+        found = super().resolve_command(ctx, args)
+        if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+        return found
 
     def invoke(self, ctx: click.Context) -> object:
         """Run the command; what we know how to say is said in one sentence, with exit code 1."""
@@ -68,24 +73,6 @@ class Commands(click.Group):
         except OSError as error:
             where = f"{error.filename}: " if error.filename else ""
             raise click.ClickException(f"{where}{error.strerror or error}") from error
-
-
-@contextlib.contextmanager
-def _ending_at_ctrl_c() -> Iterator[None]:
-    """Let Ctrl-C end the process, as nothing has begun.
-
-    While modules are imported, Python now and then loses a KeyboardInterrupt in a callback that may not raise.
-    """
-    usual = signal.default_int_handler
-    # Whoever took the signal already, or ignores it as nohup does, has a reason.
-    if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGINT) is not usual:
-        yield
-        return
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, usual)
 
 
 @click.group(

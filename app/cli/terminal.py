@@ -19,9 +19,11 @@ def say(line: str) -> None:
 
 def say_styled(*words: tuple[str, str]) -> None:
     """Print a line of words, each with its style: coloured at a terminal, plain in a pipe, never wrapped by us."""
-    line = rich.text.Text(" ").join(rich.text.Text(*word) for word in words)
-    with contextlib.suppress(OSError):
-        rich.console.Console(highlight=False).print(line, soft_wrap=True)
+    console = rich.console.Console(highlight=False)
+    with console.capture() as capture:
+        console.print(rich.text.Text(" ").join(rich.text.Text(*word) for word in words), soft_wrap=True)
+    # Not printed by rich, which ends the process when nobody reads.
+    say(capture.get().rstrip("\n"))
 
 
 def takes_more() -> bool:

@@ -115,7 +115,9 @@ def _supervise(
 ) -> None:
     me = processes.identify(os.getpid())
     assert me
-    record, ground = _Record(plan, me), Ground(lock)
+    # A log file is no terminal: who asks it later has `reverser audit log`.
+    follows = ready_within is None
+    record, ground = _Record(plan, me, follows=follows), Ground(lock)
     record.note({})
     ground.check()
     terminal.say(f"Starting in {plan.folder.path} ...")
@@ -136,8 +138,7 @@ def _supervise(
             noted=record.note,
             when_ready=record.ready,
             check_ground=ground.check,
-            # A log file is no terminal: who asks it later has `reverser audit log`.
-            on_beat=follower.show if ready_within is None else lambda: None,
+            on_beat=follower.show if follows else lambda: None,
             ready_within=ready_within,
         ).run()
 
@@ -145,8 +146,9 @@ def _supervise(
 class _Record:
     """Keeps `pids.json` and `up.json` up to date."""
 
-    def __init__(self, plan: installation.Installation, me: processes.Identity) -> None:
+    def __init__(self, plan: installation.Installation, me: processes.Identity, *, follows: bool) -> None:
         self._plan = plan
+        self._follows = follows
         self._identities = {"supervisor": me}
         self._announced = False
 
@@ -163,6 +165,8 @@ class _Record:
             self._plan.folder.write_up(up)
         if not self._announced:
             terminal.say(describing.describe(self._plan.folder, up))
+            if self._follows:
+                terminal.say("\nCommits, as they are pushed (Ctrl-C stops everything):")
         self._announced = True
 
 

@@ -126,7 +126,8 @@ class OurObjects:
         if kind not in kinds.OUR_TYPES or self._missing_said.is_set():
             return ""
         self._missing_said.set()
-        return f"{error.message}; our kinds are not installed yet: run `reverser crds | kubectl apply -f -`"
+        local = " --allow-local" if self._settings.allow_local_repos else ""
+        return f"{error.message}; our kinds are not installed yet: run `reverser crds{local} | kubectl apply -f -`"
 
     def _follow_kind(self, kind: str, type_: types.ResourceType) -> None:
         """List, then watch until the server ends it. Listing again each time costs little and heals everything."""

@@ -15,6 +15,7 @@ from click.testing import CliRunner, Result
 
 from app import db
 from app.cli import main, processes, tables, updata
+from app.models import leases, nodes
 
 COMMANDS = [
     "up",
@@ -120,6 +121,34 @@ def test_migrate_in_a_data_folder(tmp_path: Path) -> None:
     empty = reverser("status", "--data-dir", str(tmp_path))
     assert (empty.exit_code, empty.stdout) == (0, "")
     assert "no destination yet" in empty.stderr
+
+
+def test_status_says_who_is_not_alive(tmp_path: Path) -> None:
+    """Where `up` runs without a leading watch daemon or a live worker, status names them; else that nothing runs."""
+    words = ["status", "--data-dir", str(tmp_path)]
+    assert reverser("migrate", "--data-dir", str(tmp_path)).exit_code == 0
+    assert reverser(*words).stderr.splitlines()[-1] == f"Nothing runs in {tmp_path}: start it with `reverser up`."
+    folder, database = updata.DataFolder.at(tmp_path), db.Database(f"sqlite:///{tmp_path}/reverser.db")
+    with folder.locked():
+        missing = reverser(*words).stderr
+        assert "No watch daemon leads cluster home: what changes there is not seen." in missing
+        assert "No worker is alive: nothing is pushed." in missing
+        with database.write() as connection:
+            leases.take_lead(connection, cluster="home", cluster_uid="u", owner="me", seconds=60.0)
+            nodes.beat(connection, name="w", globs=[], dedicated=False, serves=[], stale_after=5.0)
+        assert "alive" not in reverser(*words).stderr
+        assert "leads" not in reverser(*words).stderr
+    database.close()
+
+
+def test_status_of_what_does_not_run_is_fast(tmp_path: Path) -> None:
+    """Where nothing runs, status does not load the library of the broker, which takes as long as all the rest."""
+    assert reverser("migrate", "--data-dir", str(tmp_path)).exit_code == 0
+    code = (
+        "import sys\nfrom app.cli import main\ntry:\n    main.main()\nfinally:\n    assert 'celery' not in sys.modules"
+    )
+    done = subprocess.run([sys.executable, "-P", "-c", code, "status", "--data-dir", str(tmp_path)], check=False)
+    assert done.returncode == 0
 
 
 def test_crds_print_all_kinds() -> None:
@@ -250,6 +279,29 @@ def test_help_answers_at_once() -> None:
     subprocess.run([sys.executable, "-P", "-m", "app.cli.main", "--help"], check=True, capture_output=True)
     after = os.times()
     assert after.children_user - before.children_user < 0.5
+
+
+def test_ctrl_c_while_libraries_load(tmp_path: Path) -> None:
+    """Ctrl-C before a command has begun ends the program without a traceback, and the command listens again."""
+    code = """
+import os, signal, sys
+from app.cli import entry, main
+main._COMMANDS["slow"] = ("slow:slow", "")
+sys.argv = ["reverser", "slow"]
+entry.main()
+"""
+    loading = "import os, signal, sys\nif sys.stdin.read(1) == 'i':\n    os.kill(os.getpid(), signal.SIGINT)\n"
+    command = "import click\n@click.command()\ndef slow():\n    signal.raise_signal(signal.SIGINT)\n"
+    (tmp_path / "slow.py").write_text(loading + command)
+    environment = {**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{Path.cwd()}"}
+
+    def run(word: str) -> subprocess.CompletedProcess[str]:
+        words = [sys.executable, "-c", code]
+        return subprocess.run(words, input=word, env=environment, capture_output=True, text=True, check=False)
+
+    while_loading, in_command = run("i"), run("-")
+    assert (while_loading.returncode, while_loading.stderr) == (-signal.SIGINT, "")
+    assert (in_command.returncode, in_command.stderr.strip()) == (1, "Aborted!")
 
 
 def test_tables_in_a_pipe_are_tab_separated(capsys: pytest.CaptureFixture[str]) -> None:
