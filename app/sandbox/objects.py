@@ -261,7 +261,7 @@ class Objects:
         return self._replace(kind, call.target, merged, options=options, applied=True)
 
     def _refresh(self, changes: Sequence[storing.Change]) -> None:
-        if any(change.place[:2] == places.type_of(kinds.DEFINITIONS) for change in changes):
+        if not changes or any(change.place[:2] == places.type_of(kinds.DEFINITIONS) for change in changes):
             self.registry = self._read_registry()
 
     def _read_registry(self) -> kinds.Registry:

@@ -84,7 +84,7 @@ class Remover:
         return next(kind for kind in self._objects.registry.kinds if (kind.group, kind.kind) == (group, found["kind"]))
 
     def _notice(self, changes: Sequence[storing.Change]) -> None:
-        if any(change.after is None or places.is_terminating(change.after) for change in changes):
+        if not changes or any(change.after is None or places.is_terminating(change.after) for change in changes):
             self._schedule()
 
     def _schedule(self) -> None:

@@ -192,7 +192,7 @@ def list_options(query: Mapping[str, str], *, watch: bool) -> ListOptions:
     return ListOptions(
         resource_version=_resource_version(text, watch=watch),
         match=query.get("resourceVersionMatch", ""),
-        limit=_whole(query.get("limit", "")) or 0,
+        limit=max(0, _whole(query.get("limit", "")) or 0),
         token=token,
         timeout=float(timeout) if timeout else None,
         bookmarks=_flag(query.get("allowWatchBookmarks", "")),

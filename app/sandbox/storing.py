@@ -76,7 +76,10 @@ class TooLarge(Exception):  # noqa: N818 - the same.
 
 
 class Store:
-    """All objects of the cluster. `listeners` are called after each write with its changes."""
+    """All objects of the cluster. `listeners` are called after each write with its changes.
+
+    A jump back calls them with no changes: what they derived from objects has to be derived anew.
+    """
 
     def __init__(self, path: Path) -> None:
         """Open or make the file. Raises PermanentError when it cannot be used."""
@@ -153,6 +156,8 @@ class Store:
             self._put(place, body)
         self._keep([change for change in self._history if change.revision <= revision])
         self.revision = revision
+        for listener in self.listeners:
+            listener([])
 
     def value(self, name: str) -> str:
         """A value of the server itself; "" when it was never set."""

@@ -24,8 +24,9 @@ _BOOKMARK = 60.0
 _LAST_BOOKMARK = 2.0
 # How long a stream lives that names no time: the real server takes 30 to 60 minutes.
 _LONGEST = (1800.0, 3600.0)
-# Encoded events that several streams share; the newest are the ones that they all want at once.
-_SHARED = 512
+# Encoded events that several streams share: the newest, which they all want at once. Large ones are not kept.
+_SHARED = 256
+_LARGE = 65_536
 # Events that go out in one piece: enough to be fast, little enough that a slow reader is noticed.
 _AT_ONCE = 64
 
@@ -64,7 +65,7 @@ class Hub:
 
     def __init__(self, store: storing.Store) -> None:
         self.store = store
-        self.encode = functools.lru_cache(_SHARED)(_encode)
+        self._shared = functools.lru_cache(_SHARED)(_encode)
         self._open: dict[storing.Type, set[Stream]] = defaultdict(set)
         self.closing = False
         store.listeners.append(self._wake)
@@ -82,6 +83,10 @@ class Hub:
     def remove(self, stream: Stream) -> None:
         """Nobody reads this stream any more."""
         self._open[stream.watch.kind].discard(stream)
+
+    def encode(self, change: storing.Change, name: str, view: View) -> bytes:
+        """A change as a line of a stream."""
+        return (self._shared if change.size < _LARGE else _encode)(change, name, view)
 
     def streams(self) -> Iterator[Stream]:
         """The open streams."""

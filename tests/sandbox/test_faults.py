@@ -14,6 +14,7 @@ from app.kube import listing, problems, watching
 from app.rules import types
 from tests.contract.client import Client
 from tests.servers.sandbox import SandboxServer
+from tests.waiting import wait_until
 
 MAPS = types.ResourceType(
     group="",
@@ -32,6 +33,25 @@ def cluster(sandbox: SandboxServer) -> Iterator[kube.Cluster]:
     found = kube.connect(settings.Settings(kubeconfig=str(sandbox.kubeconfig())))
     yield found
     found.close()
+
+
+DEFINITIONS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+
+
+def define(plural: str) -> dict[str, object]:
+    """The definition of a custom type."""
+    version = {"name": "v1", "served": True, "storage": True, "schema": {"openAPIV3Schema": {"type": "object"}}}
+    return {
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {"name": f"{plural}.faults.example.com"},
+        "spec": {
+            "group": "faults.example.com",
+            "scope": "Namespaced",
+            "names": {"plural": plural, "kind": plural.title()},
+            "versions": [version],
+        },
+    }
 
 
 def namespace_of(place: str) -> str:
@@ -183,6 +203,20 @@ def test_a_restored_backup(sandbox: SandboxServer, client: Client, place: str) -
         assert again["metadata"]["resourceVersion"] == lost["metadata"]["resourceVersion"]
         client.create(place, {"metadata": {"name": "later"}})
         assert watch.steps(1) == [("ADDED", "later")]
+
+
+def test_a_restored_backup_knows_its_own_types(sandbox: SandboxServer, client: Client) -> None:
+    """A custom type that was defined later is not served any more; one that was deleted later is served again."""
+    early, late = (define(name) for name in ("early", "late"))
+    client.create(DEFINITIONS, early)
+    to = client.version(DEFINITIONS)
+    client.delete(f"{DEFINITIONS}/early.faults.example.com")
+    wait_until(lambda: client.call("GET", "/apis/faults.example.com/v1/early").code == 404, what="its end")
+    client.create(DEFINITIONS, late)
+    assert client.items("/apis/faults.example.com/v1/late") == []
+    sandbox.fault("rewind", to=to)
+    client.call("GET", "/apis/faults.example.com/v1/late").refused(404, "NotFound")
+    assert client.items("/apis/faults.example.com/v1/early") == []
 
 
 @pytest.mark.parametrize(
