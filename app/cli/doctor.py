@@ -51,7 +51,7 @@ def doctor(*, data_dir: Path, output: str, role: str) -> None:
         tables.show_json([asdict(one) for one in found])
     else:
         click.echo(_summary(found))
-    sys.exit(any(one.level is Level.FAIL for one in found))
+    sys.exit(int(any(one.level is Level.FAIL for one in found)))
 
 
 def examine(data_dir: Path, role: Role) -> Iterator[Finding]:

@@ -15,8 +15,9 @@ from app.kube import client, crds, kinds, status
 from tests.cli.patient import Diagnosis, Patient
 from tests.git import servers
 from tests.kube import objects
-from tests.servers.api import EACH, KUBE_ONLY, ApiServer, make
+from tests.servers.api import EACH, KUBE_ONLY, SANDBOX_ONLY, ApiServer, make, token
 from tests.servers.redis import RedisServer
+from tests.servers.sandbox import SandboxServer
 
 NO_BROKER = "redis+socket:///nowhere/redis.sock"
 RBAC = "/apis/rbac.authorization.k8s.io/v1"
@@ -224,6 +225,55 @@ def test_a_type_of_two_namespaces_is_read_in_all(patient: Patient, server: ApiSe
 
 def _about_limits(found: Diagnosis) -> list[str]:
     return [one["subject"] for one in found.of("rights") if "limitranges" in one["subject"]]
+
+
+@SANDBOX_ONLY
+@pytest.mark.parametrize(
+    ("status", "path", "expected"),
+    [
+        (500, "selfsubjectaccessreviews", ("rights", "FAIL", "answered 500")),
+        (403, "namespaces/kube-system", ("cluster", "FAIL", 'resources: ["namespaces"]')),
+        (429, "namespaces/kube-system", ("cluster", "FAIL", "answered 429")),
+        (403, "/watchrules", ("objects", "SKIP", "forbidden")),
+    ],
+)
+def test_a_cluster_that_refuses_in_part(
+    patient: Patient, server: SandboxServer, status: int, path: str, expected: tuple[str, str, str]
+) -> None:
+    """A refusal is a line of the check that asked, without a traceback, and the others go on."""
+    opened = client.connect(settings.Settings(kubeconfig=str(server.kubeconfig())))
+    crds.apply(opened, allow_local=False)
+    opened.close()
+    server.fault("answer", status=status, path=path, verb="", times=0)
+    try:
+        found = look(patient, server)
+    finally:
+        server.clear_faults()
+    check, level, words = expected
+    finding = found.worst(check)
+    assert (finding["level"], words in finding["found"]) == (level, True), finding
+    assert found.levels("database") == found.levels("disk") == ["OK"]
+    assert "next try" not in finding["found"]
+
+
+@SANDBOX_ONLY
+def test_a_cluster_that_hangs(patient: Patient, server: SandboxServer, cluster: client.Cluster) -> None:
+    """A server that takes a connection and does not answer costs its timeout once."""
+    server.fault("delay", seconds=20, path="namespaces/kube-system", times=1)
+    try:
+        found = patient.doctor(KUBECONFIG=str(server.kubeconfig()), REVERSER_KUBE_READ_TIMEOUT="1")
+    finally:
+        server.clear_faults()
+    assert "no answer from the cluster" in found.worst("cluster")["found"]
+
+
+def test_a_token_that_is_refused(patient: Patient, server: ApiServer, cluster: client.Cluster, tmp_path: Path) -> None:
+    """Wrong credentials are said as such, and not shown."""
+    kubeconfig = tmp_path / "kubeconfig"
+    kubeconfig.write_text(server.kubeconfig().read_text().replace(token(server.kubeconfig()), "token-canary"))
+    found = patient.doctor(KUBECONFIG=str(kubeconfig))
+    assert "does not accept our credentials" in found.worst("cluster")["found"]
+    assert "canary" not in found.text
 
 
 def test_nothing_in_the_cluster_changes(patient: Patient, server: ApiServer, cluster: client.Cluster) -> None:
