@@ -88,6 +88,19 @@ class Database:
                     "else"
                 ) from error
 
+    def ask(self, query: str) -> tuple[list[str], list[tuple[Any, ...]]]:
+        """Columns and rows of a query that a person wrote; a database opened `read_only` lets it change nothing.
+
+        Raises PermanentError with the database's words when it refuses the query.
+        """
+        with self.read() as connection:
+            try:
+                # Without parameters, a % of the query is a %.
+                found = connection.execution_options(no_parameters=True).exec_driver_sql(query)
+                return (list(found.keys()), [tuple(row) for row in found]) if found.returns_rows else ([], [])
+            except exc.DBAPIError as error:
+                raise errors.PermanentError(f"the database refuses this query: {_words(error)}") from error
+
     def check_schema(self) -> None:
         """Raises PermanentError for a database that was not migrated, or that a newer version wrote."""
         current, head = self.revision(), head_revision()

@@ -1,4 +1,7 @@
-"""`reverser audit log`: what changed, when, by whom and in which commit (view `audit_log`, `app/models/reports.py`)."""
+"""`reverser audit`: what changed, when, by whom and in which commit, as a list or as the answer to any SQL query.
+
+The list is the view `audit_log` (`app/models/reports.py`); `docs/reference/tables.md` has queries to copy.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,8 @@ import click
 from app.cli import options, records, tables
 from app.models import reports
 
+# Of a query that a person wrote, in seconds: nothing waits for it but that person.
+_PATIENCE = 60.0
 _COLUMNS = ("PUSHED (UTC)", "DESTINATION", "OPERATION", "OBJECT", "NAMESPACE", "BY", "RULE", "COMMIT", "PATH")
 
 
@@ -38,6 +43,28 @@ def log(*, data_dir: Path, output: str, destination: str, name: str, limit: int)
         tables.show_table(_COLUMNS, [_row(one) for one in found])
     else:
         click.echo("Nothing was pushed yet that fits.", err=True)
+
+
+@audit.command(
+    epilog=options.examples(
+        """reverser audit sql "SELECT pushed_at, operation, user_name FROM audit_log WHERE name = 'web'\"""",
+        'reverser audit sql --output json "SELECT destination, pending FROM destination_lag"',
+    )
+)
+@options.data_dir
+@options.output
+@click.argument("query")
+def sql(*, data_dir: Path, output: str, query: str) -> None:
+    """Ask the tables and views anything, in SQL; nothing can be changed this way.
+
+    For machines without a client of the database: `sqlite3` and `psql` do the same.
+    """
+    with records.opened(data_dir, statement_timeout=_PATIENCE) as database:
+        columns, rows = database.ask(query)
+    if output == "json":
+        tables.show_json([dict(zip(columns, (tables.plain(one) for one in row), strict=True)) for row in rows])
+    else:
+        tables.show_table(columns, [["" if one is None else str(tables.plain(one)) for one in row] for row in rows])
 
 
 def _row(one: reports.AuditEntry) -> tuple[str, ...]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,7 +15,14 @@ _Answer = TypeVar("_Answer")
 
 
 def read(data_dir: Path, question: Callable[[Any], _Answer]) -> _Answer:
-    """Ask the database of these settings; `question` takes a connection.
+    """Ask the database of these settings; `question` takes a connection. Raises as `opened` does."""
+    with opened(data_dir) as database, database.read() as connection:
+        return question(connection)
+
+
+@contextmanager
+def opened(data_dir: Path, *, statement_timeout: float | None = None) -> Iterator[db.Database]:
+    """The database of these settings, for reading only.
 
     Raises PermanentError for a database that is not there or not of this version.
     """
@@ -25,7 +32,7 @@ def read(data_dir: Path, question: Callable[[Any], _Answer]) -> _Answer:
             f"nothing ran here yet, there is no database at {settings.database_url}: start `reverser up`, or run this "
             "in its folder, give --data-dir, or set REVERSER_DATABASE_URL"
         )
-    with closing(db.Database(settings.database_url, statement_timeout=settings.statement_timeout)) as database:
+    timeout = statement_timeout or settings.statement_timeout
+    with closing(db.Database(settings.database_url, statement_timeout=timeout, read_only=True)) as database:
         database.check_schema()
-        with database.read() as connection:
-            return question(connection)
+        yield database

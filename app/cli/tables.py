@@ -16,7 +16,7 @@ import rich.text
 
 def show_json(rows: Sequence[Mapping[str, Any]]) -> None:
     """Print a JSON list; points in time are ISO 8601 in UTC."""
-    click.echo(json.dumps([*rows], indent=2, default=_plain))
+    click.echo(json.dumps([*rows], indent=2, default=plain))
 
 
 def show_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
@@ -54,7 +54,20 @@ def moment(when: datetime | None) -> str:
     return when.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S") if when else ""
 
 
-def _plain(value: object) -> str:
-    if isinstance(value, datetime):
-        return value.astimezone(UTC).isoformat()
-    raise TypeError(f"{type(value).__name__} is not written as JSON")
+def plain(value: object) -> object:
+    """A value of a database as JSON has it: a point in time is ISO 8601, bytes are their text, or hexadecimal."""
+    match value:
+        case str() | int() | float() | None:
+            return value
+        case datetime():
+            return value.astimezone(UTC).isoformat()
+        case bytes():
+            return _text(value)
+    return str(value)
+
+
+def _text(value: bytes) -> str:
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return value.hex()

@@ -1,0 +1,50 @@
+"""`reverser audit sql`: any question to the record, on both databases, and no change."""
+
+from __future__ import annotations
+
+import json
+from contextlib import closing
+
+import click.testing
+import pytest
+
+from app.cli import audit
+from tests.models.records import Records
+
+
+@pytest.fixture
+def asked(database_url: str, monkeypatch: pytest.MonkeyPatch) -> click.testing.CliRunner:
+    """The command on a database with a destination."""
+    with closing(Records(database_url)) as records:
+        records.destination("prod")
+    monkeypatch.setenv("REVERSER_DATABASE_URL", database_url)
+    return click.testing.CliRunner()
+
+
+def ask(runner: click.testing.CliRunner, *words: str) -> click.testing.Result:
+    """Run `reverser audit sql`."""
+    return runner.invoke(audit.audit, ["sql", *words], standalone_mode=False)
+
+
+def test_a_query_is_answered(asked: click.testing.CliRunner) -> None:
+    """A query gives its columns and rows, as a table and as JSON; % is a sign like any other."""
+    query = "SELECT destination, pending, last_sha FROM destination_lag WHERE destination LIKE 'shop/%'"
+    assert ask(asked, query).stdout.splitlines() == ["destination\tpending\tlast_sha", "shop/prod\t0\t"]
+    (found,) = json.loads(ask(asked, "--output", "json", query).stdout)
+    assert found == {"destination": "shop/prod", "pending": 0, "last_sha": None}
+
+
+@pytest.mark.parametrize(
+    "query", ["DELETE FROM git_destination", "UPDATE ledger_head SET next = 0", "DROP VIEW audit_log"]
+)
+def test_nothing_is_changed(asked: click.testing.CliRunner, query: str) -> None:
+    """A query that would change something is refused in the database's words."""
+    refused = ask(asked, query)
+    assert "the database refuses this query" in str(refused.exception)
+    assert "read" in str(refused.exception)
+    assert ask(asked, "SELECT count(*) AS n FROM git_destination").stdout.split() == ["n", "1"]
+
+
+def test_a_mistake_is_said(asked: click.testing.CliRunner) -> None:
+    """A query that the database does not understand is answered in its words, not with a traceback."""
+    assert "syntax error" in str(ask(asked, "SELCT 1").exception)
