@@ -23,7 +23,7 @@ from app.cli import processes
 from app.kube import client
 from app.models import leases
 from tests.cli.installation import Installation
-from tests.servers.api import EACH, ApiServer, make
+from tests.servers.api import EACH, KUBE_ONLY, ApiServer, make
 from tests.waiting import wait_until
 
 pytestmark = pytest.mark.timeout(240)
@@ -197,6 +197,7 @@ def test_life_of_an_installation(place: Installation) -> None:
     assert place.folder.database.stat().st_ino == database
 
 
+@KUBE_ONLY
 def test_kill_9_and_up_again(place: Installation) -> None:
     """Within a second after kill -9 of the supervisor nobody is left, and `up` starts again over what it left."""
     assert place.up("--apply-crds").returncode == 0
