@@ -6,9 +6,13 @@ start does the real server answer from its database, and not from what it rememb
 
 from __future__ import annotations
 
+import contextlib
+import itertools
+import threading
 from dataclasses import dataclass
 
 import pytest
+import urllib3
 
 from tests.contract import manifests
 from tests.contract.client import Client, Object
@@ -54,10 +58,14 @@ def before(server: ApiServer, client: Client) -> Before:
     latest = int(client.version(CONFIG_MAPS.all()))
     found = Before(place, objects, int(page["metadata"]["resourceVersion"]), page, latest)
     server.kill9()
-    server.start()
-    # Custom types are served a moment after the server says that it is ready.
-    wait_until(lambda: client.call("GET", WIDGETS.all()).code == 200, timeout=30, what="the custom type")
+    start(server, client)
     return found
+
+
+def start(server: ApiServer, client: Client) -> None:
+    """Start it again, and wait for custom types: they are served a moment after it says that it is ready."""
+    server.start()
+    wait_until(lambda: client.call("GET", WIDGETS.all()).code == 200, timeout=30, what="the custom type")
 
 
 def test_objects_survive(client: Client, before: Before) -> None:
@@ -163,3 +171,30 @@ def test_a_list_after_compaction_is_whole(client: Client, compacted: Before) -> 
         client.merge(f"{path}/n0", {"data": {"key": "y"}})
         assert watch.steps(1) == [("MODIFIED", "n0")]
     client.merge(f"{path}/n0", {"data": {"key": "x"}})
+
+
+def test_every_answered_write_survives(server: ApiServer, client: Client, place: str) -> None:
+    """A server that is killed in the middle of many writes has each write that it answered, under its version."""
+    answered: dict[str, str] = {}
+    path = CONFIG_MAPS.all(place)
+
+    def write(writer: int) -> None:
+        with contextlib.suppress(urllib3.exceptions.HTTPError):
+            for number in itertools.count():
+                made = manifests.config_map(client, place, f"w{writer}-{number}")
+                answered[made["metadata"]["name"]] = made["metadata"]["resourceVersion"]
+
+    writers = [threading.Thread(target=write, args=(number,)) for number in range(3)]
+    for writer in writers:
+        writer.start()
+    wait_until(lambda: len(answered) > 60 or not any(map(threading.Thread.is_alive, writers)), what="some writes")
+    server.kill9()
+    for writer in writers:
+        writer.join(30)
+    start(server, client)
+    found = {item["metadata"]["name"]: item["metadata"]["resourceVersion"] for item in client.items(path)}
+    assert len(answered) > 60
+    assert {name: found.get(name) for name in answered} == answered
+    assert len(set(found.values())) == len(found)
+    later = manifests.config_map(client, place, "later")["metadata"]["resourceVersion"]
+    assert int(later) > max(map(int, found.values()))
