@@ -37,6 +37,7 @@ from app.kube import client
 _BUSY = 0.2
 # The disk counts as full below this: a database that cannot grow stops everything.
 _LITTLE_ROOM = 20_000_000
+_LITTLE = f"less than {_LITTLE_ROOM // 1_000_000} MB are free"
 
 
 @click.command(
@@ -80,6 +81,7 @@ def up(
     if folder.is_running():
         _say_running(folder, kubeconfig=kubeconfig, apply_crds=apply_crds, flower_port=flower_port)
         return
+    refuse_full_disk(folder)
     # Everything below the folder holds the content of a cluster: for this user alone.
     os.umask(0o077)
     plan = installation.install(folder=folder, kubeconfig=kubeconfig, flower_port=flower_port)
@@ -190,15 +192,26 @@ class Ground:
         """Raises PermanentError when the folder was deleted; says when the disk gets full, and when it has room."""
         if not self._lock.is_ours():
             raise errors.PermanentError(f"the data folder {self._folder} was deleted: everything is stopped")
-        full = shutil.disk_usage(self._folder).free < _LITTLE_ROOM
+        full = _is_full(self._folder)
         if full and not self._full:
             terminal.say(
-                f"The disk of {self._folder} is full (less than {_LITTLE_ROOM // 1_000_000} MB are free): make room. "
-                "Nothing is lost; what cannot be written now is written then."
+                f"The disk of {self._folder} is full ({_LITTLE}): make room. Nothing is lost; what cannot be written "
+                "now is written then."
             )
         if self._full and not full:
             terminal.say(f"There is room on the disk of {self._folder} again: going on.")
         self._full = full
+
+
+def refuse_full_disk(folder: updata.DataFolder) -> None:
+    """Raises PermanentError where nothing could come up for want of room."""
+    existing = next(path for path in (folder.path, *folder.path.parents) if path.exists())
+    if _is_full(existing):
+        raise errors.PermanentError(f"the disk of {existing} is full ({_LITTLE}): make room, then start again")
+
+
+def _is_full(path: Path) -> bool:
+    return shutil.disk_usage(path).free < _LITTLE_ROOM
 
 
 def _starting(folder: updata.DataFolder) -> errors.PermanentError:

@@ -59,7 +59,7 @@ def test_a_database_of_an_older_version_is_migrated(
 def test_a_full_disk_is_said_once(
     folder: updata.DataFolder, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A disk without room is said when it gets full and when it has room again, and not in between."""
+    """A disk without room is said when it gets full and when it has room again; nothing is started on a full one."""
     free = 10_000_000_000
     monkeypatch.setattr(shutil, "disk_usage", lambda _path: SimpleNamespace(free=free))
     with folder.locked() as lock:
@@ -67,11 +67,15 @@ def test_a_full_disk_is_said_once(
         ground = up.Ground(lock)
         ground.check()
         assert capsys.readouterr().out == ""
+        up.refuse_full_disk(folder)
         free = 1_000_000
         ground.check()
         ground.check()
         (said,) = capsys.readouterr().out.splitlines()
         assert said.startswith(f"The disk of {folder.path} is full (less than 20 MB are free): make room.")
+        later = updata.DataFolder.at(folder.path / "not" / "there")
+        with pytest.raises(errors.PermanentError, match=f"the disk of {folder.path} is full .*, then start again"):
+            up.refuse_full_disk(later)
         free = 10_000_000_000
         ground.check()
         assert capsys.readouterr().out == f"There is room on the disk of {folder.path} again: going on.\n"
