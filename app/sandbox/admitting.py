@@ -275,7 +275,8 @@ def _selector_text(selector: Mapping[str, Any]) -> str:
 
 def scaled(kind: kinds.Kind, found: dict[str, Any], scale: dict[str, Any]) -> dict[str, Any]:
     """The object with the number of replicas of a written `Scale`. Raises Refused (422)."""
-    replicas = (scale.get("spec") or {}).get("replicas", 0)
+    spec = scale.get("spec") or {}
+    replicas = spec.get("replicas", 0) if isinstance(spec, dict) else spec
     if type(replicas) is not int:
         raise problems.bad_request(
             'Scale in version "v1" cannot be handled as a Scale: json: cannot unmarshal '

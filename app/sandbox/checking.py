@@ -76,7 +76,7 @@ def is_conditional(kind: kinds.Kind, target: requests.Target) -> bool:
 def check_seen(kind: kinds.Kind, before: Object, new: Object, *, conditional: bool) -> None:
     """Hold a change to the object that the client has seen. Raises Refused (409, 422)."""
     name, uid = before["metadata"]["name"], before["metadata"]["uid"]
-    if new.get("uid") not in {None, "", uid}:
+    if new.get("uid") not in (None, "", uid):
         key = f"/registry/{kind.resource}/{places.key_of(before).removeprefix('/')}"
         why = (
             f"StorageError: invalid object, Code: 4, Key: {key}, ResourceVersion: 0, AdditionalErrorMsg: "

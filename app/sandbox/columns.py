@@ -207,7 +207,8 @@ def _targets(found: Found, _now: datetime) -> str:
     """What an autoscaler looks at; without metrics, the present value is unknown."""
     shown = []
     for metric in (found.get("spec") or {}).get("metrics") or ():
-        source = metric.get(metric["type"][0].lower() + metric["type"][1:]) or {}
+        kind = metric.get("type") or ""
+        source = metric.get(kind[:1].lower() + kind[1:]) or {}
         target = source.get("target") or {}
         wanted = f"{target['averageUtilization']}%" if "averageUtilization" in target else target.get("averageValue")
         name = f"{source['name']}: " if source.get("name") else ""
@@ -216,19 +217,20 @@ def _targets(found: Found, _now: datetime) -> str:
 
 
 def _reference(found: Found, _now: datetime) -> str:
-    target = found["spec"]["scaleTargetRef"]
+    target = (found.get("spec") or {}).get("scaleTargetRef") or {}
     return f"{target.get('kind')}/{target.get('name')}"
 
 
 def _role(found: Found, _now: datetime) -> str:
-    return f"{found['roleRef'].get('kind')}/{found['roleRef'].get('name')}"
+    role = found.get("roleRef") or {}
+    return f"{role.get('kind')}/{role.get('name')}"
 
 
 def _subjects(kind: str) -> Callable[[Found, datetime], str]:
     def cell(found: Found, _now: datetime) -> str:
         of_kind = [one for one in found.get("subjects") or () if one.get("kind") == kind]
         return ", ".join(
-            f"{one['namespace']}/{one['name']}" if one.get("namespace") else one["name"] for one in of_kind
+            f"{one['namespace']}/{one.get('name')}" if one.get("namespace") else str(one.get("name")) for one in of_kind
         )
 
     return cell

@@ -31,6 +31,9 @@ def updated(
     custom one count as one field each.
     """
     entries = _entries(before)
+    if before is not None and not entries:
+        # Nobody keeps track of an object whose notes were cleared, or never were any, until it is applied.
+        return []
     changes = owning.differences(schema or _known(after), before, after, subresource=subresource)
     if not changes.changed and not changes.removed:
         return entries
@@ -115,7 +118,7 @@ def applied(
 
 def _check_type(kind: kinds.Kind, config: Mapping[str, Any]) -> None:
     """Nobody applies without saying what it is. Raises Refused (400)."""
-    said = (config.get("apiVersion") or "", config.get("kind") or "")
+    said = (str(config.get("apiVersion") or ""), str(config.get("kind") or ""))
     if said != (kind.api_version, kind.kind):
         version = said[0] if "/" in said[0] else f"/{said[0]}"
         raise problems.bad_request(f"invalid object type: {version}, Kind={said[1]}")
@@ -187,11 +190,32 @@ def _merged(schema: schemas.Schema | None, live: Any, config: Any) -> Any:
             result[name] = _merged(child, live[name], value) if name in live else value
         return result
     if isinstance(live, list) and isinstance(config, list) and schema and schema.list_type != "atomic":
-        items = owning.by_step(schema, live)
-        for step, value in owning.by_step(schema, config).items():
-            items[step] = _merged(schema.items, items[step], value) if step in items else value
-        return list(items.values())
+        there, wanted = owning.by_step(schema, live), owning.by_step(schema, config)
+        return [
+            _merged(schema.items, there[step], wanted[step])
+            if step in there and step in wanted
+            else wanted.get(step, there.get(step))
+            for step in _ordered(list(there), list(wanted))
+        ]
     return config
+
+
+def _ordered(there: list[str], wanted: list[str]) -> list[str]:
+    """Both orders in one, as structured-merge-diff has it: what both have goes by the order that was applied."""
+    shared = [step for step in wanted if step in there]
+    result: list[str] = []
+    left, right = list(there), list(wanted)
+    while left or right:
+        if left and left[0] in result:
+            left.pop(0)
+        elif left and left[0] not in wanted:
+            result.append(left.pop(0))
+        elif left and shared and left[0] != shared[0]:
+            left.pop(0)
+        else:
+            result.append(right.pop(0))
+            shared = [step for step in shared if step != result[-1]]
+    return result
 
 
 def _pruned(

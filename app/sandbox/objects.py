@@ -117,7 +117,7 @@ class Objects:
         scale = call.target.subresource == kinds.SCALE
         seen = admitting.scale_of(kind, before) if scale else rendering.in_version(kind, before)
         new = patching.patched(self.registry, kind, seen, body=call.body, content_type=call.content_type)
-        checking.check_uid(kind, before, new)
+        checking.check_uid(kind, before, checking.named(kind, call.target, new))
         return self._replace(kind, call.target, new, options=options)
 
     def current(self, kind: kinds.Kind, target: requests.Target) -> Object:

@@ -10,13 +10,14 @@ import binascii
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 from urllib.parse import unquote
 
 import orjson
 
 from app.sandbox import bodies, problems
 
+_T = TypeVar("_T")
 Verb = Literal["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"]
 Form = Literal["object", "table", "metadata"]
 
@@ -294,24 +295,32 @@ def delete_options(call: Call) -> DeleteOptions:
     document: Any = {}
     if call.body.strip():
         document = bodies.decode(call.body, content_type=call.content_type, wanted="DeleteOptions")
+    conditions = _typed(document, "preconditions", dict) or {}
+    asked = _typed(document, "dryRun", list) or [call.query.get("dryRun", "")]
+    policy = _typed(document, "propagationPolicy", str) or call.query.get("propagationPolicy") or "Background"
     causes = problems.Causes()
-    dry_run = _dry_run(_first(document.get("dryRun")) or call.query.get("dryRun", ""), causes)
-    policy = document.get("propagationPolicy") or call.query.get("propagationPolicy") or "Background"
     if policy not in _POLICIES:
         causes.unsupported("propagationPolicy", policy, [*_POLICIES, "nil"])
+    dry_run = _dry_run(str(asked[0]), causes)
     if causes.found:
         raise problems.invalid_options("DeleteOptions", causes.found)
-    conditions = document.get("preconditions") or {}
     return DeleteOptions(
         dry_run=dry_run,
-        uid=conditions.get("uid"),
-        resource_version=conditions.get("resourceVersion"),
+        uid=_typed(conditions, "uid", str),
+        resource_version=_typed(conditions, "resourceVersion", str),
         dependents=_POLICIES[policy],
     )
 
 
-def _first(values: Any) -> str:
-    return str(values[0]) if isinstance(values, list) and values else ""
+def _typed(document: Mapping[str, Any], field: str, kind: type[_T]) -> _T | None:
+    """A field of the options of a delete. Raises Refused (400) for a value of another type."""
+    value = document.get(field)
+    if value is None or isinstance(value, kind):
+        return value
+    raise problems.bad_request(
+        f"json: cannot unmarshal {type(value).__name__} into Go struct field DeleteOptions.{field} of type "
+        f"{kind.__name__}"
+    )
 
 
 def _dry_run(text: str, causes: problems.Causes) -> bool:
