@@ -1,0 +1,114 @@
+"""Whatever a client sends, it gets an answer of Kubernetes: nothing breaks inside, and every list can be shown."""
+
+from __future__ import annotations
+
+import copy
+import json
+import random
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.contract import client as kinds_of_patches
+from tests.contract import manifests
+from tests.contract.client import TABLE, Client
+from tests.servers.sandbox import SandboxServer
+
+REQUESTS = 1_000
+# What no field expects, and what some parsers take for something else.
+JUNK: tuple[Any, ...] = (
+    None,
+    True,
+    -1,
+    3.5,
+    10**30,
+    "",
+    ".",
+    "x" * 300,
+    "\u0000",
+    [],
+    {},
+    [None],
+    [[]],
+    {"": None},
+    {"$patch": "replace"},
+    [{"$patch": "delete", "name": "web"}],
+)
+ODD_FIELDS = ("finalizers", "managedFields", "unknown", "metadata", "status", "spec", "kind", "$patch")
+OPERATIONS = ("add", "remove", "replace", "test", "move", "copy", "unknown")
+POINTERS = ("", "/metadata", "/metadata/labels", "/spec", "/spec/template/spec/containers/-", "/data/key", "x", 5)
+
+
+class Hostile:
+    """Requests that a seed makes up from good manifests."""
+
+    def __init__(self, seed: int, place: str) -> None:
+        self._random = random.Random(seed)
+        self._place = place
+        self._samples = [*manifests.samples(), *manifests.more_samples()]
+
+    def request(self) -> tuple[str, str, bytes, str]:
+        """Method, path, body and content type."""
+        type_, fields = self._random.choice(self._samples)
+        name = f"name-{self._random.randrange(4)}"
+        body = json.dumps(self._spoiled(type_.new(name, **copy.deepcopy(fields)))).encode()
+        one, every = type_.one(self._place, name), type_.all(self._place)
+        below = one + self._random.choice(["", "/status", "/scale"])
+        return self._random.choice(
+            [
+                ("POST", every + self._random.choice(["", "?fieldValidation=Strict"]), body, "application/json"),
+                ("PUT", below, body, "application/json"),
+                ("PATCH", below, body, kinds_of_patches.MERGE),
+                ("PATCH", below, body, kinds_of_patches.STRATEGIC),
+                ("PATCH", f"{one}?fieldManager=a", body, kinds_of_patches.APPLY),
+                ("PATCH", f"{one}?fieldManager=b&force=true", body, kinds_of_patches.APPLY),
+                ("PATCH", below, json.dumps(self._operations()).encode(), kinds_of_patches.JSON_PATCH),
+                ("DELETE", one, json.dumps(self._spoiled({"dryRun": ["All"], "preconditions": {}})).encode(), ""),
+            ]
+        )
+
+    def _operations(self) -> list[dict[str, Any]]:
+        return [
+            {
+                "op": self._random.choice(OPERATIONS),
+                "path": self._random.choice(POINTERS),
+                "from": self._random.choice(POINTERS),
+                "value": self._random.choice(JUNK),
+            }
+            for _ in range(self._random.randrange(1, 4))
+        ]
+
+    def _spoiled(self, found: Any) -> Any:
+        for _ in range(self._random.randrange(3)):
+            holder, key = self._random.choice(list(places(found)))
+            holder[key] = copy.deepcopy(self._random.choice(JUNK))
+            if isinstance(holder, dict) and self._random.random() < 0.2:
+                holder[self._random.choice(ODD_FIELDS)] = copy.deepcopy(self._random.choice(JUNK))
+        return found
+
+
+def places(found: Any) -> Iterator[tuple[Any, Any]]:
+    """Every value of a document, as what holds it and where."""
+    pairs = found.items() if isinstance(found, dict) else enumerate(found) if isinstance(found, list) else ()
+    for key, value in list(pairs):
+        yield found, key
+        yield from places(value)
+
+
+@pytest.mark.parametrize("seed", [11, 12])
+def test_nothing_breaks_inside(sandbox: SandboxServer, client: Client, seed: int) -> None:
+    """Each request is answered with a success or a refusal with words; then every type can be listed as a table."""
+    place = f"hostile-{seed}"
+    client.create("/api/v1/namespaces", {"metadata": {"name": place}})
+    hostile = Hostile(seed, place)
+    codes = set()
+    for _ in range(REQUESTS):
+        method, path, body, content_type = hostile.request()
+        answer = client.call(method, path, body, kind=content_type)
+        codes.add(answer.code)
+        assert b"the sandbox failed" not in answer.body, (method, path, body, content_type, answer.body)
+    assert codes >= {200, 201, 400, 404, 409, 422}
+    for type_, _ in [*manifests.samples(), *manifests.more_samples()]:
+        assert client.call("GET", type_.all(place), accept=TABLE).done()["kind"] == "Table"
+    assert "request_failed" not in sandbox.log.read_text()
