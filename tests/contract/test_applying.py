@@ -164,6 +164,19 @@ def test_custom_lists_are_applied_by_their_keys(client: Client, place: str) -> N
     assert found["spec"]["parts"] == [{"name": "a", "note": "x", "weight": 5}, {"name": "b", "weight": 5}]
 
 
+@pytest.mark.parametrize(
+    ("there", "applied_names", "after"),
+    [("b", "ab", "ab"), ("ab", "cb", "acb"), ("abc", "cd", "abcd"), ("ab", "ba", "ba"), ("a", "bc", "abc")],
+)
+def test_an_applied_order_is_kept(client: Client, place: str, there: str, applied_names: str, after: str) -> None:
+    """What is applied keeps its order among what others have set, as far as both can be kept."""
+    manifests.widget(client, place, "one", parts=[{"name": name} for name in there])
+    parts = [{"name": name} for name in applied_names]
+    manifest = WIDGETS.new("one", spec={"parts": parts})
+    found = apply(client, WIDGETS, place, manifest, manager="alice", force=True).done(200)
+    assert "".join(part["name"] for part in found["spec"]["parts"]) == after
+
+
 def test_applied_objects_are_checked(client: Client, place: str) -> None:
     """What an apply makes must be valid; what is required may come from another manager."""
     wrong = WIDGETS.new("one", spec={"size": "huge"})
@@ -254,10 +267,12 @@ def test_a_manager_is_the_client_by_default(client: Client, place: str) -> None:
 
 
 def test_managed_fields_can_be_cleared(client: Client, place: str) -> None:
-    """A list with one empty entry clears the notes."""
+    """A list with one empty entry clears the notes; nobody takes new ones before the next apply."""
     manifests.config_map(client, place, "one", data={"key": "1"})
     cleared = client.merge(CONFIG_MAPS.one(place, "one"), {"metadata": {"managedFields": [{}]}})
     assert cleared["metadata"].get("managedFields", []) == []
+    changed = client.merge(CONFIG_MAPS.one(place, "one"), {"data": {"key": "2"}})
+    assert "managedFields" not in changed["metadata"]
 
 
 @pytest.mark.parametrize("manager", ["x" * 129, "two\nlines"])
