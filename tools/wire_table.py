@@ -2,11 +2,13 @@
 
 Each API package of Kubernetes says the same thing twice: `generated.proto` has the numbers and types on the wire, the
 tags of the Go structs have the JSON names and whether a field may be left out. The table joins the two by number.
-`make wire` runs this, on a folder that holds the Go modules; the same folder always gives the same bytes.
+`make wire` runs this on a folder that holds the Go modules; the same folder always gives the same bytes. What
+Kubernetes tests itself with comes along: of each type an object with every field set, in protobuf and in JSON.
 """
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 import sys
@@ -14,7 +16,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-TABLE = Path(__file__).parents[1] / "app" / "sandbox" / "wire.json"
+ROOT = Path(__file__).parents[1]
+TABLE = ROOT / "app" / "sandbox" / "wire.json"
+SAMPLES = ROOT / "tests" / "unit" / "sandbox" / "kubernetes.json"
 ORIGIN = "Made by tools/wire_table.py from k8s.io/api, apimachinery and apiextensions-apiserver {}; Apache-2.0."
 
 # A proto package starts with its Go module's name, written with underscores.
@@ -71,15 +75,24 @@ class Sources:
             self._read[name] = read(self._place(name), name)
         return self._read[name]
 
+    def samples(self) -> Iterator[tuple[str, Path]]:
+        """The group, version and kind of Kubernetes' test objects, and the files of each without their ends."""
+        for module in MODULES:
+            for path in sorted(self._module(module).glob("**/testdata/HEAD/*.pb")):
+                yield path.stem, path.with_suffix("")
+
     def _place(self, name: str) -> Path:
         for module in MODULES:
             prefix = module.replace("/", ".").replace("-", "_") + "."
             if name.startswith(prefix):
-                root = self._folder / f"{module}@{self._version}"
-                if not root.is_dir():
-                    sys.exit(f"{root} is missing: run `go mod download {module}@{self._version}`, then again")
-                return root.joinpath(*name.removeprefix(prefix).split("."))
+                return self._module(module).joinpath(*name.removeprefix(prefix).split("."))
         sys.exit(f"{name} belongs to no module that is read here")
+
+    def _module(self, module: str) -> Path:
+        root = self._folder / f"{module}@{self._version}"
+        if not root.is_dir():
+            sys.exit(f"{root} is missing: run `go mod download {module}@{self._version}`, then again")
+        return root
 
 
 def read(folder: Path, name: str) -> Package:
@@ -141,19 +154,34 @@ def short(full: str) -> str:
     return ".".join(parts[-kept:])
 
 
+def sample(name: str, path: Path, messages: Iterable[str]) -> dict[str, object] | None:
+    """One of Kubernetes' test objects, if its type is one of these."""
+    group, version, kind = name.rsplit(".", 2)
+    if f"{group.partition('.')[0]}.{version}.{kind}" not in messages:
+        return None
+    body = base64.b64encode(Path(f"{path}.pb").read_bytes()).decode()
+    return {"name": name, "body": body, "object": json.loads(Path(f"{path}.json").read_text())}
+
+
 def main(folder: str, version: str) -> None:
-    """Write the table from the modules below a folder."""
+    """Write the table and the samples from the modules below a folder."""
     roots = {name: f"{package}.{name}" for package, names in ROOTS.items() for name in names.split()}
-    found = table(Sources(Path(folder), version), roots.values())
+    sources = Sources(Path(folder), version)
+    found = table(sources, roots.values())
+    kinds = {short(full) for full in roots.values()}
+    samples = [json.dumps(one) for name, path in sources.samples() if (one := sample(name, path, kinds))]
+    origin = ORIGIN.format(version)
+    listed = ",\n".join(samples)
+    SAMPLES.write_text(f'{{"origin": "{origin}", "objects": [\n{listed}\n]}}\n')
     document = {
-        "origin": ORIGIN.format(version),
+        "origin": origin,
         "kinds": {name: short(full) for name, full in sorted(roots.items())},
         "messages": found,
     }
     lines = json.dumps(document, indent=1)
     # One line for a message, so that a difference between two versions can be read.
     TABLE.write_text(re.sub(r"\n {3}\s*|\n {2}(?=\})", " ", lines).replace("{ ", "{").replace(" }", "}") + "\n")
-    print(f"{TABLE.name}: {len(found)} messages of {version}, {TABLE.stat().st_size} bytes")
+    print(f"{TABLE.name}: {len(found)} messages of {version}; {SAMPLES.name}: {len(samples)} objects")
 
 
 if __name__ == "__main__":

@@ -18,8 +18,9 @@ _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _WIDTHS: Mapping[int, int] = {_FIXED64: 8, _FIXED32: 4}
 _LONGEST_VARINT = 10
 # A body of 3 MB that is nothing but the smallest messages would become a thousand times as much in memory.
-_MOST_MESSAGES = 200_000
-_DEEPEST = 100
+_MOST_MESSAGES = 100_000
+# Schemas of CustomResourceDefinitions nest, and every message costs some frames of Python's stack.
+_DEEPEST = 60
 
 # A number, or the bytes of a string or a message.
 Value = int | bytes
