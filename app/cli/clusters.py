@@ -53,9 +53,11 @@ def choose(folder: updata.DataFolder, options: settings.Settings, *, named: str)
 
 
 def _unnamed(folder: updata.DataFolder, options: settings.Settings, held: str) -> Choice:
-    if held and not _is_sandbox(folder, held):
-        return Choice(kubeconfig=readable(held), is_sandbox=False, remark=f"Going on with {describe(folder, held)}.")
-    if not held and recorded_uid(folder, options):
+    if held:
+        is_sandbox = _is_sandbox(folder, held)
+        remark = f"Going on with {'the sandbox of this folder' if is_sandbox else describe(folder, held)}."
+        return Choice(kubeconfig=held if is_sandbox else readable(held), is_sandbox=is_sandbox, remark=remark)
+    if recorded_uid(folder, options):
         raise errors.PermanentError(
             f"{folder.path} mirrors a cluster already and does not know its kubeconfig: give it with --kubeconfig"
         )

@@ -63,6 +63,11 @@ def test_a_folder_goes_on_with_its_cluster(folder: updata.DataFolder, kubeconfig
     chosen = clusters.choose(folder, OPTIONS, named="")
     assert (chosen.kubeconfig, chosen.is_sandbox) == (kubeconfig, False)
     assert chosen.remark == f"Going on with the cluster of {kubeconfig}."
+    sandbox = updata.DataFolder.at(folder.path / "other")
+    sandbox.make()
+    sandbox.note_cluster(str(sandbox.sandbox_kubeconfig))
+    chosen = clusters.choose(sandbox, OPTIONS, named="")
+    assert (chosen.is_sandbox, chosen.remark) == (True, "Going on with the sandbox of this folder.")
     Path(kubeconfig).unlink()
     with pytest.raises(errors.PermanentError, match="cannot be read"):
         clusters.choose(folder, OPTIONS, named="")
