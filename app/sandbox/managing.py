@@ -34,7 +34,9 @@ def updated(
     if before is not None and not entries:
         # Nobody keeps track of an object whose notes were cleared, or never were any, until it is applied.
         return []
-    changes = owning.differences(schema or _known(after), before, after, subresource=subresource)
+    # A scale is a change of the object by another path.
+    within = "" if subresource == kinds.SCALE else subresource
+    changes = owning.differences(schema or _known(after), before, after, subresource=within)
     if not changes.changed and not changes.removed:
         return entries
     mine = {"manager": manager, "operation": _UPDATE, "apiVersion": api_version}
@@ -68,7 +70,9 @@ def _identity(entry: Mapping[str, Any]) -> tuple[str, ...]:
 def _entry(head: Mapping[str, str], owned: set[owning.Path], now: str) -> dict[str, Any]:
     """An entry with its fields in the order in which the real server writes them."""
     entry: dict[str, Any] = {key: head[key] for key in ("manager", "operation", "apiVersion")}
-    entry |= {"time": now, "fieldsType": "FieldsV1", "fieldsV1": owning.write(owned)}
+    # The real server notes no time of a scale.
+    entry |= {"time": now} if head.get("subresource") != kinds.SCALE else {}
+    entry |= {"fieldsType": "FieldsV1", "fieldsV1": owning.write(owned)}
     return entry | ({"subresource": head["subresource"]} if head.get("subresource") else {})
 
 

@@ -54,7 +54,10 @@ class _Change:
     before: Object
     new: Object
     options: requests.WriteOptions
+    # What of the object it is about; a scale is about the object itself.
     subresource: str
+    # The subresource of the path by which it came.
+    path: str
     # Whether the new object brings its managedFields: a server-side apply decides about them itself.
     applied: bool = False
 
@@ -184,6 +187,7 @@ class Objects:
             new=admitting.scaled(kind, before, new) if scale else new,
             options=options,
             subresource="" if scale else target.subresource,
+            path=target.subresource,
             applied=applied,
         )
         answer = self._change(change)
@@ -204,7 +208,7 @@ class Objects:
         checking.check_finalizers(kind, before["metadata"], made["metadata"])
         if not change.applied:
             seen = _unmanaged(before) if _clears(change.new["metadata"]) else before
-            made = self._managed(kind, seen, made, options=change.options, subresource=change.subresource)
+            made = self._managed(kind, seen, made, options=change.options, subresource=change.path)
         # What was admitted shares parts with what is stored: a new object, never a changed one.
         version = before["metadata"]["resourceVersion"]
         made = {**made, "metadata": {**made["metadata"], "resourceVersion": version}}

@@ -248,6 +248,27 @@ def test_an_entry_has_its_time(client: Client, place: str) -> None:
     }
 
 
+def test_a_scale_is_noted(client: Client, place: str) -> None:
+    """Whoever scales owns the number of replicas, through the scale path; his entry has no time."""
+    manifests.deployment(client, place, "web", replicas=1)
+    manifests.widget(client, place, "one")
+    for path in (DEPLOYMENTS.one(place, "web"), WIDGETS.one(place, "one")):
+        for replicas in (3, 3, 4):
+            client.merge(f"{path}/scale", {"spec": {"replicas": replicas}}, fieldManager="alice")
+        found = client.get(path)
+        entries = {entry["manager"]: entry for entry in found["metadata"]["managedFields"]}
+        assert entries.pop("alice") == {
+            "manager": "alice",
+            "operation": "Update",
+            "apiVersion": found["apiVersion"],
+            "fieldsType": "FieldsV1",
+            "fieldsV1": {"f:spec": {"f:replicas": {}}},
+            "subresource": "scale",
+        }
+        [other] = entries.values()
+        assert "f:replicas" not in other["fieldsV1"]["f:spec"]
+
+
 def test_containers_are_named_by_their_key(client: Client, place: str) -> None:
     """The fields of a merged list's element stand under its key."""
     manifests.deployment(client, place, "web")
