@@ -8,7 +8,6 @@ resourceVersion, dry runs, and writing. Each call runs without a pause: nothing 
 from __future__ import annotations
 
 import dataclasses
-import datetime as dt
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -152,7 +151,7 @@ class Objects:
                 code=500, reason="", message="resourceVersion should not be set on objects to be created"
             )
         checking.check_home(self.store, kind, new["metadata"])
-        new["metadata"] = _born(new["metadata"], keep_managed=applied)
+        new["metadata"] = _born(new["metadata"], at=options.at, keep_managed=applied)
         admitted = admitting.admit(
             self.registry, kind, new, old=None, subresource="", field_validation=options.field_validation
         )
@@ -231,7 +230,7 @@ class Objects:
             manager=options.manager,
             api_version=kind.api_version,
             subresource=subresource,
-            now=now(),
+            now=options.at,
             schema=self.registry.schema(kind),
         )
         bare = _unmanaged(made)
@@ -257,7 +256,7 @@ class Objects:
             config,
             manager=options.manager,
             force=options.force,
-            now=now(),
+            now=options.at,
             subresource=call.target.subresource,
         )
         if before is None:
@@ -270,11 +269,6 @@ class Objects:
 
     def _read_registry(self) -> kinds.Registry:
         return kinds.Registry.of(self.store.objects(places.type_of(kinds.DEFINITIONS)))
-
-
-def now() -> str:
-    """The present second, as Kubernetes writes it."""
-    return dt.datetime.now(dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _decode(
@@ -297,11 +291,11 @@ def _warned(answer: Answer, warnings: tuple[str, ...]) -> Answer:
     return dataclasses.replace(answer, warnings=(*warnings, *answer.warnings)) if warnings else answer
 
 
-def _born(metadata: Object, *, keep_managed: bool) -> Object:
+def _born(metadata: Object, *, at: str, keep_managed: bool) -> Object:
     """The metadata of a new object."""
     dropped = {*_SYSTEM, "resourceVersion", "selfLink", *(() if keep_managed else ("managedFields",))}
     kept = {key: value for key, value in metadata.items() if key not in dropped}
-    return {**kept, "uid": str(uuid.uuid4()), "creationTimestamp": now()}
+    return {**kept, "uid": str(uuid.uuid4()), "creationTimestamp": at}
 
 
 def _kept(before: Object, new: Object, *, managed: bool) -> Object:

@@ -143,7 +143,7 @@ def _removal(kind: kinds.Kind, found: Object, *, held_by: str = "") -> storing.W
 
 
 def _marked(kind: kinds.Kind, found: Object) -> Object:
-    metadata = {**found["metadata"], "deletionTimestamp": objects.now()}
+    metadata = {**found["metadata"], "deletionTimestamp": requests.now()}
     if kind is kinds.NAMESPACES:
         return {**found, "metadata": metadata, "status": {**found.get("status", {}), "phase": "Terminating"}}
     if kind is kinds.DEFINITIONS:
@@ -159,7 +159,7 @@ def _ending(status: Object) -> Object:
     condition = {
         "type": "Terminating",
         "status": "True",
-        "lastTransitionTime": objects.now(),
+        "lastTransitionTime": requests.now(),
         "reason": "InstanceDeletionInProgress",
         "message": "CustomResource deletion is in progress",
     }

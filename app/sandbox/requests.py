@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import base64
 import binascii
+import datetime as dt
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 from urllib.parse import unquote
 
@@ -92,6 +93,11 @@ class Token:
         return base64.urlsafe_b64encode(orjson.dumps(document)).decode().rstrip("=")
 
 
+def now() -> str:
+    """The present second, as Kubernetes writes it."""
+    return dt.datetime.now(dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
 @dataclass(frozen=True, slots=True)
 class WriteOptions:
     """What a write asks for beside its body."""
@@ -100,6 +106,8 @@ class WriteOptions:
     manager: str
     force: bool
     field_validation: str
+    # The second in which it came: whatever it writes carries this one.
+    at: str = field(default_factory=now)
 
 
 @dataclass(frozen=True, slots=True)
