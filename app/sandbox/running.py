@@ -30,7 +30,7 @@ _HOST = "127.0.0.1"
 _NAMESPACES = ("kube-system", "kube-public", "kube-node-lease", "default")
 _BACKLOG = 1024
 # How long the end may wait for answers that are on their way; open streams end at once.
-_GRACE = 0.6
+_GRACE = 0.4
 _LOG = structlog.get_logger(__name__)
 
 
