@@ -35,6 +35,21 @@ Object = dict[str, Any]
 _SYSTEM = ("uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "generation")
 
 
+# An update of one of these that is not there creates it (AllowCreateOnUpdate of the registries in kube-apiserver).
+_MADE_BY_UPDATE = frozenset(
+    {
+        "clusterrolebindings",
+        "clusterroles",
+        "events",
+        "leases",
+        "limitranges",
+        "rolebindings",
+        "roles",
+        "services",
+    }
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Answer:
     """What a write answers."""
@@ -108,6 +123,10 @@ class Objects:
         options = requests.write_options(call, kind="UpdateOptions")
         wanted = "Scale" if call.target.subresource == kinds.SCALE else kind.kind
         new, twice = _decode(kind, call, options, wanted=wanted)
+        makes = kind.resource in _MADE_BY_UPDATE and not call.target.subresource
+        if makes and not self.store.get(places.place_of(kind, call.target)):
+            new["metadata"] = {**(new.get("metadata") or {}), "resourceVersion": ""}
+            return _warned(self._create(kind, call.target, new, options=options), twice)
         return _warned(self._replace(kind, call.target, new, options=options), twice)
 
     def patch(self, kind: kinds.Kind, call: requests.Call) -> Answer:

@@ -13,6 +13,13 @@ from tests.contract.manifests import CONFIG_MAPS, DEPLOYMENTS, SECRETS, SERVICES
 
 UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 SAMPLES = [*manifests.samples(), *manifests.more_samples(), (manifests.WIDGETS, {"spec": {"size": "small"}})]
+MADE_BY_UPDATE = [
+    SERVICES,
+    manifests.ROLES,
+    manifests.ROLE_BINDINGS,
+    manifests.CLUSTER_ROLES,
+    manifests.CLUSTER_ROLE_BINDINGS,
+]
 by_type = pytest.mark.parametrize(("type_", "fields"), SAMPLES, ids=[type_.qualified for type_, _ in SAMPLES])
 
 
@@ -243,6 +250,15 @@ def test_an_update_needs_its_object(client: Client, place: str) -> None:
     status = client.call("PUT", CONFIG_MAPS.one(place, "one"), CONFIG_MAPS.new("one")).refused(404, "NotFound")
     assert status["details"] == {"name": "one", "kind": "configmaps"}
     assert client.names(CONFIG_MAPS.all(place)) == []
+
+
+@pytest.mark.parametrize("type_", MADE_BY_UPDATE, ids=lambda type_: type_.resource)
+def test_an_update_makes_its_object(client: Client, place: str, type_: Type) -> None:
+    """Of some types, an update makes the object that is not there; so `kubectl replace` does for roles."""
+    fields = next(fields for one, fields in SAMPLES if one is type_)
+    name = manifests.unique("one")
+    made = client.call("PUT", type_.one(place, name), type_.new(name, metadata={"resourceVersion": "5"}, **fields))
+    assert client.get(type_.one(place, name)) == made.done(201)
 
 
 def test_an_update_keeps_the_name(client: Client, place: str) -> None:
