@@ -4,8 +4,8 @@
 ARGS ?=
 # Lanes of tests that need a server: `make test LANES='postgres sshd'`, or LANES=all. Without a name, none.
 LANES ?=
-# How many test processes share the work; their tests wait for each other's processes more than they compute.
-JOBS ?= 2
+# How many test processes share the work: more than a small machine has cores, because tests wait a lot.
+JOBS ?= 3
 # Least branch coverage of app, in per cent. CI, which has every server, asks for 90.
 COVERAGE_MIN ?= 0
 
