@@ -6,6 +6,7 @@ code and both outputs must be equal, but for what no two servers have in common:
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
@@ -68,9 +69,12 @@ class Kubectl:
         self._told: dict[tuple[str, Command], Told] = {}
         for name, text in commands.FILES.items():
             (folder / name).write_text(text)
+        self._minor = _minor()
 
     def told(self, name: str, command: Command) -> Told:
-        """What a command says on the server of this name."""
+        """What a command says on the server of this name; skips the test where kubectl is too old for it."""
+        if self._minor < command.since:
+            pytest.skip(f"kubectl 1.{self._minor} does not know this; 1.{command.since} does")
         if (name, command) not in self._told:
             self._told[name, command] = self._run(self._servers.get(name), command)
         return self._told[name, command]
@@ -97,6 +101,13 @@ class Kubectl:
         flags = ["--kubeconfig", str(pair.server.kubeconfig()), "--cache-dir", str(self._folder / "cache")]
         # A later --namespace wins, which is how a command names another one.
         return [str(program), *flags, "--namespace", place, *shlex.split(words)]
+
+
+def _minor() -> int:
+    """Which kubectl this is: 32 for 1.32."""
+    program = lanes.find_program("kubectl") or lanes.leave_out("kubectl")
+    told = subprocess.run([program, "version", "--client", "--output=json"], capture_output=True, check=True, text=True)
+    return int(re.sub(r"\D", "", json.loads(told.stdout)["clientVersion"]["minor"]))
 
 
 def furnished(pair: Pair, given: str) -> str:
