@@ -195,10 +195,21 @@ def pip(*words: str) -> None:
 
 
 def show(line: str) -> None:
-    """Write over the line at the terminal; nothing where nobody looks."""
-    if sys.stdout.isatty():
-        text = "The registry does not answer; trying again" if "Retrying" in line else " ".join(line.split()[:2])
-        print(f"\r\x1b[K{text[: shutil.get_terminal_size().columns - 1]}", end="", flush=True)
+    """Write over the line at the terminal what pip is at; nothing where nobody looks."""
+    if not sys.stdout.isatty():
+        return
+    words = line.split()
+    if line.startswith("Collecting"):
+        text = f"Fetching {words[1]}"
+    elif line.startswith("Installing"):
+        text = f"Unpacking {len(words) - 3} packages"
+    elif "Retrying" in line:
+        text = "The registry does not answer; trying again"
+    elif words:
+        return
+    else:
+        text = ""
+    print(f"\r\x1b[K{text[: shutil.get_terminal_size().columns - 1]}", end="", flush=True)
 
 
 def explain(said: str) -> str:
