@@ -99,5 +99,5 @@ def how(name: str) -> str:
     """What to do to have a lane."""
     steps = [] if LANES[name].find() else [LANES[name].how]
     if name not in _chosen:
-        steps.append(f"make test LANES={name}, or make test-all")
+        steps.append(f"make test LANES={name}, or LANES=all")
     return ", then ".join(steps)
