@@ -127,6 +127,9 @@ class Stream:
         self._refused: problems.Refused | None = None
         self._initial = self._first_objects()
         self._position = hub.store.revision if watch.revision is None else watch.revision
+        # The counter when it was last looked for something to send: what came later is not sent yet, so that no
+        # bookmark may name a later one, however long the reader takes for what was found.
+        self._looked_at = hub.store.revision
 
     def wake(self) -> None:
         """There may be something to send."""
@@ -199,6 +202,7 @@ class Stream:
     def _pending(self) -> Sequence[storing.Change]:
         """The changes that were not sent yet. Raises Forgotten."""
         pending = self._store.changes_after(self.watch.kind, self._position)
+        self._looked_at = self._store.revision
         # Not beyond a change that is still to come: a position in the future waits there.
         self._position = max(self._position, pending[-1].revision) if pending else self._position
         return pending
@@ -231,7 +235,7 @@ class Stream:
         return {(False, True): "ADDED", (True, True): "MODIFIED", (True, False): "DELETED"}.get((before, after), "")
 
     def _bookmark(self, annotations: dict[str, str] | None = None) -> bytes:
-        metadata: Object = {"resourceVersion": str(max(self._store.revision, self._position))}
+        metadata: Object = {"resourceVersion": str(max(self._looked_at, self._position))}
         if annotations:
             metadata["annotations"] = annotations
         view = self.watch.view

@@ -199,6 +199,42 @@ def test_a_stream_ends_at_its_time_with_a_bookmark(cluster: Cluster, monkeypatch
     run(test())
 
 
+def test_no_bookmark_runs_ahead_of_a_slow_reader(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What changes while a reader takes its time for earlier events stands behind the next bookmark, not before it."""
+    monkeypatch.setattr(streaming, "_AT_ONCE", 1)
+    monkeypatch.setattr(streaming, "_BOOKMARK", 0.0)
+
+    async def test() -> None:
+        cluster.put("a")
+        cluster.put("b")
+        reader = events(cluster.watch(bookmarks=True).lines())
+        assert await take(reader, 1) == [("ADDED", "a", 1)]
+        cluster.put("late")
+        assert await take(reader, 2) == [("ADDED", "b", 2), ("BOOKMARK", "", 2)]
+        assert await take(reader, 1) == [("ADDED", "late", 3)]
+        await reader.aclose()
+
+    run(test())
+
+
+def test_the_end_of_the_initial_events_is_where_they_were_read(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A change amid the initial events of a streaming list comes after their end, and is not counted as in them."""
+    monkeypatch.setattr(streaming, "_AT_ONCE", 1)
+
+    async def test() -> None:
+        cluster.put("a")
+        cluster.put("b")
+        reader = events(cluster.watch(revision=None, bookmarks=True, marks_end=True).lines())
+        assert await take(reader, 1) == [("ADDED", "a", 1)]
+        cluster.put("late")
+        assert await take(reader, 3) == [("ADDED", "b", 2), ("BOOKMARK", "", 2), ("ADDED", "late", 3)]
+        await reader.aclose()
+
+    run(test())
+
+
 def test_closing_ends_every_stream_at_once(cluster: Cluster) -> None:
     """Open streams end cleanly, and those that come later end at once."""
 
