@@ -91,9 +91,11 @@ class Database:
     def ask(self, query: str) -> tuple[list[str], list[tuple[Any, ...]]]:
         """Columns and rows of a query that a person wrote; a database opened `read_only` lets it change nothing.
 
-        Raises PermanentError with the database's words when it refuses the query.
+        It is one statement: after a first one that asks for more rights or ends the transaction, a second one could
+        change what it likes. Raises PermanentError with the database's words when it refuses the query.
         """
         with self.read() as connection:
+            _take_single_statements(connection)
             try:
                 # Without parameters, a % of the query is a %.
                 found = connection.execution_options(no_parameters=True).exec_driver_sql(query)
@@ -265,6 +267,18 @@ def _postgresql(url: URL, statement_timeout: float, *, read_only: bool) -> Engin
     return create_engine(
         url, connect_args=arguments, hide_parameters=True, pool_pre_ping=True, pool_size=8, max_overflow=24
     )
+
+
+def _take_single_statements(connection: Connection) -> None:
+    """Have each statement of this connection prepared, which PostgreSQL does for one at a time.
+
+    A first statement fixes the rights of the transaction: SET TRANSACTION READ WRITE comes too late then. SQLite's
+    driver takes one statement anyway, and the file is opened for reading.
+    """
+    if connection.dialect.name == "postgresql":
+        driver: Any = connection.connection.driver_connection
+        driver.prepare_threshold = 0
+        connection.exec_driver_sql("SELECT 1").close()
 
 
 def _roll_back(transaction: Any) -> None:

@@ -45,6 +45,22 @@ def test_nothing_is_changed(asked: click.testing.CliRunner, query: str) -> None:
     assert ask(asked, "SELECT count(*) AS n FROM git_destination").stdout.split() == ["n", "1"]
 
 
+@pytest.mark.parametrize(
+    "query",
+    [
+        "SET TRANSACTION READ WRITE; DELETE FROM git_destination; COMMIT",
+        "COMMIT; BEGIN READ WRITE; DELETE FROM git_destination; COMMIT",
+        "SELECT 1; DELETE FROM git_destination",
+        "DO $$ BEGIN SET TRANSACTION READ WRITE; DELETE FROM git_destination; COMMIT; END $$",
+        "DO $$ BEGIN SET TRANSACTION READ WRITE; DELETE FROM git_destination; END $$",
+    ],
+)
+def test_nobody_writes_by_asking_for_more(asked: click.testing.CliRunner, query: str) -> None:
+    """A query that asks for the right to write, or brings a second statement, is refused and changes nothing."""
+    assert "the database refuses this query" in str(ask(asked, query).exception)
+    assert ask(asked, "SELECT count(*) AS n FROM git_destination").stdout.split() == ["n", "1"]
+
+
 def test_a_mistake_is_said(asked: click.testing.CliRunner) -> None:
     """A query that the database does not understand is answered in its words, not with a traceback."""
     assert "syntax error" in str(ask(asked, "SELCT 1").exception)
