@@ -48,17 +48,17 @@ def test_nothing_is_changed(asked: click.testing.CliRunner, query: str) -> None:
 @pytest.mark.parametrize(
     "query",
     [
-        "SET TRANSACTION READ WRITE; DELETE FROM git_destination; COMMIT",
-        "COMMIT; BEGIN READ WRITE; DELETE FROM git_destination; COMMIT",
-        "SELECT 1; DELETE FROM git_destination",
-        "DO $$ BEGIN SET TRANSACTION READ WRITE; DELETE FROM git_destination; COMMIT; END $$",
-        "DO $$ BEGIN SET TRANSACTION READ WRITE; DELETE FROM git_destination; END $$",
+        "SET TRANSACTION READ WRITE; DELETE FROM ledger_head; COMMIT",
+        "COMMIT; BEGIN READ WRITE; DELETE FROM ledger_head; COMMIT",
+        "SELECT 1; DELETE FROM ledger_head",
+        "DO $$ BEGIN SET TRANSACTION READ WRITE; DELETE FROM ledger_head; COMMIT; END $$",
+        "DO $$ BEGIN SET TRANSACTION READ WRITE; DELETE FROM ledger_head; END $$",
     ],
 )
 def test_nobody_writes_by_asking_for_more(asked: click.testing.CliRunner, query: str) -> None:
     """A query that asks for the right to write, or brings a second statement, is refused and changes nothing."""
     assert "the database refuses this query" in str(ask(asked, query).exception)
-    assert ask(asked, "SELECT count(*) AS n FROM git_destination").stdout.split() == ["n", "1"]
+    assert ask(asked, "SELECT count(*) AS n FROM ledger_head").stdout.split() == ["n", "1"]
 
 
 def test_a_mistake_is_said(asked: click.testing.CliRunner) -> None:
