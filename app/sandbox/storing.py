@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import bisect
 import operator
+import sqlite3
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import orjson
+import structlog
 
 from app.sandbox import database
 
@@ -31,6 +33,7 @@ LARGEST = 1_572_864
 _SLACK = 1.2
 
 _REVISION = operator.attrgetter("revision")
+_LOG = structlog.get_logger(__name__)
 
 
 class Type(NamedTuple):
@@ -124,9 +127,9 @@ class Store:
         for change in changes:
             self._apply(change)
         self.revision = changes[-1].revision
-        self._cut()
         for listener in self.listeners:
             listener(changes)
+        self._cut()
         return changes
 
     def changes_after(self, kind: Type, revision: int) -> Sequence[Change]:
@@ -203,11 +206,17 @@ class Store:
             objects[place] = body
 
     def _cut(self) -> None:
-        """Forget the oldest changes when there are too many, or too large ones."""
-        if len(self._history) > HISTORY * _SLACK:
-            self._forget(self._history[-HISTORY - 1].revision)
-        if self._bytes > HISTORY_BYTES * _SLACK:
-            self._forget(self._oldest_to_spare())
+        """Forget the oldest changes when there are too many, or too large ones.
+
+        The write that it follows is done, and answered as done: where the disk refuses, the next one tries again.
+        """
+        try:
+            if len(self._history) > HISTORY * _SLACK:
+                self._forget(self._history[-HISTORY - 1].revision)
+            if self._bytes > HISTORY_BYTES * _SLACK:
+                self._forget(self._oldest_to_spare())
+        except sqlite3.Error as error:
+            _LOG.warning("history_not_cut", reason=str(error), changes=len(self._history))
 
     def _oldest_to_spare(self) -> int:
         spare = self._bytes - HISTORY_BYTES

@@ -165,6 +165,22 @@ def test_the_history_is_bounded(store: storing.Store, monkeypatch: pytest.Monkey
         store.objects(MAPS, at=store.compacted - 1)
 
 
+def test_a_history_that_cannot_be_cut_costs_no_write(store: storing.Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A write that is in the file is told and answered, whatever becomes of old changes; they are cut later."""
+    monkeypatch.setattr(storing, "HISTORY", 10)
+    told: list[int] = []
+    store.listeners.append(lambda changes: told.extend(change.revision for change in changes))
+    connection = store._database._connection
+    connection.execute("CREATE TEMP TRIGGER full BEFORE DELETE ON change BEGIN SELECT RAISE(ABORT, 'disk full'); END")
+    for step in range(30):
+        put(store, "a", str(step))
+    assert told == [*range(1, 31)]
+    assert store.compacted == 0
+    connection.execute("DROP TRIGGER full")
+    put(store, "a", "last")
+    assert (store.compacted, values(store, at=21)) == (21, {"a": "20"})
+
+
 def test_a_restored_backup_is_an_earlier_state(store: storing.Store, path: Path) -> None:
     """State and counter jump back, the numbers are given again, and a new start agrees."""
     put(store, "a", "1")
