@@ -7,6 +7,7 @@ CustomResourceDefinition its custom resources. Both wait for the finalizers of w
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
@@ -38,6 +39,7 @@ class Remover:
         self._scheduled = False
         self._store.listeners.append(self._notice)
         self._schedule()
+        self._collect_later()
 
     def delete(self, kind: kinds.Kind, call: requests.Call) -> objects.Answer:
         """Delete one object, or mark it where finalizers wait. Raises Refused."""
@@ -51,7 +53,7 @@ class Remover:
         write = _removal(kind, found, held_by=options.dependents)
         left = (write.object or found) if options.dry_run else self._objects.write([write])[0].last
         if options.dependents and not options.dry_run:
-            self._later(_COLLECTED_AFTER, lambda: self._collect(write.place, options.dependents))
+            self._later(_COLLECTED_AFTER, functools.partial(self._collect, write.place, options.dependents))
         shown = write.object is not None or kind.resource in _SHOWN
         return objects.Answer(200, left if shown else _success(kind, found))
 
@@ -64,6 +66,14 @@ class Remover:
         if not options.dry_run:
             self._remove(one for one in found if not places.is_terminating(one))
         return paging.Page(found, {"resourceVersion": str(self._store.revision)})
+
+    def _collect_later(self) -> None:
+        """Take up what an earlier life of the process left to the garbage collector."""
+        for kind in self._store.types():
+            for found in filter(places.is_terminating, self._store.objects(kind)):
+                place = storing.Place(*kind, places.namespace_of(found), found["metadata"]["name"])
+                for finalizer in requests.DEPENDENTS.intersection(found["metadata"].get("finalizers") or ()):
+                    self._later(_COLLECTED_AFTER, functools.partial(self._collect, place, finalizer))
 
     def _collect(self, place: storing.Place, finalizer: str) -> None:
         """Play the garbage collector: nothing here has dependents that have to go, or be left, first."""

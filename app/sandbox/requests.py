@@ -29,6 +29,7 @@ _LONGEST_MANAGER = 128
 
 # What holds an object until the garbage collector has seen to its dependents.
 _POLICIES = {"Foreground": "foregroundDeletion", "Background": "", "Orphan": "orphan"}
+DEPENDENTS = frozenset(filter(None, _POLICIES.values()))
 _CONTINUE = "meta.k8s.io/v1"
 
 

@@ -131,3 +131,16 @@ def test_a_deletion_is_finished_after_kill_9(server: SandboxServer) -> None:
     client = restart(server)
     client.merge(f"{maps}/held", {"metadata": {"finalizers": None}})
     wait_until(lambda: client.call("GET", "/api/v1/namespaces/shop").code == 404, what="the end of the namespace")
+
+
+@pytest.mark.parametrize("policy", ["Foreground", "Orphan"])
+def test_a_collection_is_finished_after_kill_9(server: SandboxServer, policy: str) -> None:
+    """An object that waited for the garbage collector when the process was killed goes soon after the next start."""
+    client = Client(server.kubeconfig())
+    client.create(MAPS, {"metadata": {"name": "waits"}})
+    client.create(MAPS, {"metadata": {"name": "stays", "finalizers": ["example.com/hold"]}})
+    client.delete(f"{MAPS}/stays")
+    assert client.delete(f"{MAPS}/waits", {"propagationPolicy": policy})["metadata"]["deletionTimestamp"]
+    server.kill9()
+    client = restart(server)
+    wait_until(lambda: client.names(MAPS) == ["stays"], what="the end of the object")
