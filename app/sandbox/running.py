@@ -1,7 +1,7 @@
 """Running the sandbox: the folder, the port, the first objects, and a clean end.
 
-The port is kept in the database, so that a kubeconfig stays valid over restarts; where somebody else has taken it,
-another one is chosen, and said. Everything runs in one thread.
+The port is kept in the database, so that a kubeconfig stays valid over restarts; where somebody else has taken it and
+does not give it back soon, another one is chosen, and said. Everything runs in one thread.
 """
 
 from __future__ import annotations
@@ -11,9 +11,11 @@ import contextlib
 import errno
 import gc
 import logging
+import random
 import signal
 import socket
 import ssl
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +31,12 @@ _HOST = "127.0.0.1"
 # The namespaces that every cluster has. The uid of kube-system tells this cluster from others.
 _NAMESPACES = ("kube-system", "kube-public", "kube-node-lease", "default")
 _BACKLOG = 1024
+# Below what Linux (32768) and macOS (49152) give to outgoing connections, and below Kubernetes' node ports (30000).
+_PORTS = range(20_000, 30_000)
+_ATTEMPTS = 50
+# How long the kept port is waited for, and between two looks. Seconds.
+_PORT_PATIENCE = 3.0
+_PORT_POLL = 0.1
 # How long the end may wait for answers that are on their way; open streams end at once.
 _GRACE = 0.4
 _LOG = structlog.get_logger(__name__)
@@ -194,10 +202,24 @@ def _listen(store: storing.Store, port: int | None) -> tuple[socket.socket, int]
 
 
 def _bind_kept(port: int) -> tuple[socket.socket, int]:
-    try:
-        return _bind(port), 0
-    except errors.PermanentError:
-        return _bind(0), port
+    """Clients know this port: who has it for a moment is waited for, before they have to be told another one."""
+    deadline = time.monotonic() + _PORT_PATIENCE
+    while port:
+        try:
+            return _bind(port), 0
+        except errors.PermanentError:
+            if time.monotonic() >= deadline:
+                break
+            time.sleep(_PORT_POLL)
+    return _bind_new(), port
+
+
+def _bind_new() -> socket.socket:
+    """A port that nobody is given by chance while the sandbox is down, if one is free."""
+    for port in random.sample(_PORTS, _ATTEMPTS):
+        with contextlib.suppress(errors.PermanentError):
+            return _bind(port)
+    return _bind(0)
 
 
 def _bind(port: int) -> socket.socket:

@@ -7,6 +7,7 @@ import signal
 import socket
 import stat
 import subprocess
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -71,6 +72,27 @@ def test_a_taken_port_is_replaced_and_said(server: SandboxServer) -> None:
     server.stop()
     server.start()
     assert server.url == url
+
+
+def test_a_new_port_is_none_that_others_are_given_by_chance(server: SandboxServer) -> None:
+    """While the sandbox is down, no outgoing connection and no server without a port of its own can take its port."""
+    assert 20_000 <= port_of(server) < 30_000
+
+
+def test_a_port_that_is_taken_for_a_moment_is_waited_for(server: SandboxServer) -> None:
+    """A program that leaves the port soon after the start costs no client its kubeconfig."""
+    url = server.url
+    server.stop()
+    with socket.socket() as other:
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        other.bind(("127.0.0.1", port_of(server)))
+        other.listen()
+        leave = threading.Timer(2.0, other.close)
+        leave.start()
+        server.start()
+    leave.join()
+    assert server.url == url
+    assert "is taken by another program" not in server.log.read_text()
 
 
 def test_a_taken_port_that_was_asked_for_is_refused(tmp_path: Path) -> None:
