@@ -144,14 +144,12 @@ class Database:
         (version,) = self._connection.execute("PRAGMA user_version").fetchone()
         if application != _APPLICATION:
             self.close()
-            raise errors.PermanentError(
-                f"{self._path} is not a database of the sandbox: move it away, or name another folder with --data-dir"
-            )
+            raise errors.PermanentError(f"{self._path} is not a database of the sandbox: {self._afresh()}")
         if version != _VERSION:
             self.close()
             raise errors.PermanentError(
                 f"{self._path} was written by another version of Reverser (tables {version}, here {_VERSION}): "
-                "use that version, or delete the file to begin with an empty cluster"
+                f"use that version, or {self._afresh()}"
             )
         (found,) = self._connection.execute("PRAGMA quick_check(1)").fetchone()
         if found != "ok":
@@ -172,9 +170,13 @@ class Database:
 
     def _damaged(self, found: str) -> errors.ReverserError:
         return errors.PermanentError(
-            f"{self._path} is damaged or no SQLite file ({found}): put a backup in its place, or move it away to begin "
-            "with an empty cluster"
+            f"{self._path} is damaged or no SQLite file ({found}): put a backup in its place, or {self._afresh()}"
         )
+
+    def _afresh(self) -> str:
+        """How to begin anew: the mirror that stands beside it is of the cluster of this file, and of no other one."""
+        away = f"move the whole data folder {self._path.parents[1]} away"
+        return f"begin with an empty cluster: {away}, or name another one with --data-dir"
 
 
 class _Transaction:

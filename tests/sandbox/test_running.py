@@ -124,6 +124,7 @@ def test_a_damaged_database_ends_with_a_sentence(tmp_path: Path) -> None:
     ended = command(tmp_path)
     assert ended.returncode == 1
     assert "sandbox.db is damaged or no SQLite file" in ended.stderr
+    assert f"move the whole data folder {tmp_path} away" in " ".join(ended.stderr.split())
     assert "Traceback" not in ended.stderr
 
 

@@ -38,8 +38,14 @@ def values(store: storing.Store, at: int | None = None) -> dict[str, str]:
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    """The file of a store."""
-    return tmp_path / "sandbox.db"
+    """The file of a store, where it stands in a data folder."""
+    (tmp_path / "sandbox").mkdir()
+    return tmp_path / "sandbox" / "sandbox.db"
+
+
+def afresh(path: Path) -> str:
+    """The advice for a file that cannot be used; what mirrors its cluster would not go on with another one."""
+    return f"begin with an empty cluster: move the whole data folder {path.parents[1]} away"
 
 
 @pytest.fixture
@@ -201,7 +207,7 @@ def test_a_restored_backup_is_an_earlier_state(store: storing.Store, path: Path)
 def test_a_damaged_file_says_what_to_do(path: Path) -> None:
     """A file that is no database is neither opened nor overwritten."""
     path.write_bytes(b"not a database, but somebody's file" * 200)
-    with pytest.raises(errors.PermanentError, match=r"damaged or no SQLite file .*move it away"):
+    with pytest.raises(errors.PermanentError, match=f"damaged or no SQLite file .*, or {afresh(path)}"):
         storing.Store(path)
     assert path.read_bytes().startswith(b"not a database")
 
@@ -225,7 +231,7 @@ def test_a_database_of_somebody_else_is_left_alone(path: Path) -> None:
         connection.execute("CREATE TABLE theirs (x)")
     connection.close()
     content = path.read_bytes()
-    with pytest.raises(errors.PermanentError, match=r"is not a database of the sandbox: move it away"):
+    with pytest.raises(errors.PermanentError, match=f"is not a database of the sandbox: {afresh(path)}"):
         storing.Store(path)
     assert path.read_bytes()[100:] == content[100:]
 
@@ -236,7 +242,8 @@ def test_a_file_of_another_version_is_not_touched(store: storing.Store, path: Pa
     with sqlite3.connect(path) as connection:
         connection.execute("PRAGMA user_version = 99")
     connection.close()
-    with pytest.raises(errors.PermanentError, match=r"another version of Reverser \(tables 99, here 1\)"):
+    told = rf"another version of Reverser \(tables 99, here 1\): use that version, or {afresh(path)}"
+    with pytest.raises(errors.PermanentError, match=told):
         storing.Store(path)
 
 
