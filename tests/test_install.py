@@ -241,8 +241,9 @@ def test_a_python_that_fits_is_found(checkout: Checkout, tmp_path: Path) -> None
     """Where `python3` is too old and another name is a Python that fits, that one is taken."""
     programs = tmp_path / "programs"
     programs.mkdir()
-    (programs / "python3").write_text("#!/bin/sh\nexit 1\n")
-    (programs / "python3").chmod(0o755)
+    for name in ("python3", "python3.13"):
+        (programs / name).write_text("#!/bin/sh\nexit 1\n")
+        (programs / name).chmod(0o755)
     (programs / "python3.12").symlink_to(Path(sys.base_prefix, "bin", "python3").resolve())
     (checkout.folder / "requirements" / "install.py").write_text("import sys\nprint(sys.executable, sys.argv[1])")
     told = checkout.make("run-packages", PATH=f"{programs}{os.pathsep}{os.environ['PATH']}")

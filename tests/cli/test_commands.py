@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -117,7 +118,8 @@ def test_status_of_a_database_that_was_not_migrated(tmp_path: Path) -> None:
 def test_migrate_in_a_data_folder(tmp_path: Path) -> None:
     """`migrate` makes the database of a data folder; `status` and `audit log` read it, empty as it is."""
     assert reverser("migrate", "--data-dir", str(tmp_path)).exit_code == 0
-    db.Database(f"sqlite:///{tmp_path}/reverser.db").check_schema()
+    with contextlib.closing(db.Database(f"sqlite:///{tmp_path}/reverser.db")) as database:
+        database.check_schema()
     assert json.loads(reverser("status", "--data-dir", str(tmp_path), "--output", "json").stdout) == []
     assert json.loads(reverser("audit", "log", "--data-dir", str(tmp_path), "--output", "json").stdout) == []
     empty = reverser("status", "--data-dir", str(tmp_path))

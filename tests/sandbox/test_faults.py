@@ -224,7 +224,7 @@ def test_a_restored_backup_knows_its_own_types(sandbox: SandboxServer, client: C
     [
         ("explode", {}, "kind has to be one of"),
         ("answer", {"status": 418}, "status has to be one of"),
-        ("answer", {"status": 410, "path": "("}, "answer: error"),
+        ("answer", {"status": 410, "path": "("}, "unterminated subpattern"),
         ("delay", {}, "delay: KeyError"),
         ("rewind", {"to": 10**9}, "the history reaches from"),
     ],
