@@ -5,15 +5,16 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
+from click.core import ParameterSource
 
 from app import errors
-from app.cli import options, tables
-from app.kube import client, manifests
+from app.cli import options, tables, targets, updata
+from app.kube import client, manifests, problems
 
 _Command = TypeVar("_Command", bound=Any)
 
@@ -24,8 +25,8 @@ _STDIN = "-"
 def _what_and_where(command: _Command) -> _Command:
     """The options that both commands have."""
     for option in (
-        click.option("--kubeconfig", default="", help="The cluster; else KUBECONFIG, else that of the running `up`."),
-        options.data_dir,
+        click.option("--kubeconfig", default="", help="The cluster; else that of --data-dir, or of KUBECONFIG."),
+        options.mirroring_data_dir,
         click.option("-n", "--namespace", default="", metavar="NS", help="For objects that name none; `default`."),
         click.option(
             "-f",
@@ -52,8 +53,8 @@ def apply(*, names: Sequence[str], namespace: str, data_dir: Path, kubeconfig: s
     """
     found = manifests.in_order(_read(names))
     with _cluster(data_dir, kubeconfig) as cluster:
-        sender = manifests.Sender(cluster, namespace=namespace)
-        _each(found, sender.apply, server=cluster.server)
+        sender = manifests.Sender(cluster.client, namespace=namespace)
+        _each(found, sender.apply, where=cluster.where)
 
 
 @click.command(epilog=options.examples("reverser delete -f app-config.yaml"))
@@ -65,8 +66,8 @@ def delete(*, names: Sequence[str], namespace: str, data_dir: Path, kubeconfig: 
     """
     found = manifests.in_order(_read(names))[::-1]
     with _cluster(data_dir, kubeconfig) as cluster:
-        sender = manifests.Sender(cluster, namespace=namespace)
-        _each(found, sender.delete, server=cluster.server)
+        sender = manifests.Sender(cluster.client, namespace=namespace)
+        _each(found, sender.delete, where=cluster.where)
 
 
 def _read(names: Sequence[str]) -> list[manifests.Manifest]:
@@ -91,29 +92,41 @@ def _texts(names: Sequence[str]) -> Iterator[tuple[str, str]]:
                 raise errors.PermanentError(f"{file} is no text in UTF-8") from error
 
 
+@dataclass(frozen=True, slots=True)
+class _Cluster:
+    """A cluster with its name for people."""
+
+    client: client.Cluster
+    where: str
+
+
 @contextlib.contextmanager
-def _cluster(data_dir: Path, kubeconfig: str) -> Iterator[client.Cluster]:
-    settings = options.settings_in(data_dir)
-    settings = replace(settings, kubeconfig=str(Path(kubeconfig).expanduser()) if kubeconfig else settings.kubeconfig)
-    if not settings.kubeconfig:
-        raise errors.PermanentError(
-            f"which cluster? Start `reverser up` in {data_dir}, give --kubeconfig FILE, or set KUBECONFIG"
-        )
+def _cluster(data_dir: Path, kubeconfig: str) -> Iterator[_Cluster]:
+    source = click.get_current_context().get_parameter_source("data_dir")
+    folder = updata.DataFolder.at(data_dir)
+    target = targets.choose(folder, named=kubeconfig, folder_named=source is not ParameterSource.DEFAULT)
+    settings = replace(options.settings_in(data_dir), kubeconfig=target.kubeconfig)
     with contextlib.closing(client.connect(settings)) as cluster:
-        yield cluster
+        yield _Cluster(cluster, target.describe(cluster.server))
 
 
-def _each(found: Sequence[manifests.Manifest], send: Callable[[manifests.Manifest], str], *, server: str) -> None:
+def _each(found: Sequence[manifests.Manifest], send: Callable[[manifests.Manifest], str], *, where: str) -> None:
     """Send one after the other; what the cluster refuses does not keep the others from being sent."""
     failed = 0
     for manifest in found:
         try:
             click.echo(f"{manifest} {send(manifest)}")
+        except problems.NoAnswer as error:
+            raise errors.PermanentError(f"{where} does not answer ({error.how}): is it running?") from error
         except errors.ReverserError as error:
-            if isinstance(error, errors.TemporaryError) and not error.answer:
-                raise errors.PermanentError(f"the cluster at {server} does not answer: is it running?") from error
             failed += 1
-            said = f"{manifest.source}: {manifest}: {error.answer or error.message}"
+            said = f"{manifest.source}: {manifest}: {error.answer or _cause(error)}"
             click.echo(f"Error: {tables.printable(said)}", err=True)
     if failed:
-        raise errors.PermanentError(f"{failed} of {len(found)} objects failed")
+        raise errors.PermanentError(f"{failed} of {len(found)} objects failed in {where}")
+    click.echo(f"in {where}", err=True)
+
+
+def _cause(error: errors.ReverserError) -> str:
+    """What happened; what our processes would do next is not done here."""
+    return error.message.partition(";")[0] if isinstance(error, errors.TemporaryError) else error.message

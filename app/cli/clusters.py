@@ -39,29 +39,29 @@ def choose(folder: updata.DataFolder, options: settings.Settings, *, named: str)
     held, wanted = folder.read_cluster(), named or options.kubeconfig
     if not wanted:
         return _unnamed(folder, options, held)
-    kubeconfig = _absolute(wanted)
-    is_sandbox = _is_sandbox(folder, kubeconfig)
-    if not is_sandbox:
+    kubeconfig = absolute(wanted)
+    own = is_sandbox(folder, kubeconfig)
+    if not own:
         kubeconfig = readable(wanted)
-    if held and is_sandbox != _is_sandbox(folder, held):
+    if held and own != is_sandbox(folder, held):
         how = "leave --kubeconfig out" if named else "unset KUBECONFIG"
         raise errors.PermanentError(
             f"{folder.path} mirrors {describe(folder, held)}, not {describe(folder, kubeconfig)}: {how} to go on with "
             "it, or give the other one a --data-dir of its own"
         )
-    return Choice(kubeconfig=kubeconfig, is_sandbox=is_sandbox)
+    return Choice(kubeconfig=kubeconfig, is_sandbox=own)
 
 
 def _unnamed(folder: updata.DataFolder, options: settings.Settings, held: str) -> Choice:
     if held:
-        is_sandbox = _is_sandbox(folder, held)
-        remark = f"Going on with {'the sandbox of this folder' if is_sandbox else describe(folder, held)}."
-        return Choice(kubeconfig=held if is_sandbox else readable(held), is_sandbox=is_sandbox, remark=remark)
+        own = is_sandbox(folder, held)
+        remark = f"Going on with {'the sandbox of this folder' if own else describe(folder, held)}."
+        return Choice(kubeconfig=held if own else readable(held), is_sandbox=own, remark=remark)
     if recorded_uid(folder, options):
         raise errors.PermanentError(
             f"{folder.path} mirrors a cluster already and does not know its kubeconfig: give it with --kubeconfig"
         )
-    usual = _USUAL.expanduser()
+    usual = Path(absolute(str(_USUAL)))
     remark = (
         f"{_USUAL} is left alone. To mirror that cluster: make up KUBECONFIG={_USUAL} ARGS='--data-dir my-cluster'"
         if usual.is_file()
@@ -72,7 +72,7 @@ def _unnamed(folder: updata.DataFolder, options: settings.Settings, held: str) -
 
 def describe(folder: updata.DataFolder, kubeconfig: str) -> str:
     """A cluster in words."""
-    return "its sandbox" if _is_sandbox(folder, kubeconfig) else f"the cluster of {kubeconfig}"
+    return "its sandbox" if is_sandbox(folder, kubeconfig) else f"the cluster of {kubeconfig}"
 
 
 def check_same(folder: updata.DataFolder, options: settings.Settings, cluster: client.Cluster) -> None:
@@ -105,16 +105,18 @@ def readable(text: str) -> str:
 
     Raises PermanentError when none can be read.
     """
-    paths = _absolute(text)
+    paths = absolute(text)
     if not any(os.access(path, os.R_OK) and Path(path).is_file() for path in paths.split(os.pathsep)):
         raise errors.PermanentError(f"the kubeconfig {text} cannot be read: give the path of a file")
     return paths
 
 
-def _absolute(text: str) -> str:
-    # Not resolved: a link to another file stays as its user wrote it.
-    return os.pathsep.join(os.path.abspath(Path(one).expanduser()) for one in text.split(os.pathsep) if one)  # noqa: PTH100
+def absolute(text: str) -> str:
+    """Absolute paths of kubeconfig files, `:` between them; `~` stays where nobody knows the home folder."""
+    # Not pathlib: it would fail for a user without a home. Not resolved: a link stays as its user wrote it.
+    return os.pathsep.join(os.path.abspath(os.path.expanduser(one)) for one in text.split(os.pathsep) if one)  # noqa: PTH100, PTH111
 
 
-def _is_sandbox(folder: updata.DataFolder, kubeconfig: str) -> bool:
+def is_sandbox(folder: updata.DataFolder, kubeconfig: str) -> bool:
+    """Whether a kubeconfig is that of the folder's own sandbox."""
     return kubeconfig == str(folder.sandbox_kubeconfig)

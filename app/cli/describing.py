@@ -95,7 +95,7 @@ class _Here:
         """What to type, flush left."""
         if self._demo:
             yield "Change something: in a second terminal, in this folder, type"
-            yield from ["", *self._activate(), _CHANGE.format(apply=self._command("apply"))]
+            yield from ["", *self._activate(), _CHANGE.format(apply=self._apply)]
             yield from ["", "or, with kubectl,", "", _CHANGE_KUBECTL.format(kubeconfig=self._kubeconfig)]
             yield from ["", "and see it become a commit on both branches. Also worth a look:"]
         elif self._has_destinations():
@@ -108,11 +108,17 @@ class _Here:
         yield from ["", self._command("status"), self._command("audit log"), self._command("down")]
 
     def _mirror(self) -> str:
-        return _MIRROR.format(apply=self._command("apply"), repository_url=self._up.repository_url)
+        return _MIRROR.format(apply=self._apply, repository_url=self._up.repository_url)
 
     @property
     def _kubeconfig(self) -> str:
         return shlex.quote(self._up.kubeconfig)
+
+    @property
+    def _apply(self) -> str:
+        """It names the folder always: another shell may have a KUBECONFIG of its own."""
+        here = self._folder.path == Path.cwd() / updata.DEFAULT
+        return f"reverser apply --data-dir {updata.DEFAULT if here else shlex.quote(str(self._folder.path))}"
 
     def _command(self, words: str) -> str:
         """A command of ours that finds this folder."""

@@ -28,6 +28,11 @@ def data_dir(command: _Command) -> _Command:
     return _folder("The data folder of `reverser up` to take settings from; variables that are set win.")(command)
 
 
+def mirroring_data_dir(command: _Command) -> _Command:
+    """`--data-dir` for `apply` and `delete`, which go to its cluster."""
+    return _folder("The data folder whose cluster it is; when this is given, KUBECONFIG is not asked.")(command)
+
+
 def own_data_dir(command: _Command) -> _Command:
     """`--data-dir` for `up` and `down`."""
     return _folder("The folder that holds everything: database, broker, repository, logs.")(command)

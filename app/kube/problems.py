@@ -5,6 +5,7 @@
     TemporaryError   Expired     410, the resourceVersion is too old: list again
                      Conflict    409, somebody else wrote in between
                      Busy        429, the server asks for patience
+                     NoAnswer    the server was not reached, or fell silent
     PermanentError   NotSupported  the server is too old for a streaming list
 
 `client.py` calls this at the one place where answers arrive. Messages name the verb and the resource and say what to
@@ -53,6 +54,13 @@ class Conflict(errors.TemporaryError):
 
 class Busy(errors.TemporaryError):
     """429: too many requests, or a type that is just being installed: it answers so for a moment."""
+
+
+class NoAnswer(errors.TemporaryError):
+    """The server was not reached, or fell silent: nobody knows what became of the request."""
+
+    # What failed, as the HTTP library names it: `NewConnectionError`.
+    how = ""
 
 
 class NotSupported(errors.PermanentError):
@@ -156,9 +164,10 @@ def of_failure(call: Call, failure: Exception) -> errors.ReverserError:
             f"{call}: the certificate of the API server is not trusted: check certificate-authority in the kubeconfig",
             reason="UntrustedCertificate",
         )
-    return errors.TemporaryError(
-        f"{call}: no answer from the cluster ({type(failure).__name__}); it is tried again", delay=DEFAULT_DELAY
-    )
+    how = type(failure).__name__
+    silent = NoAnswer(f"{call}: no answer from the cluster ({how}); it is tried again", delay=DEFAULT_DELAY)
+    silent.how = how
+    return silent
 
 
 def incomplete(call: Call | str, what: str) -> errors.TemporaryError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pwd
 from dataclasses import replace
 from pathlib import Path
 
@@ -109,3 +110,13 @@ def test_a_damaged_database_names_no_cluster(folder: updata.DataFolder, content:
     """A database that cannot be read is somebody else's to complain of."""
     folder.database.write_bytes(content)
     assert clusters.recorded_uid(folder, OPTIONS) == ""
+
+
+def test_somebody_without_a_home(folder: updata.DataFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A user whom the system does not know, as in a container, has no ~/.kube/config, and starts all the same."""
+    monkeypatch.delenv("HOME")
+    monkeypatch.setattr(pwd, "getpwuid", {}.__getitem__)
+    chosen = clusters.choose(folder, OPTIONS, named="")
+    assert (chosen.is_sandbox, chosen.remark) == (True, "")
+    with pytest.raises(errors.PermanentError, match=r"the kubeconfig ~/config cannot be read"):
+        clusters.choose(folder, OPTIONS, named="~/config")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
 from pathlib import Path
 
@@ -96,6 +97,18 @@ def test_commands_find_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     default = updata.DataFolder.at(updata.DEFAULT)
     default.make()
     assert "reverser status\n" in describing.describe(default, UP)
+
+
+@pytest.mark.parametrize("name", [updata.DEFAULT, Path("my data")])
+def test_what_is_typed_goes_to_this_cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: Path) -> None:
+    """The change to type names the folder always: a shell with a KUBECONFIG of its own changes the same cluster."""
+    monkeypatch.chdir(tmp_path)
+    folder = updata.DataFolder.at(name)
+    folder.make()
+    text = describing.describe(folder, UP)
+    command = next(line for line in text.splitlines() if line.startswith("reverser apply"))
+    _, _, option, place, *_ = shlex.split(command)
+    assert (option, updata.DataFolder.at(Path(place))) == ("--data-dir", folder)
 
 
 def test_reverser_is_put_on_the_path(
