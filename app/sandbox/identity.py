@@ -78,8 +78,7 @@ class Identity:
 
 
 def at(folder: Path) -> Identity:
-    """The identity in a folder; what is missing is made. Raises OSError."""
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    """The identity in a folder that is ours alone; what is missing is made. Raises OSError."""
     found = Identity(folder)
     if not (folder / "token").is_file():
         _write(folder / "token", secrets.token_urlsafe(32).encode())

@@ -11,6 +11,7 @@ import contextlib
 import errno
 import gc
 import logging
+import os
 import random
 import signal
 import socket
@@ -69,12 +70,25 @@ def run(data: Path, *, port: int | None, fault_port: int | None, ready: Callable
 
     Raises PermanentError for a folder or a port that cannot be used, and OSError.
     """
-    files = identity.at(folder_of(data))
-    store = storing.Store(files.folder / "sandbox.db")
+    folder = _private(folder_of(data))
+    # Before all else: of two that start at once, the one that is refused here touches nothing.
+    store = storing.Store(folder / "sandbox.db")
     try:
+        files = identity.at(folder)
         asyncio.run(_serve(files, store, port=port, fault_port=fault_port, ready=ready))
     finally:
         store.close()
+
+
+def _private(folder: Path) -> Path:
+    """The folder as its owner's alone, whoever made it, like all files that are made from now on."""
+    os.umask(0o077)
+    folder.mkdir(parents=True, exist_ok=True)
+    folder.chmod(0o700)
+    for file in folder.iterdir():
+        if not file.is_symlink() and file.is_file():
+            file.chmod(0o600)
+    return folder
 
 
 async def _serve(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import socket
 import stat
@@ -16,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from app import settings
+from app.sandbox import storing
 from tests.contract.client import Client
 from tests.servers import processes
 from tests.servers import sandbox as servers
@@ -145,12 +147,33 @@ def test_a_signal_ends_it_within_a_second(server: SandboxServer, with_signal: si
     assert "Traceback" not in server.log.read_text()
 
 
-def test_its_files_are_its_owners_alone(server: SandboxServer) -> None:
-    """Nobody else on the machine can read the token, the key or the kubeconfig."""
-    folder = server.ca.parent
-    assert stat.S_IMODE(server.kubeconfig().stat().st_mode) == 0o600
-    assert stat.S_IMODE((folder / "server.key").stat().st_mode) == 0o600
+def test_its_files_are_its_owners_alone(tmp_path: Path) -> None:
+    """Nobody else on the machine can read Secrets, token or key, also in a folder that was made with other rights."""
+    folder = tmp_path / "sandbox"
+    folder.mkdir()
+    folder.chmod(0o755)
+    (folder / "token").touch(0o644)
+    mask = os.umask(0o022)
+    try:
+        with SandboxServer(tmp_path) as server:
+            Client(server.kubeconfig()).create(MAPS, {"metadata": {"name": "one"}})
+            rights = {file.name: oct(stat.S_IMODE(file.stat().st_mode)) for file in folder.iterdir()}
+    finally:
+        os.umask(mask)
+    assert rights.keys() >= {"sandbox.db", "sandbox.db-wal", "server.key", "token", "kubeconfig"}
+    assert set(rights.values()) == {"0o600"}
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+
+
+def test_who_is_refused_makes_no_identity(tmp_path: Path) -> None:
+    """Of two that begin in one folder, the second changes nothing of what clients of the first are given."""
+    folder = tmp_path / "sandbox"
+    folder.mkdir()
+    first = storing.Store(folder / "sandbox.db")
+    ended = command(tmp_path)
+    first.close()
+    assert "another sandbox runs on" in ended.stderr
+    assert {file.name for file in folder.iterdir()} <= {"sandbox.db", "sandbox.db-wal", "sandbox.db-shm"}
 
 
 def test_a_lost_certificate_is_made_again(server: SandboxServer) -> None:
