@@ -124,18 +124,26 @@ class Server:
         path = request.scope["raw_path"].decode("latin-1")
         target = requests.target_of(path)
         query = dict(request.query_params)
-        kind = self._registry.find(target.group, target.version, target.resource)
+        # Now, before a body is read that nobody would look at; and again when it is there.
+        kind = self._kind(target)
         verb = requests.verb_of(request.method, named=bool(target.name), query=query)
         _check_shape(kind, target, verb)
         # With the query, so that a fault can meet the later pages of a list alone.
         address = f"{path}?{request.url.query}" if request.url.query else path
         met = await self._suffer(verb, address)
         call = await _read(request, target, verb, query)
+        # While we waited, the type may have gone, or have lost a subresource.
+        kind = self._kind(target)
+        _check_shape(kind, target, verb)
         if verb == "watch":
             return self._stream(kind, call, path=address, met=met)
         if met:
             raise met.refusal()
         return self._answer(kind, call)
+
+    def _kind(self, target: requests.Target) -> kinds.Kind:
+        """The type of a path, as it is served now. Raises Refused (404)."""
+        return self._registry.find(target.group, target.version, target.resource)
 
     async def _suffer(self, verb: str, path: str) -> faults.Fault | None:
         """Wait out the delays that tests asked for, and give the answer that they asked for."""

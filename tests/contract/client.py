@@ -93,7 +93,10 @@ class Client:
         authorization: str | None = None,
         **query: Any,
     ) -> Answer:
-        """One request. `content` is sent as it is when it is bytes, as JSON otherwise; a query of None is left out."""
+        """One request. `content` is sent as it is when it is bytes, or an iterator of them, as JSON otherwise.
+
+        A query of None is left out.
+        """
         headers = {**self._headers, "Accept": accept}
         if authorization is not None:
             headers["Authorization"] = authorization
@@ -201,8 +204,8 @@ def _authority(cluster: Object) -> str:
     return base64.b64decode(cluster["certificate-authority-data"]).decode()
 
 
-def _body(content: object) -> bytes | None:
-    if content is None or isinstance(content, bytes):
+def _body(content: object) -> bytes | Iterator[bytes] | None:
+    if content is None or isinstance(content, (bytes, Iterator)):
         return content
     return json.dumps(content).encode()
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator
+
 import pytest
 
 from tests.contract.client import Client
@@ -94,6 +97,21 @@ def test_a_definition_takes_its_objects_with_it(client: Client) -> None:
     assert "pebbles" not in [
         one["name"] for one in client.call("GET", "/apis/example.com/v1").json.get("resources", [])
     ]
+
+
+def test_a_type_that_goes_while_a_body_comes_is_not_served(client: Client) -> None:
+    """A slow request for a type that is deleted before its body is there gets the 404 of an unknown type."""
+    things = define(client, "flints")
+
+    def slowly() -> Iterator[bytes]:
+        body = json.dumps(thing("flints", "late")).encode()
+        yield body[:9]
+        client.delete(f"{DEFINITIONS}/flints.example.com")
+        gone(client, f"{DEFINITIONS}/flints.example.com")
+        wait_until(lambda: client.call("GET", things).code == 404, what="the end of the type")
+        yield body[9:]
+
+    client.call("POST", things, slowly()).refused(404, "NotFound")
 
 
 def test_a_definition_waits_for_finalizers(client: Client) -> None:
