@@ -44,7 +44,7 @@ def view(registry: kinds.Registry, kind: kinds.Kind, *, call: requests.Call) -> 
     """How a stream shows objects. Streams that ask for the same share the view."""
     if call.accept.form == "table":
         name, version = _TABLE
-        return streaming.View(name, version, _Tables(registry, kind, call).event)
+        return streaming.View(name, version, _Tables(registry, kind, call).event, is_shared=False)
     return _shared_view(kind, metadata_only=call.accept.form == "metadata")
 
 

@@ -35,12 +35,14 @@ Object = dict[str, Any]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class View:
-    """How a client sees objects of a type. Streams with the same view share encoded events."""
+    """How a client sees objects of a type. Streams with the same view share encoded events, where it can be shared."""
 
     kind: str
     api_version: str
     # From an object as it is kept to what stands in an event or an answer.
     render: Callable[[Object], Object]
+    # Whether other streams have the same view; tables depend on what a stream has seen.
+    is_shared: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +88,7 @@ class Hub:
 
     def encode(self, change: storing.Change, name: str, view: View) -> bytes:
         """A change as a line of a stream."""
-        return (self._shared if change.size < _LARGE else _encode)(change, name, view)
+        return (self._shared if view.is_shared and change.size < _LARGE else _encode)(change, name, view)
 
     def streams(self) -> Iterator[Stream]:
         """The open streams."""
@@ -124,7 +126,6 @@ class Stream:
         self._over = False
         self._broken = False
         self._cut = False
-        self._refused: problems.Refused | None = None
         self._initial = self._first_objects()
         self._position = hub.store.revision if watch.revision is None else watch.revision
         # The counter when it was last looked for something to send: what came later is not sent yet, so that no
@@ -139,11 +140,6 @@ class Stream:
         """Send what is there, then end cleanly."""
         self._over = True
         self.wake()
-
-    def refuse(self, refused: problems.Refused) -> None:
-        """End with an ERROR event."""
-        self._refused = refused
-        self.end()
 
     def break_off(self) -> None:
         """Close the connection without an end."""
@@ -189,8 +185,6 @@ class Stream:
             await self._sleep(bookmarks.next)
         if self._broken:
             raise Broken
-        if self._refused:
-            yield event_line("ERROR", self._refused.status)
 
     async def _sleep(self, until: float) -> None:
         try:

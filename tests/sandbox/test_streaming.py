@@ -235,6 +235,28 @@ def test_the_end_of_the_initial_events_is_where_they_were_read(
     run(test())
 
 
+@pytest.mark.parametrize(("is_shared", "encoded"), [(True, 1), (False, 5)])
+def test_streams_share_what_they_all_see(cluster: Cluster, *, is_shared: bool, encoded: int) -> None:
+    """An event is encoded once for all streams with one view, and for each of those that see it in their own way."""
+    rendered: list[object] = []
+
+    def render(found: Any) -> Any:
+        rendered.append(found)
+        return found
+
+    view = streaming.View("ConfigMap", "v1", render, is_shared=is_shared)
+
+    async def test() -> None:
+        cluster.put("a")
+        for _ in range(5):
+            reader = events(cluster.watch(view=view).lines())
+            assert await take(reader, 1) == [("ADDED", "a", 1)]
+            await reader.aclose()
+
+    run(test())
+    assert len(rendered) == encoded
+
+
 def test_closing_ends_every_stream_at_once(cluster: Cluster) -> None:
     """Open streams end cleanly, and those that come later end at once."""
 
