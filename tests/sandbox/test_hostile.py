@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import random
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -112,3 +113,24 @@ def test_nothing_breaks_inside(sandbox: SandboxServer, client: Client, seed: int
     for type_, _ in [*manifests.samples(), *manifests.more_samples()]:
         assert client.call("GET", type_.all(place), accept=TABLE).done()["kind"] == "Table"
     assert "request_failed" not in sandbox.log.read_text()
+
+
+BOMB = "\n".join(
+    ["a0: &a0 [x, x, x, x, x, x, x, x, x]"]
+    + [f"a{depth}: &a{depth} [{', '.join([f'*a{depth - 1}'] * 9)}]" for depth in range(1, 9)]
+)
+MERGED = "\n".join(
+    ["a0: &a0 {k: v}"] + [f"a{depth}: &a{depth} {{<<: [{', '.join([f'*a{depth - 1}'] * 9)}]}}" for depth in range(1, 9)]
+)
+
+
+@pytest.mark.parametrize("content", [BOMB, MERGED, "data: &itself {key: *itself}"], ids=["lists", "merges", "itself"])
+def test_aliases_do_not_grow_without_bound(client: Client, place: str, content: str) -> None:
+    """A short YAML body that stands for more than a machine holds is refused at once; a few aliases are read."""
+    path = f"{place}/aliases?fieldManager=tests"
+    started = time.monotonic()
+    client.call("PATCH", path, content.encode(), kind=kinds_of_patches.APPLY).refused(400, "BadRequest")
+    assert time.monotonic() - started < 3.0
+    good = b"{apiVersion: v1, kind: ConfigMap, metadata: {name: &name aliases}, data: {one: *name, two: *name}}"
+    made = client.call("PATCH", path, good, kind=kinds_of_patches.APPLY).done(201)
+    assert made["data"] == {"one": "aliases", "two": "aliases"}
