@@ -37,6 +37,7 @@ KINDS = {
     "serviceaccounts": ("v1", "ServiceAccount"),
     "limitranges": ("v1", "LimitRange"),
     "deployments": ("apps/v1", "Deployment"),
+    "roles": ("rbac.authorization.k8s.io/v1", "Role"),
     "gitrepoconfigs": (GROUP, "GitRepoConfig"),
     "gitdestinations": (GROUP, "GitDestination"),
     "watchrules": (GROUP, "WatchRule"),

@@ -195,6 +195,10 @@ class Separate(Lane):
         while self._running:
             servers.end(self._running.popitem()[1])
 
+    def pid(self, name: str) -> int:
+        """The process id of one of them."""
+        return self._running[name].pid
+
     def _spawn(self, name: str) -> None:
         words = ["--port", str(self._flower_port)] if name == "flower" else []
         with (self._folder / f"{name}.log").open("ab") as log:

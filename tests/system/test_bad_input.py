@@ -14,9 +14,9 @@ import pytest
 import redis
 
 from app import settings
-from tests.git.servers import HttpsGitServer, SshGitServer
+from tests.git.servers import HttpsGitServer, SshGitServer, commit_file
 from tests.servers.api import KUBE_ONLY, SANDBOX_ONLY
-from tests.system.cluster import Api, Destination, RefusedError, git_secret, repo_config
+from tests.system.cluster import Api, Destination, RefusedError, git_secret, rendered, repo_config
 from tests.system.installation import Embedded, Lane
 from tests.system.repository import Repository
 from tests.waiting import wait_until
@@ -24,22 +24,37 @@ from tests.waiting import wait_until
 TOKEN = "ghp-canary-token-4711"
 
 
-@pytest.mark.promise("P13")
-@pytest.mark.parametrize("folder", ["../x", "/etc", "a/../../b", ".git/hooks"])
-def test_a_folder_outside_of_the_repository(shared: Embedded, api: Api, repository: Repository, folder: str) -> None:
-    """Refused by the API server where it evaluates our CRDs' rules, else by us: with the reason, and unwritten."""
+FOLDERS = ("../x", "/etc", "a/../../b", ".git/hooks")
+# The reason by who says it: the rules of our CRD, and we ourselves where these are not evaluated.
+RULED = ("inside of the repository", "write a relative folder", "belongs to Git")
+COMPILED = ("inside the repository", "must be relative", "belongs to Git")
+
+
+@KUBE_ONLY
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_a_folder_outside_of_the_repository_is_not_stored(api: Api, folder: str) -> None:
+    """The API server refuses a folder that is not plainly inside of the repository, with the reason."""
+    namespace = api.namespace()
+    with pytest.raises(RefusedError) as refused:
+        Destination(api, namespace, "prod", repository="local", folder=folder)
+    assert "spec.baseFolder" in str(refused.value)
+    assert any(words in str(refused.value) for words in RULED)
+    assert not api.list("gitdestinations", namespace)
+
+
+@SANDBOX_ONLY
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_a_folder_outside_of_the_repository_is_not_written(
+    shared: Embedded, api: Api, repository: Repository, folder: str
+) -> None:
+    """Where the API server evaluates no rules of CRDs, we refuse the same, with the reason, and write nothing."""
     namespace = api.namespace()
     api.create("configmaps", namespace, "one", data={"key": "value"})
     config = repo_config(api, namespace, "local", repository.url)
-    try:
-        Destination(api, namespace, "prod", repository=config, folder=folder)
-    except RefusedError as refused:
-        said = str(refused)
-        assert not api.list("gitdestinations", namespace)
-    else:
-        said = api.wait_for_reason("gitdestinations", namespace, "prod", "InvalidFolder")
+    Destination(api, namespace, "prod", repository=config, folder=folder)
+    said = api.wait_for_reason("gitdestinations", namespace, "prod", "InvalidFolder")
     assert "baseFolder" in said
-    assert any(words in said for words in ("inside", "relative", "belongs to Git"))
+    assert any(words in said for words in COMPILED)
     assert not repository.tip()
 
 
@@ -222,6 +237,38 @@ def test_database_of_a_newer_version(api: Api, sqlite_url: str, tmp_path: Path) 
         assert connection.execute("SELECT version_num FROM alembic_version").fetchall() == [("9999",)]
         for table in ("worker_node", "watch_lease"):
             assert connection.execute(f"SELECT count(*) FROM {table}").fetchone() == (0,), table
+
+
+# Legal names of a Role that Git or a file system would refuse as they are, or take for something else.
+NAMES = ("..x", ".git", "GIT~1", "a:b", "con", "x\\y", "-rf", "caf\u00e9", "a\u200cb")
+
+
+@pytest.mark.promise("P13")
+def test_odd_names_and_a_link(shared: Embedded, api: Api, repository: Repository, tmp_path: Path) -> None:
+    """Whatever an object is called, its file stands in the folder; a link in its place is refused, and not followed."""
+    namespace, outside = api.namespace(), tmp_path / "outside.yaml"
+    outside.write_text("untouched")
+    link = f"clusters/prod/v1/configmaps/{namespace}/linked.yaml"
+    commit_file(repository.path, link, str(outside), mode="120000")
+    config = repo_config(api, namespace, "local", repository.url)
+    destination = Destination(api, namespace, "prod", repository=config, resources=("configmaps", "roles"))
+    shared.wait_seeded(destination.ref)
+    for name in NAMES:
+        api.create("roles", namespace, name, rules=[])
+    api.create("configmaps", namespace, "linked", data={"key": "value"})
+    wanted = {link: str(outside).encode(), **rendered(api.list("roles", namespace), folder="clusters/prod")}
+    wait_until(lambda: repository.tree() == wanted, 30, what="a file for each name")
+    shared.wait_drained(destination.ref)
+    (dead,) = shared.rows(
+        "SELECT name, state_reason FROM event WHERE namespace = :name AND state = 'dead'", name=namespace
+    )
+    assert dead["name"] == "linked"
+    assert "move it away in Git" in dead["state_reason"]
+    assert outside.read_text() == "untouched"
+    assert repository.tree() == wanted
+    assert repository.git("fsck", "--strict") == ""
+    assert len({path.casefold() for path in wanted}) == len(NAMES) + 1
+    assert all(path.isascii() and path.startswith("clusters/prod/") for path in wanted)
 
 
 MANAGERS = ("a <x@y> b", "system:admin", "quote\" ' \\ back", "Zoë 漢字", "<>", "x" * 128)

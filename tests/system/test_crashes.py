@@ -1,19 +1,25 @@
-"""kill -9 of every process under load: nothing is lost, written twice or out of order (promise P9)."""
+"""Processes are killed and frozen under load: nothing is lost, doubled or out of order (promises P6 to P9)."""
 
 from __future__ import annotations
 
 import contextlib
 import itertools
 import logging
+import os
 import shutil
+import signal
+import subprocess
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
+from tests.servers import processes
 from tests.system.cluster import Api, Destination, rendered, repo_config
-from tests.system.installation import Embedded
+from tests.system.installation import COMMAND, Embedded, Lane, Separate
 from tests.system.repository import Repository
 from tests.waiting import wait_until
 
@@ -98,18 +104,18 @@ def strike(own: Embedded, name: str) -> None:
     own.kill(name)
 
 
-def check_ledger(own: Embedded, repository: Repository) -> None:
+def check_ledger(lane: Lane, repository: Repository) -> None:
     """Nothing pends, and the recorded commits are those of the branch, each once."""
-    assert own.rows("SELECT count(*) AS pending FROM event WHERE state = 'pending'") == [{"pending": 0}]
-    recorded = sorted(row["sha"] for row in own.rows('SELECT sha FROM "commit"'))
+    assert lane.rows("SELECT count(*) AS pending FROM event WHERE state = 'pending'") == [{"pending": 0}]
+    recorded = sorted(row["sha"] for row in lane.rows('SELECT sha FROM "commit"'))
     assert recorded == sorted(repository.commits())
     states = {
-        row["state"]: row["found"] for row in own.rows("SELECT state, count(*) AS found FROM event GROUP BY state")
+        row["state"]: row["found"] for row in lane.rows("SELECT state, count(*) AS found FROM event GROUP BY state")
     }
     log.info(f"{len(recorded)} commits; rows by state: {states}")
     assert "dead" not in states
     assert "held" not in states
-    unnamed = own.rows("SELECT sequence FROM event WHERE state = 'pushed' AND commit_id IS NULL")
+    unnamed = lane.rows("SELECT sequence FROM event WHERE state = 'pushed' AND commit_id IS NULL")
     assert not unnamed, "each pushed row names its commit"
 
 
@@ -142,9 +148,63 @@ def test_kills_under_load(own: Embedded, api: Api, repository: Repository) -> No
         wait_alive(repository, writing)
         log.info(f"supervisor: changes arrive again {time.monotonic() - started:.1f} s after `up` was typed")
 
-    wanted = rendered(api.list("configmaps", namespace), folder=destination.folder)
+    check_outcome(own, api, destination, repository, writing)
+
+
+@contextlib.contextmanager
+def second_worker(lane: Lane, folder: Path) -> Iterator[int]:
+    """Another worker for the same destinations, as on another machine: its own work directory; its process id."""
+    environment = replace(lane.options, work_dir=folder / "second").to_environment()
+    with (folder / "second.log").open("wb") as output:
+        process = subprocess.Popen(
+            [*COMMAND, "worker"], env={**os.environ, **environment}, stdout=output, stderr=output
+        )
+    try:
+        yield process.pid
+    finally:
+        process.send_signal(signal.SIGCONT)
+        processes.end(process)
+
+
+@contextlib.contextmanager
+def frozen(pid: int) -> Iterator[None]:
+    """Stop a process as a hung machine does; at the end of the block it wakes and goes on where it was."""
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
+@pytest.mark.postgres
+@pytest.mark.promise("P6", "P7")
+def test_two_workers_that_freeze(separate: Separate, api: Api, repository: Repository, tmp_path: Path) -> None:
+    """Of two workers each freezes in turn under load; the other goes on, and who wakes repeats and reverts nothing.
+
+    On PostgreSQL: a process that is frozen within a write of SQLite keeps that file locked for everybody.
+    """
+    separate.options = replace(separate.options, allow_local_repos=True)
+    namespace = api.namespace()
+    config = repo_config(api, namespace, "local", repository.url)
+    destination = Destination(api, namespace, "prod", repository=config)
+    separate.start()
+    first = separate.pid("worker")
+    with second_worker(separate, tmp_path) as second, load(api, namespace) as writing:
+        wait_alive(repository, writing)
+        for pid in (first, second, first):
+            started = time.monotonic()
+            with frozen(pid):
+                wait_alive(repository, writing)
+            log.info(f"changes arrive {time.monotonic() - started:.1f} s after a worker froze")
+            wait_alive(repository, writing)
+    check_outcome(separate, api, destination, repository, writing)
+
+
+def check_outcome(lane: Lane, api: Api, destination: Destination, repository: Repository, writing: Load) -> None:
+    """Git equals the cluster, the record equals Git, and no object ever went back."""
+    wanted = rendered(api.list("configmaps", destination.namespace), folder=destination.folder)
     wait_until(lambda: repository.tree() == wanted, 60, what="Git equals the cluster")
-    own.wait_drained(destination.ref)
+    lane.wait_drained(destination.ref)
     assert repository.tree() == wanted
-    check_ledger(own, repository)
+    check_ledger(lane, repository)
     check_order(repository, writing)
