@@ -10,12 +10,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from app import errors
+import orjson
+
+from app import errors, events
 from app.cli import updata
-from app.kube import client, manifests
+from app.git import urls
+from app.kube import client, kinds, manifests, paths, problems
 
 # `deploy` stands beside `app`, in a checkout and in a wheel alike.
 FOLDER = Path(__file__).resolve().parents[2] / "deploy" / "demo"
+# What says where the demo's repository is.
+_CONFIG = events.Ref("shop", "local")
 _MADE, _LEFT_OUT = "made", "left out"
 
 
@@ -28,6 +33,33 @@ def make(folder: updata.DataFolder, cluster: client.Cluster) -> None:
         sender.apply(manifest)
     # Last: without this file, the next start applies all of it again, which changes nothing that is there.
     _note(folder, _MADE)
+
+
+def follow_move(folder: updata.DataFolder, cluster: client.Cluster) -> str:
+    """Lead the demo of a folder that was moved to the repository that moved with it; what was done, in one sentence.
+
+    A repository that stands where the demo names it is left alone: a copied folder goes on with that of the first one,
+    and is told so. Raises what the requests raise.
+    """
+    if not is_made(folder):
+        return ""
+    path = paths.single(kinds.OUR_TYPES["GitRepoConfig"], _CONFIG)
+    try:
+        config = cluster.get_json(path)
+    except problems.NotServed:
+        return ""
+    named, here = str((config.get("spec") or {}).get("repoUrl")), folder.repository.as_uri()
+    former = urls.local_path(named) if named.startswith("file:") else None
+    if named == here or former is None or former.name != folder.repository.name:
+        return ""
+    if former.exists():
+        return (
+            f"GitRepoConfig {_CONFIG} of this sandbox names {named}, the repository of another folder. To write into "
+            f"that of this one, set its spec.repoUrl to {here}"
+        )
+    patch = orjson.dumps({"spec": {"repoUrl": here}})
+    cluster.request("PATCH", path, body=patch, content_type=client.MERGE_PATCH)
+    return f"This folder was moved: GitRepoConfig {_CONFIG} named {named}, and names {here} now."
 
 
 def leave_out(folder: updata.DataFolder) -> None:

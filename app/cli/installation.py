@@ -79,6 +79,8 @@ class Installation:
         """The sandbox API server; its data stands in the folder, too."""
         return supervising.Service(
             program=self._program("sandbox", own_command("sandbox", "--data-dir", str(self.folder.path))),
+            # One of before, or of the folder that this one was copied from, may name the port of somebody else.
+            before_start=lambda: self.folder.sandbox_kubeconfig.unlink(missing_ok=True),
             is_ready=lambda _node: _sandbox_answers(self.options),
         )
 

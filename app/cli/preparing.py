@@ -30,6 +30,9 @@ def prepare(plan: installation.Installation, wishes: Wishes) -> None:
     with contextlib.closing(client.connect(plan.options)) as cluster:
         try:
             clusters.check_same(plan.folder, plan.options, cluster)
+            # Not before it answered: a cluster that nobody ever saw must not be what the folder goes on with.
+            cluster.get_json("/version")
+            plan.folder.note_cluster(plan.options.kubeconfig)
             if wishes.apply_crds and not plan.cluster.is_sandbox:
                 install_kinds(cluster, plan.options.kubeconfig)
             elif not plan.cluster.is_sandbox:
@@ -37,7 +40,6 @@ def prepare(plan: installation.Installation, wishes: Wishes) -> None:
         except errors.TemporaryError as error:
             # The watch daemon waits for it.
             terminal.say(f"The cluster at {cluster.server} cannot be asked yet: {_cause(error)}. It is waited for.")
-        plan.folder.note_cluster(plan.options.kubeconfig)
         if plan.cluster.is_sandbox:
             _fill_sandbox(cluster, plan, wishes)
 
@@ -48,6 +50,8 @@ def _fill_sandbox(cluster: client.Cluster, plan: installation.Installation, wish
         demo.make(plan.folder, cluster)
     else:
         demo.leave_out(plan.folder)
+    if said := demo.follow_move(plan.folder, cluster):
+        terminal.say(said)
 
 
 def migrate(url: str) -> None:

@@ -23,6 +23,8 @@ from app import errors, settings
 from app.cli import processes
 
 DEFAULT = Path("reverser-data")
+# In `pids.json`, beside the names of processes.
+_PLACE = "place"
 # These have a meaning in the URLs of the database and the broker; nobody needs them in a path.
 _UNFIT = re.compile(r"[%?#;\x00-\x1f\x7f]")
 
@@ -111,7 +113,9 @@ class DataFolder:
 
     def _is_ours(self) -> bool:
         names = {entry.name for entry in self.path.iterdir()}
-        return not names or bool(names & {self.lock.name, self.database.name})
+        # `reverser sandbox` may have been here before any `up`.
+        sandbox = self.sandbox_kubeconfig
+        return not names or bool(names & {self.lock.name, self.database.name}) or (sandbox.parent / "token").is_file()
 
     def environment(self) -> dict[str, str]:
         """The settings of this folder as variables: where its files stand, and what the running `up` uses.
@@ -154,24 +158,37 @@ class DataFolder:
 
     def write_identities(self, identities: Mapping[str, processes.Identity]) -> None:
         """Note every process, so that a later command finds exactly these."""
-        _write(self.path / "pids.json", {name: asdict(identity) for name, identity in identities.items()})
+        content = {name: asdict(identity) for name, identity in identities.items()}
+        _write(self.path / "pids.json", {_PLACE: self._place(), **content})
 
     def read_identities(self) -> dict[str, processes.Identity]:
-        """The processes of the last `up`, whether or not they live."""
+        """The processes of the last `up`, whether or not they live; a copied folder does not answer for the first."""
         content = _read(self.path / "pids.json") or {}
+        if content.pop(_PLACE, None) != self._place():
+            return {}
         try:
             return {name: processes.Identity(**value) for name, value in content.items()}
         except TypeError:
             return {}
 
+    def _place(self) -> str:
+        """Tells this folder from a copy of it, and stays when it is moved on its disk."""
+        try:
+            return str(self.path.stat().st_ino)
+        except OSError:
+            return ""
+
     def note_cluster(self, kubeconfig: str) -> None:
         """Mirror the cluster of this kubeconfig from now on, also where none is named."""
+        # Without a path: the sandbox of a folder that was moved or copied is its own.
+        own = kubeconfig == str(self.sandbox_kubeconfig)
         if self.read_cluster() != kubeconfig:
-            _write(self._cluster, {"kubeconfig": kubeconfig})
+            _write(self._cluster, {"sandbox": True} if own else {"kubeconfig": kubeconfig})
 
     def read_cluster(self) -> str:
         """The kubeconfig of the cluster that this folder mirrors; empty before the first start."""
-        return str((_read(self._cluster) or {}).get("kubeconfig", ""))
+        content = _read(self._cluster) or {}
+        return str(self.sandbox_kubeconfig) if content.get("sandbox") is True else str(content.get("kubeconfig", ""))
 
     @property
     def _cluster(self) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pwd
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -72,6 +73,16 @@ def test_a_folder_goes_on_with_its_cluster(folder: updata.DataFolder, kubeconfig
     Path(kubeconfig).unlink()
     with pytest.raises(errors.PermanentError, match="cannot be read"):
         clusters.choose(folder, OPTIONS, named="")
+
+
+def test_a_moved_sandbox_is_the_folders_own(folder: updata.DataFolder, tmp_path: Path) -> None:
+    """A folder with a sandbox that is moved or copied mirrors the sandbox in it, not that of the former place."""
+    folder.note_cluster(str(folder.sandbox_kubeconfig))
+    copy = updata.DataFolder.at(tmp_path / "copy")
+    shutil.copytree(folder.path, copy.path)
+    for variable in ("", str(copy.sandbox_kubeconfig)):
+        chosen = clusters.choose(copy, replace(OPTIONS, kubeconfig=variable), named="")
+        assert (chosen.kubeconfig, chosen.is_sandbox) == (str(copy.sandbox_kubeconfig), True)
 
 
 def test_what_kubectl_would_take_is_left_alone(folder: updata.DataFolder) -> None:

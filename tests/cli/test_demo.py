@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import signal
+import subprocess
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -100,7 +101,8 @@ def test_a_newcomer_sees_a_change_become_a_commit(place: Installation) -> None:
     words = re.search(r"^reverser (apply .*) <<'EOF'\n(.*?)^EOF$", said, re.DOTALL | re.MULTILINE)
     assert words
     applied = place.run("apply", "-f", "-", text=words[2])
-    assert (applied.stdout, applied.stderr) == ("configmap/app-config applied\n", "")
+    where = f"in the sandbox of {place.folder.path}\n"
+    assert (applied.stdout, applied.stderr) == ("configmap/app-config applied\n", where)
     wait_until(lambda: colours(place) == {"green"}, timeout=30)
     for branch in ("main", "dev"):
         subject = place.git("log", "-1", "--format=%s", branch).strip()
@@ -212,3 +214,43 @@ def test_a_demo_that_was_left_out_stays_out(sandbox: client.Cluster, folder: upd
     demo.make(folder, sandbox)
     demo.leave_out(folder)
     assert demo.is_made(folder)
+
+
+def test_a_folder_that_was_moved(place: Installation, tmp_path: Path) -> None:
+    """A moved folder goes on with its own sandbox, and its demo with the repository that moved with it."""
+    assert place.up().returncode == 0
+    wait_until(lambda: everything(place) == DEMO, timeout=60)
+    former = place.folder.repository.as_uri()
+    assert place.run("down").returncode == 0
+    moved = Installation(tmp_path / "moved")
+    place.folder.path.rename(moved.folder.path)
+    try:
+        started = moved.up()
+        assert started.returncode == 0, started.stdout + started.stderr
+        assert moved.read().kubeconfig == str(moved.folder.sandbox_kubeconfig)
+        said = f"This folder was moved: GitRepoConfig shop/local named {former}, and names "
+        assert f"{said}{moved.folder.repository.as_uri()} now." in started.stdout
+        change = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: last, namespace: shop}\n"
+        assert moved.run("apply", "-f", "-", text=change).returncode == 0
+        wait_until(lambda: "last.yaml" in moved.git("ls-tree", "-r", "--name-only", "main"), timeout=30)
+    finally:
+        moved.end()
+
+
+def test_a_folder_that_was_copied(place: Installation, tmp_path: Path) -> None:
+    """A copy has a sandbox of its own while the first one runs, and is told whose repository its demo names."""
+    assert place.up().returncode == 0
+    copy = Installation(tmp_path / "copy")
+    command = ["cp", "-r", str(place.folder.path), str(copy.folder.path)]
+    subprocess.run(command, check=False, capture_output=True)
+    try:
+        started = copy.up()
+        assert started.returncode == 0, started.stdout + started.stderr
+        assert f"names {place.folder.repository.as_uri()}, the repository of another folder" in started.stdout
+        change = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: last, namespace: shop}\n"
+        applied = copy.run("apply", "-f", "-", text=change)
+        assert applied.stderr == f"in the sandbox of {copy.folder.path}\n"
+        with pytest.raises(problems.NotServed):
+            ask(place, "/api/v1/namespaces/shop/configmaps/last")
+    finally:
+        copy.end()

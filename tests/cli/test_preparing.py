@@ -12,7 +12,16 @@ import pytest
 
 from app import db, errors
 from app.cli import installation, preparing, probing, up, updata
+from tests.servers.sandbox import SandboxServer
 
+KUBECONFIG = """
+apiVersion: v1
+kind: Config
+clusters: [{name: c, cluster: {server: "https://127.0.0.1:9"}}]
+users: [{name: u, user: {token: t}}]
+contexts: [{name: x, context: {cluster: c, user: u}}]
+current-context: x
+"""
 REVISION = """
 revision = "0099"
 down_revision = "{head}"
@@ -54,6 +63,24 @@ def test_a_database_of_an_older_version_is_migrated(
         preparing.migrate(url)
     with closing(db.Database(url)) as database:
         assert database.revision() == "0099"
+
+
+def test_a_cluster_that_never_answered_is_not_remembered(
+    folder: updata.DataFolder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What a folder goes on with is a cluster that answered: a dead one is waited for, and forgotten at the end."""
+    dead = tmp_path / "dead"
+    dead.write_text(KUBECONFIG)
+    plan = installation.install(folder=folder, kubeconfig=str(dead), flower_port=None)
+    wishes = preparing.Wishes(apply_crds=False, demo=False)
+    folder.note_cluster("/the/good/one")
+    preparing.prepare(plan, wishes)
+    assert folder.read_cluster() == "/the/good/one"
+    assert "It is waited for." in capsys.readouterr().out
+    with SandboxServer(tmp_path / "server") as server:
+        plan = installation.install(folder=folder, kubeconfig=str(server.kubeconfig()), flower_port=None)
+        preparing.prepare(plan, wishes)
+    assert folder.read_cluster() == str(server.kubeconfig())
 
 
 def test_a_full_disk_is_said_once(

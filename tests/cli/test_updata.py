@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import stat
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 
 from app import errors, settings
 from app.cli import options, processes, updata
+from app.sandbox import identity, running
 
 UP = updata.Up(
     kubeconfig="/k",
@@ -41,6 +43,30 @@ def test_foreign_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(errors.PermanentError, match="holds other files"):
         updata.DataFolder.at(tmp_path).make()
     assert stat.S_IMODE(tmp_path.stat().st_mode) == 0o755
+
+
+def test_a_folder_that_held_a_sandbox_alone(tmp_path: Path) -> None:
+    """Where `reverser sandbox` ran, `up` may follow; a folder of that name that is somebody's own is left alone."""
+    (tmp_path / "sandbox").mkdir()
+    folder = updata.DataFolder.at(tmp_path)
+    with pytest.raises(errors.PermanentError, match="holds other files"):
+        folder.make()
+    identity.at(running.folder_of(folder.path))
+    folder.make()
+    assert folder.lock.exists()
+
+
+def test_a_copy_does_not_answer_for_the_first(tmp_path: Path) -> None:
+    """The processes of a folder are those of the moved folder, too, and never those of a copy, which would end them."""
+    folder = updata.DataFolder.at(tmp_path / "data")
+    folder.make()
+    me = processes.identify(os.getpid())
+    assert me
+    folder.write_identities({"supervisor": me})
+    shutil.copytree(folder.path, tmp_path / "copy")
+    folder.path.rename(tmp_path / "moved")
+    assert updata.DataFolder.at(tmp_path / "copy").read_identities() == {}
+    assert updata.DataFolder.at(tmp_path / "moved").read_identities() == {"supervisor": me}
 
 
 def test_a_file_in_its_place_is_refused(tmp_path: Path) -> None:
