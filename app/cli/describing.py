@@ -54,10 +54,10 @@ spec: {{destinationRef: {{name: prod}}, rules: [{{resources: [configmaps, servic
 EOF"""
 
 
-def describe(folder: updata.DataFolder, up: updata.Up) -> str:
-    """What runs where, and what to type next."""
+def describe(folder: updata.DataFolder, up: updata.Up, *, already: bool = False) -> str:
+    """What runs where, and what to type next; `already` when it ran before this command."""
     here = _Here(folder, up)
-    return "\n".join([*here.places(), "", *here.next_steps()])
+    return "\n".join([here.headline(already=already), "", *here.places(), "", *here.next_steps()])
 
 
 class _Here:
@@ -67,7 +67,15 @@ class _Here:
         self._folder = folder
         self._up = up
         self._sandbox = up.kubeconfig == str(folder.sandbox_kubeconfig)
+        self._has_destinations = _has_destinations(up)
         self._demo = self._sandbox and demo.is_made(folder)
+
+    def headline(self, *, already: bool) -> str:
+        """That it runs, and since when."""
+        pid = f"(supervisor: pid {self._up.pids.get('supervisor')})"
+        if already:
+            return f"Reverser runs in {self._folder.path} already {pid}, and shows commits where it was started."
+        return f"Reverser runs in {self._folder.path} {pid}."
 
     def places(self) -> list[str]:
         """The parts, aligned."""
@@ -79,11 +87,7 @@ class _Here:
             ("database", f"{self._folder.database}  what changed, when, in which commit"),
             ("logs", str(self._folder.logs)),
         ]
-        return [
-            f"Reverser runs in {self._folder.path} (supervisor: pid {self._up.pids.get('supervisor')}).",
-            "",
-            *(f"  {click.style(f'{name:12}', bold=True)}{text}" for name, text in rows),
-        ]
+        return [f"  {click.style(f'{name:12}', bold=True)}{text}" for name, text in rows]
 
     def _demo_rows(self) -> Iterator[tuple[str, str]]:
         if self._demo:
@@ -98,14 +102,15 @@ class _Here:
             yield from ["", *self._activate(), _CHANGE.format(apply=self._apply)]
             yield from ["", "or, with kubectl,", "", _CHANGE_KUBECTL.format(kubeconfig=self._kubeconfig)]
             yield from ["", "and see it become a commit on both branches. Also worth a look:"]
-        elif self._has_destinations():
-            yield "In a second terminal, in this folder:"
-            yield from ["", *self._activate()]
+        elif self._has_destinations:
+            yield from ["Worth a look, in a second terminal, in this folder:", "", *self._activate()]
         else:
             yield "Say what goes where: in a second terminal, in this folder, type"
             yield from ["", *self._activate(), self._mirror()]
             yield from ["", f"(or `kubectl --kubeconfig {self._kubeconfig} apply` with the same), and then:"]
-        yield from ["", self._command("status"), self._command("audit log"), self._command("down")]
+        if self._demo or not self._has_destinations:
+            yield ""
+        yield from [self._command("status"), self._command("audit log"), self._command("down")]
 
     def _mirror(self) -> str:
         return _MIRROR.format(apply=self._apply, repository_url=self._up.repository_url)
@@ -133,11 +138,12 @@ class _Here:
             inside = script.is_relative_to(Path.cwd())
             yield f". {shlex.quote(str(script.relative_to(Path.cwd()) if inside else script))}"
 
-    def _has_destinations(self) -> bool:
-        with (
-            contextlib.suppress(errors.ReverserError),
-            contextlib.closing(db.Database(self._up.database_url, read_only=True)) as database,
-            database.read() as connection,
-        ):
-            return bool(reports.destination_statuses(connection))
-        return False
+
+def _has_destinations(up: updata.Up) -> bool:
+    with (
+        contextlib.suppress(errors.ReverserError),
+        contextlib.closing(db.Database(up.database_url, read_only=True)) as database,
+        database.read() as connection,
+    ):
+        return bool(reports.destination_statuses(connection))
+    return False

@@ -230,6 +230,8 @@ class Supervisor:
     def _stop_all(self) -> None:
         """Services in their order, the ground last: what still works may need it."""
         asked = max(self._wakeups.asked, 1)
+        if self._is_up:
+            self.say("Stopping: what is under way may end; once more to end at once.")
         ground = len(self.ground)
         for entry in [*self._watched[ground:], *self._watched[:ground]]:
             entry.child.terminate()
@@ -238,6 +240,11 @@ class Supervisor:
             while not entry.child.is_gone and self._wakeups.asked <= asked and time.monotonic() < deadline:
                 self._wakeups.wait(TURN)
             if not entry.child.is_gone:
-                self.say(f"{entry.child.name} is killed: it did not end within {entry.service.program.grace:.0f} s")
+                self.say(
+                    f"{entry.child.name} is killed: {self._why_killed(entry, impatient=self._wakeups.asked > asked)}"
+                )
             entry.child.kill()
         self._watched.clear()
+
+    def _why_killed(self, entry: _Watched, *, impatient: bool) -> str:
+        return "you asked twice" if impatient else f"it did not end within {entry.service.program.grace:.0f} s"

@@ -234,7 +234,7 @@ def _say_running(folder: updata.DataFolder, *, kubeconfig: str, apply_crds: bool
     if apply_crds:
         with contextlib.closing(client.connect(replace(settings.Settings(), kubeconfig=up.kubeconfig))) as cluster:
             preparing.install_kinds(cluster, up.kubeconfig)
-    terminal.say(describing.describe(folder, up))
+    terminal.say(describing.describe(folder, up, already=True))
 
 
 def _refuse_other_cluster(folder: updata.DataFolder, up: updata.Up, kubeconfig: str) -> None:

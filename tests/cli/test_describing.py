@@ -42,6 +42,12 @@ def documents(text: str) -> list[manifests.Manifest]:
     return manifests.read(done.stdout, source="typed")
 
 
+def test_a_second_up_says_that_it_is_no_start(folder: updata.DataFolder) -> None:
+    """The first line tells a start from a look at what runs already."""
+    assert describing.describe(folder, UP).startswith(f"Reverser runs in {folder.path} (supervisor: pid 4711).\n")
+    assert describing.describe(folder, UP, already=True).startswith(f"Reverser runs in {folder.path} already (")
+
+
 def test_every_part_is_named(folder: updata.DataFolder) -> None:
     """Cluster, repository, Flower, database and logs each have a line, with what to type where there is something."""
     text = describing.describe(folder, UP)

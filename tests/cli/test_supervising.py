@@ -209,19 +209,21 @@ def test_stubborn_child_is_killed(run: Run) -> None:
     wait_until(run.is_up)
     run.send(signal.SIGTERM)
     assert run.wait() == 0
-    assert "watch is killed" in run.said()
+    assert "watch is killed: it did not end within 0 s" in run.said()
     assert run.events("stop") == ["watch", "worker", "redis"]
 
 
 def test_second_ctrl_c_does_not_wait(run: Run) -> None:
-    """Who presses Ctrl-C twice is not made to wait for the grace."""
+    """Who presses Ctrl-C is told that it ends, and once more that it may be at once: then nobody waits for the grace."""
     run.start({"name": "watch", "code": STUBBORN, "grace": 60.0})
     wait_until(run.is_up)
     child = run.identities()["watch"]
     run.send(signal.SIGINT)
     wait_until(lambda: run.events("stop") == ["watch"])
+    assert "once more to end at once" in run.said()
     run.send(signal.SIGINT)
     assert run.wait() == 0
+    assert "watch is killed: you asked twice" in run.said()
     assert not processes.is_alive(child)
 
 
