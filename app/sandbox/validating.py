@@ -20,7 +20,7 @@ from typing import Any
 from jsonschema import Draft4Validator, ValidationError
 from jsonschema import validators as jsonschema_validators
 
-from app.sandbox import decoding, problems, schemas
+from app.sandbox import decoding, matching, problems, schemas
 
 # What a value is called in messages; Go's JSON knows no other numbers.
 _NAMES: Mapping[type, str] = {
@@ -126,21 +126,8 @@ def _below(key: str, value: Any) -> Any:
 
 
 def _pattern(_validator: Any, pattern: Any, instance: Any, _schema: Any) -> Iterator[ValidationError]:
-    if isinstance(instance, str) and not _compiled(pattern).search(instance):
+    if isinstance(instance, str) and not matching.matches(pattern, instance):
         yield ValidationError("")
-
-
-@functools.lru_cache(maxsize=512)
-def _compiled(pattern: str) -> re.Pattern[str]:
-    """A pattern of Go (RE2) with the same meaning in Python: `$` is the very end there, not before a last newline."""
-    translated, in_class, i = [], False, 0
-    while i < len(pattern):
-        step = 2 if pattern[i] == "\\" else 1
-        part = pattern[i : i + step]
-        in_class = (in_class or part == "[") and part != "]"
-        translated.append({"$": r"\Z", r"\z": r"\Z"}.get(part, part) if not in_class else part)
-        i += step
-    return re.compile("".join(translated))
 
 
 def _embedded(_validator: Any, wanted: Any, instance: Any, _schema: Any) -> Iterator[ValidationError]:
@@ -189,6 +176,7 @@ def _is_time(text: str) -> bool:
     return bool(re.match(r"\d{4}-\d\d-\d\d[Tt]", text)) and _reads(dt.datetime.fromisoformat)(text)
 
 
+_LABEL = "[a-zA-Z0-9_]([-a-zA-Z0-9_]*[a-zA-Z0-9_])?"
 # The formats of k8s.io/kube-openapi/pkg/validation/strfmt that people use; others are not checked.
 _FORMATS: Mapping[str, Callable[[str], bool]] = {
     "date-time": _is_time,
@@ -200,7 +188,7 @@ _FORMATS: Mapping[str, Callable[[str], bool]] = {
     "ipv6": _reads(ipaddress.IPv6Address),
     "cidr": lambda text: "/" in text and _reads(lambda one: ipaddress.ip_network(one, strict=False))(text),
     "email": lambda text: bool(re.fullmatch(r"[^@\s]+@[^@\s]+", text)),
-    "hostname": lambda text: bool(re.fullmatch(r"([a-zA-Z0-9_]([-a-zA-Z0-9_]*[a-zA-Z0-9_])?\.?)+", text)),
+    "hostname": lambda text: bool(re.fullmatch(rf"{_LABEL}(\.{_LABEL})*\.?", text)),
     "uri": lambda text: bool(urllib.parse.urlsplit(text).scheme) or text.startswith("/"),
     "duration": lambda text: bool(re.fullmatch(r"-?(\d+(\.\d+)?(ns|us|µs|ms|s|m|h|d|w))+|0", text)),
 }
