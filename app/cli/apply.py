@@ -74,7 +74,9 @@ def _read(names: Sequence[str]) -> list[manifests.Manifest]:
     """All objects of all files. Raises PermanentError for one that cannot be read: nothing was sent then."""
     found = [one for text, source in _texts(names) for one in manifests.read(text, source=source)]
     if not found:
-        raise errors.PermanentError(f"there is no object in {', '.join(names)}")
+        raise errors.PermanentError(
+            f"there is no object in {', '.join('standard input' if name == '-' else name for name in names)}"
+        )
     return found
 
 

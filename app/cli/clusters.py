@@ -49,7 +49,14 @@ def choose(folder: updata.DataFolder, options: settings.Settings, *, named: str)
             f"{folder.path} mirrors {describe(folder, held)}, not {describe(folder, kubeconfig)}: {how} to go on with "
             "it, or give the other one a --data-dir of its own"
         )
-    return Choice(kubeconfig=kubeconfig, is_sandbox=own)
+    return Choice(
+        kubeconfig=kubeconfig, is_sandbox=own, remark="" if own or named or held else _of_variable(kubeconfig)
+    )
+
+
+def _of_variable(kubeconfig: str) -> str:
+    """A variable may be set without its user thinking of it."""
+    return f"Mirrors the cluster of {kubeconfig}, as KUBECONFIG says; without it, a sandbox with a demo comes along."
 
 
 def _unnamed(folder: updata.DataFolder, options: settings.Settings, held: str) -> Choice:

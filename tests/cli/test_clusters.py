@@ -59,6 +59,13 @@ def test_the_option_wins_over_the_variable(folder: updata.DataFolder, kubeconfig
     assert clusters.choose(folder, replace(OPTIONS, kubeconfig="~/kubeconfig"), named="").kubeconfig == kubeconfig
 
 
+def test_the_variable_is_said(folder: updata.DataFolder, kubeconfig: str) -> None:
+    """Whoever has KUBECONFIG set without thinking of it reads which cluster that is, and what comes without it."""
+    chosen = clusters.choose(folder, replace(OPTIONS, kubeconfig=kubeconfig), named="")
+    assert chosen.kubeconfig == kubeconfig
+    assert f"the cluster of {kubeconfig}, as KUBECONFIG says; without it, a sandbox" in chosen.remark
+
+
 def test_a_folder_goes_on_with_its_cluster(folder: updata.DataFolder, kubeconfig: str) -> None:
     """Where nothing is named, the remembered cluster is taken, and that is said."""
     folder.note_cluster(kubeconfig)

@@ -214,7 +214,7 @@ def test_stubborn_child_is_killed(run: Run) -> None:
 
 
 def test_second_ctrl_c_does_not_wait(run: Run) -> None:
-    """Who presses Ctrl-C is told that it ends, and once more that it may be at once: then nobody waits for the grace."""
+    """Who presses Ctrl-C is told that it ends; who presses it twice does not wait for the grace."""
     run.start({"name": "watch", "code": STUBBORN, "grace": 60.0})
     wait_until(run.is_up)
     child = run.identities()["watch"]

@@ -65,7 +65,7 @@ class Subject:
 
     def skip(self, why: str) -> Finding:
         """It could not be looked at."""
-        return Finding(Level.SKIP, self.check, self.name, f"skipped: {why}")
+        return Finding(Level.SKIP, self.check, self.name, why)
 
 
 def words(error: errors.ReverserError | str) -> str:
