@@ -15,7 +15,7 @@ import orjson
 import yaml
 
 from app import errors, events
-from app.kube import client, discovery, paths, problems
+from app.kube import client, discovery, documents, paths, problems
 from app.rules import types
 
 # The manager in an object's managedFields: a commit then says `by manager/reverser-apply`.
@@ -63,16 +63,6 @@ class Manifest:
         return f"{self.kind.lower()}{'.' + group if group else ''}/{self.name}"
 
 
-class _Loader(yaml.SafeLoader):
-    """YAML as Kubernetes reads it: a date is text, not a point in time."""
-
-
-_Loader.yaml_implicit_resolvers = {
-    first: [one for one in found if one[0] != "tag:yaml.org,2002:timestamp"]
-    for first, found in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
-
-
 def read(text: str, *, source: str) -> list[Manifest]:
     """The objects of a YAML stream or a JSON document, Lists taken apart.
 
@@ -93,11 +83,8 @@ def _documents(text: str, source: str) -> Iterator[tuple[Any, str]]:
         # JSON may be indented with tabs, which YAML does not admit.
         yield orjson.loads(text), source
     except orjson.JSONDecodeError:
-        loader = _Loader(text)
-        while loader.check_node():
-            node = loader.get_node()
-            assert node
-            yield loader.construct_document(node), f"{source}, line {node.start_mark.line + 1}"
+        for document, line in documents.read(text):
+            yield document, f"{source}, line {line}"
 
 
 def _objects(document: Any, place: str) -> Iterator[Manifest]:

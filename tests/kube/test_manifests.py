@@ -110,9 +110,9 @@ def test_what_others_need_goes_first() -> None:
     """Definitions of kinds come first, then namespaces; everything else keeps its order."""
     text = "\n---\n".join(
         f"apiVersion: v1\nkind: {kind}\nmetadata: {{name: {name}}}"
-        for kind, name in [("B", "b"), ("Namespace", "n"), ("A", "a"), ("CustomResourceDefinition", "c")]
+        for kind, name in [("B", "b"), ("Namespace", "place"), ("A", "a"), ("CustomResourceDefinition", "c")]
     )
-    assert [one.name for one in manifests.in_order(read(text))] == ["c", "n", "b", "a"]
+    assert [one.name for one in manifests.in_order(read(text))] == ["c", "place", "b", "a"]
 
 
 def test_an_object_is_made_changed_and_deleted(cluster: client.Cluster, place: str) -> None:
