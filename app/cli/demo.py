@@ -21,7 +21,7 @@ from app.kube import client, kinds, manifests, paths, problems
 FOLDER = Path(__file__).resolve().parents[2] / "deploy" / "demo"
 # What says where the demo's repository is.
 _CONFIG = events.Ref("shop", "local")
-_MADE, _LEFT_OUT = "made", "left out"
+_MADE, _LEFT_OUT, _REMOVED = "made", "left out", "removed"
 
 
 def make(folder: updata.DataFolder, cluster: client.Cluster) -> None:
@@ -47,6 +47,8 @@ def follow_move(folder: updata.DataFolder, cluster: client.Cluster) -> str:
     try:
         config = cluster.get_json(path)
     except problems.NotServed:
+        # Its user deleted it, and is not told of it any more.
+        _note(folder, _REMOVED)
         return ""
     named, here = str((config.get("spec") or {}).get("repoUrl")), folder.repository.as_uri()
     former = urls.local_path(named) if named.startswith("file:") else None

@@ -216,6 +216,19 @@ def test_a_demo_that_was_left_out_stays_out(sandbox: client.Cluster, folder: upd
     assert demo.is_made(folder)
 
 
+def test_a_demo_that_was_deleted_is_not_told_of(sandbox: client.Cluster, folder: updata.DataFolder) -> None:
+    """Whoever deletes the demo is not offered changes of it by the next start, and does not get it again."""
+    demo.make(folder, sandbox)
+    assert demo.follow_move(folder, sandbox) == ""
+    assert demo.is_made(folder)
+    sandbox.request("DELETE", "/apis/configbutler.ai/v1alpha1/namespaces/shop/gitrepoconfigs/local")
+    assert demo.follow_move(folder, sandbox) == ""
+    assert not demo.is_made(folder)
+    demo.make(folder, sandbox)
+    with pytest.raises(problems.NotServed):
+        sandbox.get_json("/apis/configbutler.ai/v1alpha1/namespaces/shop/gitrepoconfigs/local")
+
+
 def test_a_folder_that_was_moved(place: Installation, tmp_path: Path) -> None:
     """A moved folder goes on with its own sandbox, and its demo with the repository that moved with it."""
     assert place.up().returncode == 0
