@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 from collections.abc import Iterator
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import orjson
 import yaml
 
+from app.kube import documents
 from app.sandbox import problems, protobuf
 
 JSON = "application/json"
@@ -17,24 +17,6 @@ YAML = "application/yaml"
 # As the real server names them where it refuses another one.
 _READ = (JSON, YAML, protobuf.MEDIA)
 _SHOWN = 30
-# Values that aliases may make of a short text: more than an object of the largest size has.
-_EXPANDED = 400_000
-# Where counting stops.
-_ENDLESS = 2**63
-
-
-class _Loader(yaml.CSafeLoader):
-    """YAML as far as JSON has it: a date is a text."""
-
-
-class _Grown(yaml.YAMLError):
-    """A few aliases of aliases are more than any machine holds."""
-
-
-_Loader.yaml_implicit_resolvers = {
-    first: [one for one in resolvers if one[0] != "tag:yaml.org,2002:timestamp"]
-    for first, resolvers in yaml.CSafeLoader.yaml_implicit_resolvers.items()
-}
 
 
 def decode(body: bytes, *, content_type: str, wanted: str) -> dict[str, Any]:
@@ -62,35 +44,12 @@ def from_json(body: bytes, *, wanted: str) -> dict[str, Any]:
 def from_yaml(body: bytes, *, wanted: str) -> dict[str, Any]:
     """The object in a YAML body, which may be JSON. Raises Refused (400)."""
     try:
-        document = _construct(body)
+        # The first of them, as the real server does.
+        document = next((one for one, _ in documents.read(body)), None)
         orjson.dumps(document)
     except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
         raise _unreadable(body, wanted=wanted, what=f"yaml parse error: {type(error).__name__}") from None
     return _object(document, body, wanted=wanted)
-
-
-def _construct(body: bytes) -> Any:
-    """The document of a YAML body. Raises YAMLError, also for one that names itself or grows too large by aliases."""
-    loader = _Loader(body)
-    try:
-        root = loader.get_single_node()
-        sizes: dict[int, int] = {}
-        if root and _size(root, sizes) > max(_EXPANDED, len(sizes)):
-            raise _Grown
-        return loader.construct_document(root) if root else None
-    finally:
-        loader.dispose()
-
-
-def _size(node: yaml.Node, sizes: dict[int, int]) -> int:
-    """How many values a node is when each alias is what it names; linear in the text, as each is counted once."""
-    if id(node) not in sizes:
-        # Who comes back here while it is counted holds itself.
-        sizes[id(node)] = _ENDLESS
-        below = node.value if isinstance(node, yaml.CollectionNode) else ()
-        inner = itertools.chain.from_iterable(below) if isinstance(node, yaml.MappingNode) else below
-        sizes[id(node)] = min(_ENDLESS, 1 + sum(_size(one, sizes) for one in inner))
-    return sizes[id(node)]
 
 
 def duplicates(body: bytes, *, content_type: str) -> list[str]:
