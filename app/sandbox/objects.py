@@ -125,7 +125,8 @@ class Objects:
         new, twice = _decode(kind, call, options, wanted=wanted)
         makes = kind.resource in _MADE_BY_UPDATE and not call.target.subresource
         if makes and not self.store.get(places.place_of(kind, call.target)):
-            new["metadata"] = {**(new.get("metadata") or {}), "resourceVersion": ""}
+            new = checking.named(kind, call.target, new)
+            new["metadata"]["resourceVersion"] = ""
             return _warned(self._create(kind, call.target, new, options=options), twice)
         return _warned(self._replace(kind, call.target, new, options=options), twice)
 
@@ -165,7 +166,7 @@ class Objects:
         applied: bool = False,
     ) -> Answer:
         new = checking.named(kind, target, new)
-        if new["metadata"].get("resourceVersion") not in {None, "", "0"}:
+        if new["metadata"].get("resourceVersion") not in (None, "", "0"):
             raise problems.Refused(
                 code=500, reason="", message="resourceVersion should not be set on objects to be created"
             )

@@ -115,6 +115,16 @@ def test_nothing_breaks_inside(sandbox: SandboxServer, client: Client, seed: int
     assert "request_failed" not in sandbox.log.read_text()
 
 
+@pytest.mark.parametrize("metadata", ["text", -1, [[]], {"resourceVersion": []}], ids=str)
+def test_metadata_of_any_shape_is_answered(client: Client, place: str, metadata: object) -> None:
+    """What is no metadata is refused with words wherever an object is made, by an update too."""
+    namespace = place.split("/")[4]
+    roles = f"/apis/rbac.authorization.k8s.io/v1/namespaces/{namespace}/roles"
+    for method, path in (("POST", place), ("PUT", f"{place}/one"), ("POST", roles), ("PUT", f"{roles}/one")):
+        answer = client.call(method, path, {"metadata": metadata})
+        assert b"the sandbox failed" not in answer.body, (method, path, answer.body)
+
+
 BOMB = "\n".join(
     ["a0: &a0 [x, x, x, x, x, x, x, x, x]"]
     + [f"a{depth}: &a{depth} [{', '.join([f'*a{depth - 1}'] * 9)}]" for depth in range(1, 9)]
