@@ -66,7 +66,7 @@ def delete(*, names: Sequence[str], namespace: str, data_dir: Path, kubeconfig: 
     """
     found = manifests.in_order(_read(names))[::-1]
     with _cluster(data_dir, kubeconfig) as cluster:
-        sender = manifests.Sender(cluster.client, namespace=namespace)
+        sender = manifests.Sender(cluster.client, namespace=namespace, beside=found)
         _each(found, sender.delete, where=cluster.where)
 
 

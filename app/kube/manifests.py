@@ -115,10 +115,14 @@ def in_order(manifests: Iterable[Manifest]) -> list[Manifest]:
 
 
 class Sender:
-    """Sends manifests to one cluster. `namespace` is where an object goes that names none."""
+    """Sends manifests to one cluster. `namespace` is where an object goes that names none.
 
-    def __init__(self, cluster: client.Cluster, *, namespace: str = "") -> None:
+    `beside` is what is sent together: a kind that it defines may be gone when its objects are deleted.
+    """
+
+    def __init__(self, cluster: client.Cluster, *, namespace: str = "", beside: Iterable[Manifest] = ()) -> None:
         self._cluster = cluster
+        self._defines = {_defined_kind(one) for one in beside if one.kind == "CustomResourceDefinition"}
         self._namespace = namespace
         self._types: Sequence[types.ResourceType] = ()
         self._defined: set[str] = set()
@@ -145,9 +149,17 @@ class Sender:
         return "applied"
 
     def delete(self, manifest: Manifest) -> str:
-        """Delete the object; one that is gone already, perhaps with its kind, is no error. Raises as `apply` does."""
+        """Delete the object; one that is gone already is no error, nor one that went with its kind.
+
+        Raises as `apply` does: a kind that the cluster never served may be misspelt.
+        """
         try:
             type_, ref = self._place(manifest)
+        except problems.NotServed:
+            if _group_kind(manifest) in self._defines:
+                return "is gone already"
+            raise
+        try:
             self._cluster.request("DELETE", paths.single(type_, ref))
         except problems.NotServed:
             return "is gone already"
@@ -183,6 +195,15 @@ class Sender:
 def _find(served: Iterable[types.ResourceType], manifest: Manifest) -> types.ResourceType | None:
     wanted = manifest.api_version, manifest.kind
     return next((one for one in served if (one.api_version, one.kind) == wanted and "patch" in one.verbs), None)
+
+
+def _group_kind(manifest: Manifest) -> tuple[str, str]:
+    return manifest.api_version.rpartition("/")[0], manifest.kind
+
+
+def _defined_kind(definition: Manifest) -> tuple[str, str]:
+    spec = definition.content.get("spec") or {}
+    return str(spec.get("group")), str((spec.get("names") or {}).get("kind"))
 
 
 def _placed(content: Mapping[str, Any], ref: events.Ref) -> dict[str, Any]:

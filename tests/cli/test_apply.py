@@ -86,6 +86,32 @@ def test_output_is_like_that_of_kubectl(server: ApiServer, tmp_path_factory: pyt
         assert (result.exit_code, result.stdout) == (0, f"configmap/app-config {said}\n")
 
 
+DEFINITION = """\
+apiVersion: apiextensions.k8s.io/v1
+kind: CustomResourceDefinition
+metadata: {name: lamps.shop.example}
+spec:
+  group: shop.example
+  names: {plural: lamps, singular: lamp, kind: Lamp, listKind: LampList}
+  scope: Namespaced
+  versions: [{name: v1, served: true, storage: true, schema: {openAPIV3Schema: {type: object}}}]
+"""
+LAMP = "apiVersion: shop.example/v1\nkind: Lamp\nmetadata: {name: desk}\n"
+
+
+def test_a_misspelt_kind_is_not_gone(server: ApiServer) -> None:
+    """A kind that the cluster does not serve is an error of delete, unless its definition stands in the same files."""
+    typo = reverser(server, "delete", "-f", "-", text=CONFIG_MAP.replace("v1", "apps/v2"))
+    assert (typo.exit_code, typo.stdout) == (1, "")
+    assert "the cluster serves no ConfigMap of apps/v2: check the spelling" in typo.stderr
+    assert reverser(server, "delete", "-f", "-", text=LAMP).exit_code == 1
+    done = reverser(server, "delete", "-f", "-", text=f"{DEFINITION}---\n{LAMP}")
+    assert done.stdout.splitlines() == [
+        "lamp.shop.example/desk is gone already",
+        "customresourcedefinition.apiextensions.k8s.io/lamps.shop.example is gone already",
+    ]
+
+
 def test_standard_input_and_a_namespace(server: ApiServer) -> None:
     """`-f -` reads standard input; -n says where an object goes that names no namespace, else it is `default`."""
     assert reverser(server, "apply", "-f", "-", text=CONFIG_MAP).exit_code == 0
