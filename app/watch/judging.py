@@ -6,6 +6,7 @@ that a person has to act. `reporting.py` gathers what is known and writes what i
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -19,6 +20,8 @@ from app.watch import routing
 
 # Reasons of errors that are about the Secret itself; every other end of a connection has found it.
 SECRET_PROBLEMS = frozenset({"SecretNotFound", "SecretUnreadable", "SecretInvalid", "Forbidden"})
+# What an error says of its next try at the moment when it is raised.
+_TRY_AGAIN = re.compile(r"; will try again in \d+ s$")
 
 Conditions = list[status.Condition]
 
@@ -128,10 +131,13 @@ def _destination_conditions(
         return _refused(verdict)
     if state.last_error:
         reason = state.last_error_reason or "Error"
-        again = f"; next try at {_time(state.not_before)}" if state.not_before else ""
+        message = state.last_error
+        if state.not_before:
+            # The moment stands for the "in 30 s" of whoever failed, which is not true for long.
+            message = f"{_TRY_AGAIN.sub('', message)}; next try at {_time(state.not_before)}"
         if state.stalled:
-            return _stalled(reason, state.last_error + again)
-        return _progressing(reason, state.last_error + again, ready="False")
+            return _stalled(reason, message)
+        return _progressing(reason, message, ready="False")
     if seeding:
         ready = "True" if state.last_sha else "Unknown"
         return _progressing("Seeding", "the objects that the rules select are being listed", ready=ready)

@@ -108,10 +108,12 @@ def test_a_refused_destination_is_stalled() -> None:
 
 
 def test_the_next_try_stands_in_the_message() -> None:
-    """An error that passes says when it is tried again."""
-    found = state(last_error="no answer", last_error_reason="Temporary", not_before=datetime(2026, 1, 2, tzinfo=UTC))
-    result = judging.destination(SHOP, FINE, state=found, seeding=False, retained=0)
-    assert "next try at 2026-01-02T00:00:00Z" in result.conditions[0].message
+    """An error that passes says when it is tried again, once, also where it said in how many seconds."""
+    moment = datetime(2026, 1, 2, tzinfo=UTC)
+    for error in ("no answer", "no answer; will try again in 30 s"):
+        found = state(last_error=error, last_error_reason="Temporary", not_before=moment)
+        result = judging.destination(SHOP, FINE, state=found, seeding=False, retained=0)
+        assert result.conditions[0].message == "no answer; next try at 2026-01-02T00:00:00Z"
 
 
 def test_what_no_rule_selects_is_counted() -> None:
