@@ -242,18 +242,22 @@ def _sqlite_read_only(path: Path) -> Engine:
     """An engine that leaves nothing behind.
 
     A reader makes the side files of write-ahead logging where they are missing. They are missing while no process
-    works on the database: then it can be read as a file that does not change.
+    works on the database: then it can be read as a file that does not change. That is looked at for each connection,
+    where the file really stands: a process may begin to write at any time.
     """
-    uri = f"file:{quote(str(path.absolute()))}"
-    how = "mode=ro" if path.with_name(f"{path.name}-wal").exists() else "mode=ro&immutable=1"
-    return create_engine(
-        "sqlite://",
-        creator=lambda: sqlite3.connect(
-            f"{uri}?{how}", uri=True, timeout=SQLITE_BUSY_SECONDS, isolation_level=None, check_same_thread=False
-        ),
-        poolclass=pool.NullPool,
-        hide_parameters=True,
-    )
+
+    def connect() -> sqlite3.Connection:
+        file = path.resolve()
+        how = "mode=ro" if file.with_name(f"{file.name}-wal").exists() else "mode=ro&immutable=1"
+        return sqlite3.connect(
+            f"file:{quote(str(file))}?{how}",
+            uri=True,
+            timeout=SQLITE_BUSY_SECONDS,
+            isolation_level=None,
+            check_same_thread=False,
+        )
+
+    return create_engine("sqlite://", creator=connect, poolclass=pool.NullPool, hide_parameters=True)
 
 
 def _postgresql(url: URL, statement_timeout: float, *, read_only: bool) -> Engine:

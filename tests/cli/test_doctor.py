@@ -21,7 +21,7 @@ from sqlalchemy.engine import make_url
 from app import db, errors, settings
 from app.cli import doctor, main, updata
 from app.cli.checks import configuration, database, disk, findings, processes
-from app.models import base
+from app.models import base, nodes
 from app.worker import roster
 from tests.cli.patient import Patient
 from tests.servers import postgres
@@ -485,6 +485,21 @@ def test_a_read_only_database_cannot_be_written(patient: Patient) -> None:
         opened.close()
         running.close()
     assert patient.doctor().levels("workers") == ["OK"]
+
+
+def test_a_writer_that_comes_later_is_seen(on_sqlite: Patient, tmp_path: Path) -> None:
+    """What is opened to look sees what a process writes after that, also through a link in another folder."""
+    (tmp_path / "elsewhere").mkdir()
+    link = tmp_path / "elsewhere" / "link.db"
+    link.symlink_to(db.sqlite_file(on_sqlite.options.database_url))
+    opened = db.Database(f"sqlite:///{link}", read_only=True)
+    question = "SELECT name FROM worker_node"
+    assert opened.ask(question)[1] == []
+    with on_sqlite.writing() as writer:
+        with writer.write() as connection:
+            nodes.beat(connection, name="late", globs=(), dedicated=False, serves=(), stale_after=60.0)
+        assert opened.ask(question)[1] == [("late",)]
+    opened.close()
 
 
 def test_what_nobody_foresaw_is_one_line(on_sqlite: Patient, monkeypatch: pytest.MonkeyPatch) -> None:
