@@ -11,9 +11,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import yaml
+
 from app import db, errors, settings
 from app.cli import clusters, embedded, probing, processes, supervising, terminal, updata
-from app.kube import client
+from app.kube import client, documents
 
 FLOWER_PORT = 5555
 # A drain that is under way may finish; what is killed after that is drained again, once (promise P9).
@@ -103,10 +105,12 @@ class Installation:
         return [
             supervising.Service(
                 program=self._program("watch", own_command("watch")),
+                asks=self._sandbox_address,
                 is_ready=lambda node: probing.watch_leads(database, cluster=cluster, node=node),
             ),
             supervising.Service(
                 program=self._program("worker", own_command("worker"), grace=WORKER_GRACE),
+                asks=self._sandbox_address,
                 is_ready=lambda node: probing.worker_lives(database, node=node),
             ),
             supervising.Service(
@@ -116,6 +120,17 @@ class Installation:
                 is_ready=lambda _node: probing.flower_answers(port=port.number),
             ),
         ]
+
+    def _sandbox_address(self) -> str:
+        """Where the sandbox listens, which moves when its port was taken while it was away; empty for a cluster."""
+        if not self.cluster.is_sandbox:
+            return ""
+        try:
+            ((found, _),) = documents.read(self.folder.sandbox_kubeconfig.read_text(encoding="utf-8"))
+            return str(found["clusters"][0]["cluster"]["server"])
+        except (OSError, ValueError, LookupError, TypeError, yaml.YAMLError):
+            # It is just being started.
+            return ""
 
     def _program(self, name: str, command: tuple[str, ...], *, grace: float = 5.0) -> processes.Program:
         return processes.Program(

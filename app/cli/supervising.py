@@ -49,6 +49,9 @@ class Service:
     after_failure: Callable[[int], None] = lambda _failures: None
     # Looked at while it runs; bad for a while means kill and start again.
     is_well: Callable[[], bool] = _well
+    # Where the program finds what it asks, which it reads once, at its start; empty while nobody knows. A change
+    # starts the program again.
+    asks: Callable[[], str] = str
     # Bad at once, without waiting: what it needs is gone.
     is_lost: Callable[[], bool] = lambda: False
 
@@ -67,6 +70,7 @@ class _Watched:
     identity: processes.Identity | None = None
     was_ready: bool = False
     bad_checks: int = 0
+    asks: str = ""
 
 
 @dataclass(kw_only=True)
@@ -151,7 +155,7 @@ class Supervisor:
     def _start(self, entry: _Watched) -> None:
         entry.service.before_start()
         entry.identity = entry.child.start(*entry.service.arguments())
-        entry.was_ready, entry.bad_checks = False, 0
+        entry.was_ready, entry.bad_checks, entry.asks = False, 0, entry.service.asks()
         self.noted({one.child.name: one.identity for one in self._watched if one.identity})
 
     def _all_ready(self) -> bool:
@@ -224,6 +228,17 @@ class Supervisor:
         entry.bad_checks = 0 if not lost and entry.service.is_well() else entry.bad_checks + 1
         if lost or entry.bad_checks >= BAD_CHECKS:
             self.say(f"{entry.child.name} {'lost its files' if lost else 'does not answer'}: it is replaced")
+            entry.child.kill()
+            self._restart(entry)
+        else:
+            self._check_address(entry)
+
+    def _check_address(self, entry: _Watched) -> None:
+        """Start a program again that asks where nobody answers any more."""
+        before, now = entry.asks, entry.service.asks()
+        entry.asks = now or before
+        if before and entry.asks != before:
+            self.say(f"{entry.child.name} asks {before}, which is {now} now: it is replaced")
             entry.child.kill()
             self._restart(entry)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import signal
+import socket
 import subprocess
 from collections.abc import Iterator
 from contextlib import closing
@@ -267,3 +268,23 @@ def test_a_folder_that_was_copied(place: Installation, tmp_path: Path) -> None:
             ask(place, "/api/v1/namespaces/shop/configmaps/last")
     finally:
         copy.end()
+
+
+def test_the_port_of_the_sandbox_is_taken(place: Installation) -> None:
+    """When somebody took the port of a sandbox that died, the watch daemon and the worker follow it to the new one."""
+    assert place.up().returncode == 0
+    wait_until(lambda: everything(place) == DEMO, timeout=60)
+    before, kubeconfig = place.identities(), place.folder.sandbox_kubeconfig.read_text()
+    found = re.search(r"https://127.0.0.1:(\d+)", kubeconfig)
+    assert found
+    with socket.socket() as thief:
+        thief.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        os.kill(before["sandbox"].pid, signal.SIGKILL)
+        wait_until(lambda: not processes.is_alive(before["sandbox"]), timeout=5)
+        thief.bind(("127.0.0.1", int(found[1])))
+        thief.listen()
+        wait_until(lambda: place.identities()["worker"] != before["worker"], timeout=60)
+        change = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: last, namespace: shop}\n"
+        assert place.run("apply", "-f", "-", text=change).returncode == 0
+        wait_until(lambda: "last.yaml" in place.git("ls-tree", "-r", "--name-only", "main"), timeout=60)
+    assert place.folder.sandbox_kubeconfig.read_text() != kubeconfig
