@@ -35,7 +35,8 @@ from app.kube import client
 
 # How long the supervisor waits for the lock of another process on the database.
 _BUSY = 0.2
-# The disk counts as full below this: a database that cannot grow stops everything.
+# The disk counts as full below this: a database that cannot grow stops everything. `reverser doctor` complains earlier
+# (`checks/disk.py`), while what runs still works.
 _LITTLE_ROOM = 20_000_000
 _LITTLE = f"less than {_LITTLE_ROOM // 1_000_000} MB are free"
 
@@ -205,7 +206,7 @@ class Ground:
 
 def refuse_full_disk(folder: updata.DataFolder) -> None:
     """Raises PermanentError where nothing could come up for want of room."""
-    existing = next(path for path in (folder.path, *folder.path.parents) if path.exists())
+    existing = updata.existing(folder.path)
     if _is_full(existing):
         raise errors.PermanentError(f"the disk of {existing} is full ({_LITTLE}): make room, then start again")
 

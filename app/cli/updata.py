@@ -215,6 +215,11 @@ class Lock:
             return False
 
 
+def existing(path: Path) -> Path:
+    """The folder itself, or the one above it in which it would be made."""
+    return next(one for one in (path, *path.parents) if one.exists())
+
+
 def _try_lock(handle: int) -> bool:
     """Tried for a moment: a command that only looks holds the lock for an instant, too."""
     deadline = time.monotonic() + 0.3

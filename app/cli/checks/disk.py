@@ -8,17 +8,19 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from app import db, errors, settings
+from app.cli import updata
 from app.cli.checks import findings
 from app.cli.checks.findings import Finding
 
-# SQLite, caches and packs fail in the middle of their work on a full disk: say so while there is time.
+# SQLite, caches and packs fail in the middle of their work on a full disk: say so while there is time,
+# long before `reverser up` refuses to start (`up.py`).
 LITTLE, TOO_LITTLE = 1_000_000_000, 100_000_000
 
 
 def examine(options: settings.Settings) -> Iterator[Finding]:
     """Look at the work directory, and at the folder of a SQLite database where that is another disk."""
     subject = findings.Subject("disk", f"work directory {options.work_dir}")
-    existing = _existing(options.work_dir.absolute())
+    existing = updata.existing(options.work_dir.absolute())
     if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
         yield subject.fail(
             f"{existing} cannot be written by this user", do="repair its owner or mode, or set REVERSER_WORK_DIR"
@@ -27,11 +29,6 @@ def examine(options: settings.Settings) -> Iterator[Finding]:
     yield _room(subject, existing, "writable" if existing == options.work_dir.absolute() else "made when it is needed")
     if (folder := _database_folder(options)) and folder.stat().st_dev != existing.stat().st_dev:
         yield _room(findings.Subject("disk", f"folder of the database {folder}"), folder, "there")
-
-
-def _existing(path: Path) -> Path:
-    """The folder itself, or the one above it in which it would be made."""
-    return next(one for one in (path, *path.parents) if one.exists())
 
 
 def _database_folder(options: settings.Settings) -> Path | None:
