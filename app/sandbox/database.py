@@ -61,8 +61,12 @@ class Database:
         self._path = path
         try:
             self._connection = sqlite3.connect(path, isolation_level=None, timeout=_BUSY_SECONDS)
+        except sqlite3.Error as error:
+            raise self._unusable(error) from error
+        try:
             self._prepare()
         except sqlite3.Error as error:
+            self._connection.close()
             raise self._unusable(error) from error
 
     def objects(self) -> Iterator[tuple[Place, bytes]]:
