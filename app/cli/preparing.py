@@ -38,6 +38,8 @@ def prepare(plan: installation.Installation, wishes: Wishes) -> None:
             elif not plan.cluster.is_sandbox:
                 _say_missing_kinds(cluster, plan.options.kubeconfig)
         except errors.TemporaryError as error:
+            if wishes.apply_crds and not plan.cluster.is_sandbox:
+                raise _away(cluster, plan.options.kubeconfig, error) from error
             # The watch daemon waits for it.
             terminal.say(f"The cluster at {cluster.server} cannot be asked yet: {_cause(error)}. It is waited for.")
         if plan.cluster.is_sandbox:
@@ -68,11 +70,15 @@ def install_kinds(cluster: client.Cluster, kubeconfig: str) -> None:
     try:
         crds.apply(cluster, allow_local=True)
     except errors.TemporaryError as error:
-        raise errors.PermanentError(
-            f"the cluster at {cluster.server} cannot be asked: {_cause(error)}. Start it, or correct the server in "
-            f"{kubeconfig}, and run this again"
-        ) from error
+        raise _away(cluster, kubeconfig, error) from error
     terminal.say("The kinds of Reverser are applied.")
+
+
+def _away(cluster: client.Cluster, kubeconfig: str, error: errors.ReverserError) -> errors.PermanentError:
+    return errors.PermanentError(
+        f"the cluster at {cluster.server} cannot be asked: {_cause(error)}. Start it, or correct the server in "
+        f"{kubeconfig}, and run this again"
+    )
 
 
 def _say_missing_kinds(cluster: client.Cluster, kubeconfig: str) -> None:

@@ -164,13 +164,14 @@ class _Record:
     def ready(self) -> None:
         """Called when everything is ready, and again after each restart."""
         up = self._plan.describe({name: identity.pid for name, identity in self._identities.items()})
-        with _full_disk_said():
-            self._plan.folder.write_up(up)
         if not self._announced:
             terminal.say(describing.describe(self._plan.folder, up))
             if self._follows:
                 terminal.say("\nCommits, as they are pushed (Ctrl-C stops everything):")
         self._announced = True
+        # Last: whoever started this one detached reads what it said until this file is there.
+        with _full_disk_said():
+            self._plan.folder.write_up(up)
 
 
 @contextlib.contextmanager
