@@ -117,7 +117,7 @@ class Installation:
                 program=self._program("flower", own_command("flower")),
                 before_start=port.choose,
                 arguments=lambda: ("--port", str(port.number)),
-                is_ready=lambda _node: probing.flower_answers(port=port.number),
+                is_ready=lambda node: probing.flower_answers(port=port.number, node=node),
             ),
         ]
 

@@ -13,6 +13,7 @@ from app import db, errors
 from app.models import leases, nodes
 
 HTTP_TIMEOUT = 1.0
+_LONGEST_NAME = 1_000
 # A worker writes its heartbeat each second.
 STALE_AFTER = 5.0
 
@@ -36,12 +37,13 @@ def worker_lives(database: db.Database, *, node: str) -> bool:
         return False
 
 
-def flower_answers(*, port: int) -> bool:
-    """Whether the Flower on this port of the loopback serves pages."""
+def flower_answers(*, port: int, node: str) -> bool:
+    """Whether the Flower on this port of the loopback is the process of this name, and not that of another `up`."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=HTTP_TIMEOUT)
     try:
-        connection.request("GET", "/healthcheck")
-        return connection.getresponse().status == http.client.OK
+        connection.request("GET", "/node")
+        response = connection.getresponse()
+        return response.status == http.client.OK and response.read(_LONGEST_NAME).decode(errors="replace") == node
     except (OSError, http.client.HTTPException):
         return False
     finally:

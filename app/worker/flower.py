@@ -1,7 +1,7 @@
 """`reverser flower`: Flower on our Celery app, so that what it sends to a queue is declared and checked like ours.
 
 Flower has no login of its own by default, so it listens on loopback unless one is configured (`REVERSER_FLOWER_LOGIN`).
-`/metrics` and `/healthcheck` stay open even with a login: keep it behind a proxy that knows.
+`/metrics`, `/healthcheck` and `/node` stay open even with a login: keep it behind a proxy that knows.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Any
 
 import structlog
 import tornado.ioloop
+import tornado.web
 from flower.app import Flower
 from flower.options import options
 from flower.urls import settings as web_settings
@@ -40,12 +41,26 @@ def run(settings: Settings, *, port: int, address: str = "127.0.0.1", extra: Map
     app.set_default()
     applying.register(app)
     server = Flower(capp=app, options=options, **web_settings)
+    server.add_handlers(".*", [("/node", _Node, {"node": settings.node})])
     _listen(server, address=address, port=port)
     loop = tornado.ioloop.IOLoop.current()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: loop.add_callback_from_signal(loop.stop))
     server.start()
     server.stop()
+
+
+class _Node(tornado.web.RequestHandler):
+    """Which process answers here: another Flower may have been faster to take the port."""
+
+    def initialize(self, node: str) -> None:
+        """Called by Tornado with what stands in the route."""
+        self._node = node
+
+    def get(self) -> None:
+        """The name of the process, as in `REVERSER_NODE`."""
+        self.set_header("Content-Type", "text/plain")
+        self.write(self._node)
 
 
 def _check_address(address: str, login: str) -> None:

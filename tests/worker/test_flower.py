@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from app.cli import probing
 from app.events import Ref
 from tests.servers import processes
 from tests.waiting import wait_until
@@ -24,7 +25,8 @@ import json, sys
 from app.settings import Settings
 from app.worker import flower
 options = json.loads(sys.argv[1])
-flower.run(Settings(broker_url=options["broker_url"], flower_login=options["login"]), port=options["port"])
+settings = Settings(broker_url=options["broker_url"], flower_login=options["login"], node="flower-of-this-test")
+flower.run(settings, port=options["port"])
 """
 LOGIN = "admin:hunter2"
 
@@ -40,8 +42,9 @@ class Site:
     """A Flower process, asked over HTTP."""
 
     def __init__(self, bench: Bench, login: str) -> None:
-        self.url = f"http://127.0.0.1:{(port := free_port())}"
-        options = json.dumps({"broker_url": bench.settings.broker_url, "login": login, "port": port})
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        options = json.dumps({"broker_url": bench.settings.broker_url, "login": login, "port": self.port})
         with bench.log("flower").open("ab") as log:
             self.process = subprocess.Popen([sys.executable, "-c", PROGRAM, options], cwd=ROOT, stdout=log, stderr=log)
         wait_until(lambda: self.ask("/healthcheck")[0] == 200, 60, what="Flower")
@@ -106,3 +109,14 @@ def test_flower_without_a_login_has_no_remote_control(bench: Bench) -> None:
     assert site.ask("/api/worker/shutdown/reverser@one", method="POST")[0] == 401
     site.process.terminate()
     assert site.process.wait(10) == 0
+
+
+def test_it_says_which_process_it_is(bench: Bench) -> None:
+    """Of two that want one port, whoever asks can tell which one has it, without a login."""
+    site = Site(bench, LOGIN)
+    try:
+        assert site.ask("/node") == (200, "flower-of-this-test")
+        assert probing.flower_answers(port=site.port, node="flower-of-this-test")
+        assert not probing.flower_answers(port=site.port, node="another")
+    finally:
+        processes.end(site.process)
