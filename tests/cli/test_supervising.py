@@ -229,9 +229,9 @@ def test_second_ctrl_c_does_not_wait(run: Run) -> None:
 
 def test_not_ready_in_time(run: Run) -> None:
     """Where a time was given, what is not ready then is named with the end of its log, and everything stops."""
-    run.start(polite("watch"), {"name": "worker", "code": SILENT}, ready_within=1.0)
+    run.start(polite("watch"), {"name": "worker", "code": SILENT}, ready_within=4.0)
     assert run.wait() == 1
-    assert "not ready after 1 s: worker" in run.said()
+    assert "not ready after 4 s: worker" in run.said()
     assert "waits for something that never comes" in run.said()
     assert not any(map(processes.is_alive, run.identities().values()))
     assert not run.is_up()

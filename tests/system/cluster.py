@@ -143,7 +143,8 @@ class Api:
             return str(found["message"]) if (found.get("status"), found.get("reason")) == ("False", reason) else ""
 
         try:
-            return wait_until(told, timeout=30)
+            # A host that was slow to start is tried again after half a minute.
+            return wait_until(told, timeout=75)
         except AssertionError as error:
             raise AssertionError(f"{name}: {self.condition(resource, namespace, name)}, not {reason}") from error
 

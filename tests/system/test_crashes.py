@@ -100,7 +100,8 @@ def wait_alive(repository: Repository, writing: Load) -> None:
 def strike(own: Embedded, name: str) -> None:
     """Kill one process; the embedded Redis loses its data, too."""
     if name == "redis":
-        shutil.rmtree(own.folder.redis)
+        # It may write on meanwhile.
+        shutil.rmtree(own.folder.redis, ignore_errors=True)
     own.kill(name)
 
 
