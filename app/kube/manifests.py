@@ -125,7 +125,7 @@ class Sender:
         self._defines = {_defined_kind(one) for one in beside if one.kind == "CustomResourceDefinition"}
         self._namespace = namespace
         self._types: Sequence[types.ResourceType] = ()
-        self._defined: set[str] = set()
+        self._defined: set[tuple[str, str]] = set()
 
     def apply(self, manifest: Manifest) -> str:
         """Make the object as the document says, and say what was done; fields that others set are taken over.
@@ -144,7 +144,7 @@ class Sender:
             )
         )
         if manifest.kind == "CustomResourceDefinition":
-            self._defined.add(str(manifest.content.get("spec", {}).get("names", {}).get("kind")))
+            self._defined.add(_defined_kind(manifest))
             self._types = ()
         return "applied"
 
@@ -175,7 +175,7 @@ class Sender:
 
     def _type(self, manifest: Manifest) -> types.ResourceType:
         """Where the kind stands. Raises NotServed; a kind that this sender has just defined is waited for."""
-        deadline = time.monotonic() + (_PATIENCE if manifest.kind in self._defined else 0.0)
+        deadline = time.monotonic() + (_PATIENCE if _group_kind(manifest) in self._defined else 0.0)
         found = _find(self._types, manifest)
         while found is None:
             served = discovery.discover(self._cluster)
