@@ -27,22 +27,23 @@ def prepare(plan: installation.Installation, wishes: Wishes) -> None:
     """Prepare everything. Raises ReverserError that says what is in the way."""
     migrate(plan.options.database_url)
     embedded.make_repository(plan.folder.repository)
+    theirs = not plan.cluster.is_sandbox
     with contextlib.closing(client.connect(plan.options)) as cluster:
         try:
             clusters.check_same(plan.folder, plan.options, cluster)
             # Not before it answered: a cluster that nobody ever saw must not be what the folder goes on with.
             cluster.get_json("/version")
             plan.folder.note_cluster(plan.options.kubeconfig)
-            if wishes.apply_crds and not plan.cluster.is_sandbox:
+            if theirs and wishes.apply_crds:
                 install_kinds(cluster, plan.options.kubeconfig)
-            elif not plan.cluster.is_sandbox:
+            elif theirs:
                 _say_missing_kinds(cluster, plan.options.kubeconfig)
         except errors.TemporaryError as error:
-            if wishes.apply_crds and not plan.cluster.is_sandbox:
+            if theirs and wishes.apply_crds:
                 raise _away(cluster, plan.options.kubeconfig, error) from error
             # The watch daemon waits for it.
             terminal.say(f"The cluster at {cluster.server} cannot be asked yet: {_cause(error)}. It is waited for.")
-        if plan.cluster.is_sandbox:
+        if not theirs:
             _fill_sandbox(cluster, plan, wishes)
 
 

@@ -10,7 +10,6 @@ from typing import Any, TypeVar
 from app import db, errors
 from app.cli import options
 
-_SQLITE = "sqlite:///"
 _Answer = TypeVar("_Answer")
 
 
@@ -27,7 +26,7 @@ def opened(data_dir: Path, *, statement_timeout: float | None = None) -> Iterato
     Raises PermanentError for a database that is not there or not of this version.
     """
     settings = options.settings_in(data_dir)
-    if settings.database_url.startswith(_SQLITE) and not Path(settings.database_url.removeprefix(_SQLITE)).exists():
+    if db.is_sqlite(settings.database_url) and not db.sqlite_file(settings.database_url).exists():
         raise errors.PermanentError(
             f"nothing ran here yet, there is no database at {settings.database_url}: start `reverser up`, or run this "
             "in its folder, give --data-dir, or set REVERSER_DATABASE_URL"
