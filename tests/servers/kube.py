@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import base64
 import contextlib
-import datetime as dt
-import ipaddress
 import json
 import signal
 import socket
@@ -19,14 +17,13 @@ import time
 import urllib.request
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import IO, Any, Self, cast
+from typing import IO, Any, cast
 
 import yaml
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from app.sandbox import identity
 from tests import lanes
 from tests.servers import processes
 
@@ -35,7 +32,7 @@ USERS = ("admin", "alice", "bob", "reader")
 _START_DEADLINE = 60.0
 
 
-class KubeServer:
+class KubeServer(processes.Server):
     """One API server with its data in a folder; the same folder can be started again after `stop` or `kill9`."""
 
     def __init__(self, directory: Path, *, flags: tuple[str, ...] = ()) -> None:
@@ -43,17 +40,6 @@ class KubeServer:
         self._flags = flags
         self._processes: list[subprocess.Popen[bytes]] = []
         self._port, self._etcd_port, self._peer_port = _free_ports(3)
-
-    def __enter__(self) -> Self:
-        try:
-            self.start()
-        except BaseException:
-            self.stop()
-            raise
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.stop()
 
     @property
     def url(self) -> str:
@@ -195,59 +181,13 @@ def _free_ports(count: int) -> tuple[int, ...]:
 
 
 def write_certificates(directory: Path) -> None:
-    """An authority, a server certificate for loopback and a key for service accounts."""
-    authority, authority_key = _certificate("loopback-ca", issuer=None)
-    server, server_key = _certificate("kube-apiserver", issuer=(authority, authority_key))
-    for name, certificate in (("ca", authority), ("server", server)):
-        (directory / f"{name}.crt").write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-    for name, key in (("server", server_key), ("accounts", ec.generate_private_key(ec.SECP256R1()))):
-        path = directory / f"{name}.key"
-        path.touch(mode=0o600)
-        path.write_bytes(
-            key.private_bytes(
-                serialization.Encoding.PEM, serialization.PrivateFormat.TraditionalOpenSSL, serialization.NoEncryption()
-            )
-        )
-
-
-_Pair = tuple[x509.Certificate, ec.EllipticCurvePrivateKey]
-
-
-def _certificate(name: str, *, issuer: _Pair | None) -> _Pair:
+    """An authority and a server certificate for loopback, as the sandbox makes them, and a key for service accounts."""
+    identity.at(directory)
     key = ec.generate_private_key(ec.SECP256R1())
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-    signer, signing_key = (issuer[0].subject, issuer[1]) if issuer else (subject, key)
-    now = dt.datetime.now(dt.UTC)
-    builder = (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(signer)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - dt.timedelta(hours=1))
-        .not_valid_after(now + dt.timedelta(days=30))
-        .add_extension(x509.BasicConstraints(ca=issuer is None, path_length=None), critical=True)
-        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
-        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(signing_key.public_key()), critical=False)
-        .add_extension(_key_usage(authority=issuer is None), critical=True)
-    )
-    if issuer:
-        names = [x509.IPAddress(ipaddress.ip_address("127.0.0.1")), x509.DNSName("localhost")]
-        builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
-        builder = builder.add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
-    return builder.sign(signing_key, hashes.SHA256()), key
-
-
-def _key_usage(*, authority: bool) -> x509.KeyUsage:
-    """Python 3.13 verifies strictly: an authority needs to say that it signs certificates."""
-    return x509.KeyUsage(
-        digital_signature=not authority,
-        key_cert_sign=authority,
-        crl_sign=authority,
-        content_commitment=False,
-        key_encipherment=False,
-        data_encipherment=False,
-        key_agreement=False,
-        encipher_only=False,
-        decipher_only=False,
+    path = directory / "accounts.key"
+    path.touch(mode=0o600)
+    path.write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.TraditionalOpenSSL, serialization.NoEncryption()
+        )
     )

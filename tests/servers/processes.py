@@ -9,8 +9,32 @@ import signal
 import subprocess
 import tempfile
 from pathlib import Path
+from typing import Self
 
 GRACE = 10.0
+
+
+class Server:
+    """A server for the length of a `with` block; one that does not come up leaves nothing behind."""
+
+    def start(self) -> object:
+        """Start it, and wait until it is ready."""
+        raise NotImplementedError
+
+    def stop(self) -> None:
+        """End it, whatever of it runs."""
+        raise NotImplementedError
+
+    def __enter__(self) -> Self:
+        try:
+            self.start()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
 
 
 def unprivileged_user() -> str | None:

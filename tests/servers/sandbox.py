@@ -16,7 +16,7 @@ import time
 import urllib.error
 import urllib.request
 from pathlib import Path
-from typing import Any, Self, cast
+from typing import Any, cast
 
 import yaml
 
@@ -31,7 +31,7 @@ _START_DEADLINE = 30.0
 _READY = re.compile(r"^sandbox ready at (https://\S+), faults at (http://\S+): ", re.MULTILINE)
 
 
-class SandboxServer:
+class SandboxServer(processes.Server):
     """One sandbox with its data in a folder; the same folder can be started again after `stop` or `kill9`."""
 
     def __init__(self, directory: Path) -> None:
@@ -39,17 +39,6 @@ class SandboxServer:
         self._process: subprocess.Popen[bytes] | None = None
         self._fault_url = ""
         self.url = ""
-
-    def __enter__(self) -> Self:
-        try:
-            self.start()
-        except BaseException:
-            self.stop()
-            raise
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.stop()
 
     @property
     def ca(self) -> Path:
