@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,13 +12,10 @@ import click
 from click.core import ParameterSource
 
 from app import errors
-from app.cli import options, tables, targets, updata
+from app.cli import options, reading, tables, targets, updata
 from app.kube import client, manifests, problems
 
 _Command = TypeVar("_Command", bound=Any)
-
-_SUFFIXES = {".yaml", ".yml", ".json"}
-_STDIN = "-"
 
 
 def _what_and_where(command: _Command) -> _Command:
@@ -51,7 +47,7 @@ def apply(*, names: Sequence[str], namespace: str, data_dir: Path, kubeconfig: s
 
     Definitions of kinds and namespaces go first. Fields that somebody else set otherwise are taken over.
     """
-    found = manifests.in_order(_read(names))
+    found = manifests.in_order(reading.read(names))
     with _cluster(data_dir, kubeconfig) as cluster:
         sender = manifests.Sender(cluster.client, namespace=namespace)
         _each(found, sender.apply, where=cluster.where)
@@ -64,34 +60,10 @@ def delete(*, names: Sequence[str], namespace: str, data_dir: Path, kubeconfig: 
 
     An object that is gone already is said and is no error.
     """
-    found = manifests.in_order(_read(names))[::-1]
+    found = manifests.in_order(reading.read(names))[::-1]
     with _cluster(data_dir, kubeconfig) as cluster:
         sender = manifests.Sender(cluster.client, namespace=namespace, beside=found)
         _each(found, sender.delete, where=cluster.where)
-
-
-def _read(names: Sequence[str]) -> list[manifests.Manifest]:
-    """All objects of all files. Raises PermanentError for one that cannot be read: nothing was sent then."""
-    found = [one for text, source in _texts(names) for one in manifests.read(text, source=source)]
-    if not found:
-        raise errors.PermanentError(
-            f"there is no object in {', '.join('standard input' if name == '-' else name for name in names)}"
-        )
-    return found
-
-
-def _texts(names: Sequence[str]) -> Iterator[tuple[str, str]]:
-    for name in names:
-        if name == _STDIN:
-            yield sys.stdin.read(), "standard input"
-            continue
-        path = Path(name)
-        files = sorted(one for one in path.iterdir() if one.suffix in _SUFFIXES) if path.is_dir() else [path]
-        for file in files:
-            try:
-                yield file.read_text(encoding="utf-8"), str(file)
-            except UnicodeDecodeError as error:
-                raise errors.PermanentError(f"{file} is no text in UTF-8") from error
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ is down is named in `failed_groups`, so that its types are kept as they were and
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from app import errors
@@ -30,6 +30,8 @@ class Discovery:
     failed_groups: frozenset[str]
     # Those of our four kinds that the cluster serves.
     ours_served: frozenset[str]
+    # What people call a type beside its plural, by group and plural: `deployment` and `deploy`.
+    names: Mapping[tuple[str, str], frozenset[str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +54,7 @@ def discover(cluster: client.Cluster) -> Discovery:
         ours_served=frozenset(
             ours[key] for key in ((one.group, one.version, one.resource) for one in found) if key in ours
         ),
+        names={key: names for group in groups for key, names in _names(group)},
     )
 
 
@@ -82,6 +85,8 @@ def _aggregated(item: dict[str, Any]) -> _Group:
                     "kind": (resource.get("responseKind") or {}).get("kind", ""),
                     "namespaced": resource.get("scope") == "Namespaced",
                     "verbs": resource.get("verbs") or (),
+                    "singularName": resource.get("singularResource", ""),
+                    "shortNames": resource.get("shortNames") or (),
                 }
                 for resource in version.get("resources") or ()
             ]
@@ -128,3 +133,11 @@ def _types(group: _Group) -> Iterator[types.ResourceType]:
                 preferred=name not in seen,
             )
             seen.add(name)
+
+
+def _names(group: _Group) -> Iterator[tuple[tuple[str, str], frozenset[str]]]:
+    """The singular and the short names of each resource of a group."""
+    for resources in group.versions.values():
+        for resource in resources:
+            names = {resource.get("singularName", ""), *(resource.get("shortNames") or ())} - {""}
+            yield (group.name, resource["name"]), frozenset(names)
