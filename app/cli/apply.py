@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
-from click.core import ParameterSource
 
 from app import errors
-from app.cli import options, reading, tables, targets, updata
-from app.kube import client, manifests, problems
+from app.cli import options, reading, tables, targets
+from app.kube import manifests, problems
 
 _Command = TypeVar("_Command", bound=Any)
 
@@ -48,7 +45,7 @@ def apply(*, names: Sequence[str], namespace: str, data_dir: Path, kubeconfig: s
     Definitions of kinds and namespaces go first. Fields that somebody else set otherwise are taken over.
     """
     found = manifests.in_order(reading.read(names))
-    with _cluster(data_dir, kubeconfig) as cluster:
+    with targets.opened(data_dir, kubeconfig) as cluster:
         sender = manifests.Sender(cluster.client, namespace=namespace)
         _each(found, sender.apply, where=cluster.where)
 
@@ -61,27 +58,9 @@ def delete(*, names: Sequence[str], namespace: str, data_dir: Path, kubeconfig: 
     An object that is gone already is said and is no error.
     """
     found = manifests.in_order(reading.read(names))[::-1]
-    with _cluster(data_dir, kubeconfig) as cluster:
+    with targets.opened(data_dir, kubeconfig) as cluster:
         sender = manifests.Sender(cluster.client, namespace=namespace, beside=found)
         _each(found, sender.delete, where=cluster.where)
-
-
-@dataclass(frozen=True, slots=True)
-class _Cluster:
-    """A cluster with its name for people."""
-
-    client: client.Cluster
-    where: str
-
-
-@contextlib.contextmanager
-def _cluster(data_dir: Path, kubeconfig: str) -> Iterator[_Cluster]:
-    source = click.get_current_context().get_parameter_source("data_dir")
-    folder = updata.DataFolder.at(data_dir)
-    target = targets.choose(folder, named=kubeconfig, folder_named=source is not ParameterSource.DEFAULT)
-    settings = replace(options.settings_in(data_dir), kubeconfig=target.kubeconfig)
-    with contextlib.closing(client.connect(settings)) as cluster:
-        yield _Cluster(cluster, target.describe(cluster.server))
 
 
 def _each(found: Sequence[manifests.Manifest], send: Callable[[manifests.Manifest], str], *, where: str) -> None:

@@ -1,19 +1,27 @@
-"""Which cluster `reverser apply` and `reverser delete` change, and how it is named in what they say.
+"""Which cluster a command goes to that a person types, and how it is named in what the command says.
 
 What is typed wins. A variable that a shell still has from somewhere else never decides against the data folder at hand:
-where they differ, nothing is sent. Neighbours: `clusters.py` says which cluster a folder mirrors, `apply.py` sends.
+where they differ, nothing is sent. Neighbours: `clusters.py` says which cluster a folder mirrors, `apply.py` sends,
+`surveying.py` reads.
 """
 
 from __future__ import annotations
 
 import contextlib
 import shlex
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+import click
+from click.core import ParameterSource
+
 from app import errors, settings
-from app.cli import clusters, updata
+from app.cli import clusters, options, updata
 from app.kube import client
+
+# The reason of the error where nothing says which cluster.
+NO_CLUSTER = "NoCluster"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,6 +34,26 @@ class Target:
     def describe(self, server: str) -> str:
         """The cluster in words; `server` is its address."""
         return f"the sandbox of {self.sandbox}" if self.sandbox else f"the cluster at {server}"
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A cluster with its name for people."""
+
+    client: client.Cluster
+    where: str
+
+
+@contextlib.contextmanager
+def opened(data_dir: Path, kubeconfig: str) -> Iterator[Opened]:
+    """The cluster of the options that were typed; nothing is sent yet. Raises as `choose` does."""
+    source = click.get_current_context().get_parameter_source("data_dir")
+    folder = updata.DataFolder.at(data_dir)
+    target = choose(folder, named=kubeconfig, folder_named=source is not ParameterSource.DEFAULT)
+    with contextlib.closing(
+        client.connect(replace(options.settings_in(data_dir), kubeconfig=target.kubeconfig))
+    ) as found:
+        yield Opened(found, target.describe(found.server))
 
 
 def choose(folder: updata.DataFolder, *, named: str, folder_named: bool) -> Target:
@@ -46,7 +74,8 @@ def choose(folder: updata.DataFolder, *, named: str, folder_named: bool) -> Targ
         )
     if not (held or exported):
         raise errors.PermanentError(
-            f"which cluster? Start `reverser up` in {folder.path}, give --kubeconfig FILE, or set KUBECONFIG"
+            f"which cluster? Start `reverser up` in {folder.path}, give --kubeconfig FILE, or set KUBECONFIG",
+            reason=NO_CLUSTER,
         )
     return _target(folder, held or clusters.absolute(exported))
 
