@@ -1,180 +1,62 @@
 """From a live object to what somebody meant: a deny-list, so that no intent is lost (DESIGN section 7).
 
-What goes: `status`, metadata that the server writes, annotations in which tools keep their own copy of the object,
-and per kind (group *and* kind: a Knative Service is no core Service) the fields that the server fills in. Every other
-field stays. What became empty because its content went, goes too; what was empty before stays.
+`fields.py` is the table of what the server and its controllers write; a rule may leave out more: fields that it names
+(`ignoring.py`), and fields of managers that it names (`ownership.py`). All three give places with reasons, and one
+engine takes them out. What became empty because its content went, goes too, but for items of lists, whose positions
+mean something; what was empty before stays.
 
-`metadata.ownerReferences` goes: it names the owner by a uid that only this cluster in this life knows, and an object
-that is applied with a uid that is not there is garbage-collected at once. Finalizers stay: people write them.
-A core Secret is refused, whatever a rule says: without encryption it never leaves the watch process (promise P12).
+Doing it twice is doing it once: a condition of the table holds only for a live object, which has a uid, and a
+sanitised one has none. A core Secret is refused, whatever a rule says: without encryption it never leaves the watch
+process (promise P12).
 """
 
 from __future__ import annotations
 
+import functools
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
 
 from app import errors
+from app.rules import fields, ignoring, ownership
 
 Json = Any
-Condition = Callable[[Mapping[str, Json]], bool]
+Path = fields.Path
+# A place that goes, and why.
+Place = tuple[Path, str]
+# Places as a tree: a reason where something goes as a whole, the same one level down where a part of it goes.
+Marks = dict[str | int, Any]
 
-# Written by the API server, of no meaning anywhere else.
-SERVER_METADATA = frozenset(
-    {
-        "creationTimestamp",
-        "deletionGracePeriodSeconds",
-        "deletionTimestamp",
-        "generation",
-        "managedFields",
-        "ownerReferences",
-        "resourceVersion",
-        "selfLink",
-        "uid",
-    }
-)
-
-# Copies of the object, and state that tools and controllers keep beside it.
-TOOL_ANNOTATIONS = frozenset(
-    {
-        "kubectl.kubernetes.io/last-applied-configuration",
-        "objectset.rio.cattle.io/applied",
-        "kapp.k14s.io/original",
-        "kapp.k14s.io/original-diff-md5",
-        "banzaicloud.com/last-applied",
-        "field.cattle.io/publicEndpoints",
-        "deployment.kubernetes.io/revision",
-        "deployment.kubernetes.io/revision-history",
-        "deployment.kubernetes.io/desired-replicas",
-        "deployment.kubernetes.io/max-replicas",
-        "deprecated.daemonset.template.generation",
-        "autoscaling.alpha.kubernetes.io/conditions",
-        "autoscaling.alpha.kubernetes.io/current-metrics",
-        "control-plane.alpha.kubernetes.io/leader",
-        "endpoints.kubernetes.io/last-change-trigger-time",
-        "pv.kubernetes.io/bind-completed",
-        "pv.kubernetes.io/bound-by-controller",
-        "pv.kubernetes.io/provisioned-by",
-        "volume.kubernetes.io/storage-provisioner",
-        "volume.beta.kubernetes.io/storage-provisioner",
-        "volume.kubernetes.io/selected-node",
-    }
-)
-
-BOUND_BY_CONTROLLER = "pv.kubernetes.io/bound-by-controller"
-EVERY_ITEM = "*"
-
-
-def _always(_obj: Mapping[str, Json]) -> bool:
-    return True
-
-
-def _not_headless(obj: Mapping[str, Json]) -> bool:
-    # `clusterIP: None` is a decision, an address is an allocation.
-    return bool(_at(obj, "spec", "clusterIP") != "None")
-
-
-def _single_stack(obj: Mapping[str, Json]) -> bool:
-    return _at(obj, "spec", "ipFamilyPolicy") in (None, "SingleStack") and _at(obj, "spec", "ipFamilies") in (
-        None,
-        ["IPv4"],
-    )
-
-
-def _bound_by_controller(obj: Mapping[str, Json]) -> bool:
-    return _at(obj, "metadata", "annotations", BOUND_BY_CONTROLLER) is not None
-
-
-def _selector_is_generated(obj: Mapping[str, Json]) -> bool:
-    return _at(obj, "spec", "manualSelector") is not True
-
-
-def _no_conversion(obj: Mapping[str, Json]) -> bool:
-    return bool(_at(obj, "spec", "conversion") == {"strategy": "None"})
+NOTHING_LEFT = "nothing is left in it"
+# Of the fields that rules ignore, as many sets as an installation has in use, and more.
+_PLANS_KEPT = 1024
 
 
 @dataclass(frozen=True, slots=True)
-class Field:
-    """One field that the server fills in: where it stands, and when it is the server's. `*` is every list item."""
+class Removal:
+    """A field that is not mirrored: where it stood, as a JSON pointer, and why."""
 
-    path: tuple[str, ...]
-    when: Condition = _always
-
-
-def _fields(*paths: str, when: Condition = _always) -> tuple[Field, ...]:
-    return tuple(Field(tuple(path.split("/")), when) for path in paths)
+    pointer: str
+    reason: str
 
 
-# A template's metadata carries `creationTimestamp: null`, because the server marshals a struct.
-_TEMPLATE = _fields("spec/template/metadata/creationTimestamp")
-_JOB_LABELS = ("controller-uid", "job-name", "batch.kubernetes.io~controller-uid", "batch.kubernetes.io~job-name")
-
-# Group and kind -> the fields that the server fills in. `~` stands for a slash inside a key.
-SERVER_FIELDS: Mapping[tuple[str, str], tuple[Field, ...]] = {
-    ("", "Namespace"): _fields("spec/finalizers", "metadata/labels/kubernetes.io~metadata.name"),
-    ("", "Service"): (
-        *_fields("spec/clusterIP", "spec/clusterIPs", when=_not_headless),
-        *_fields("spec/ipFamilies", "spec/ipFamilyPolicy", when=_single_stack),
-        # Allocated with externalTrafficPolicy Local. A nodePort stays: clients are configured with it.
-        *_fields("spec/healthCheckNodePort"),
-    ),
-    ("", "ServiceAccount"): _fields("secrets"),
-    ("", "PersistentVolume"): (
-        *_fields("spec/claimRef", when=_bound_by_controller),
-        *_fields("spec/claimRef/uid", "spec/claimRef/resourceVersion"),
-    ),
-    ("", "PersistentVolumeClaim"): _fields("spec/volumeName", when=_bound_by_controller),
-    ("", "ReplicationController"): _TEMPLATE,
-    ("", "PodTemplate"): _fields("template/metadata/creationTimestamp"),
-    ("apps", "Deployment"): _TEMPLATE,
-    ("apps", "DaemonSet"): _TEMPLATE,
-    ("apps", "ReplicaSet"): _TEMPLATE,
-    ("apps", "StatefulSet"): (
-        *_TEMPLATE,
-        *_fields("spec/volumeClaimTemplates/*/status", "spec/volumeClaimTemplates/*/metadata/creationTimestamp"),
-    ),
-    ("batch", "Job"): (
-        *_TEMPLATE,
-        *_fields(
-            "spec/selector",
-            *(f"metadata/labels/{label}" for label in _JOB_LABELS),
-            *(f"spec/template/metadata/labels/{label}" for label in _JOB_LABELS),
-            when=_selector_is_generated,
-        ),
-    ),
-    ("batch", "CronJob"): _fields(
-        "spec/jobTemplate/metadata/creationTimestamp", "spec/jobTemplate/spec/template/metadata/creationTimestamp"
-    ),
-    ("certificates.k8s.io", "CertificateSigningRequest"): _fields(
-        "spec/username", "spec/uid", "spec/groups", "spec/extra"
-    ),
-    ("apiextensions.k8s.io", "CustomResourceDefinition"): _fields("spec/conversion", when=_no_conversion),
-}
-
-
-def sanitise(obj: Mapping[str, Json]) -> dict[str, Json]:
+def sanitise(obj: Mapping[str, Json], ignored: ignoring.Ignored = ignoring.NOTHING) -> dict[str, Json]:
     """A copy without what only the server or a tool means. The input is not changed; parts of it are shared.
 
     Raises PermanentError for what is no object, and PermanentError(EncryptionRequired) for a core Secret.
     """
-    metadata, kind, group = obj.get("metadata"), obj.get("kind"), _group_of(obj)
-    if not isinstance(metadata, Mapping) or not kind:
-        raise errors.PermanentError("an object without kind and metadata cannot be mirrored", reason="InvalidObject")
-    if kind == "Secret" and not group:
-        raise errors.PermanentError(
-            "a Secret is mirrored only encrypted, and no encryption is configured", reason="EncryptionRequired"
-        )
-    clean = {key: value for key, value in obj.items() if key != "status"}
-    clean["metadata"] = _metadata(metadata)
-    # Conditions look at the object as it was: annotations that they ask for are gone from the copy.
-    for field in SERVER_FIELDS.get((group, kind), ()):
-        if field.when(obj):
-            clean = _without(clean, field.path)
+    clean: dict[str, Json] = _taken(obj, _marked(obj, ignored), (), [])
     return clean
+
+
+def removals(obj: Mapping[str, Json], ignored: ignoring.Ignored = ignoring.NOTHING) -> tuple[Removal, ...]:
+    """What `sanitise` takes out, in the order of the object; what was emptied stands behind its content."""
+    gone: list[tuple[Path, str]] = []
+    _taken(obj, _marked(obj, ignored), (), gone)
+    return tuple(Removal(ignoring.pointer(path), reason) for path, reason in gone)
 
 
 def body(sanitised: Mapping[str, Json]) -> bytes:
@@ -196,6 +78,60 @@ def content_hash(body: bytes) -> str:
     return hashlib.sha256(body).hexdigest()[:32]
 
 
+@dataclass(slots=True)
+class _Plan:
+    """Rows of one path, and the plans of the paths that go on from there; `every` is that of `*`."""
+
+    rows: list[fields.Field] = field(default_factory=list)
+    keys: dict[str, _Plan] = field(default_factory=dict)
+    every: _Plan | None = None
+
+    @classmethod
+    def of(cls, rows: Iterable[fields.Field]) -> _Plan:
+        root = cls()
+        for row in rows:
+            plan = root
+            for key in row.path:
+                plan = plan.below(key)
+            plan.rows.append(row)
+        return root
+
+    def below(self, key: str) -> _Plan:
+        """The plan of what stands under a key, made if it is not there."""
+        if key != ignoring.EVERY:
+            return self.keys.setdefault(key, _Plan())
+        self.every = self.every or _Plan()
+        return self.every
+
+
+_GENERAL = _Plan.of(fields.EVERYWHERE)
+_BY_KIND = {of: _Plan.of((*fields.EVERYWHERE, *rows)) for of, rows in fields.BY_KIND.items()}
+
+
+@functools.lru_cache(maxsize=_PLANS_KEPT)
+def _plan_of(pointers: tuple[str, ...]) -> _Plan:
+    return _Plan.of(fields.Field(pointer, f"ignoreFields {pointer}") for pointer in pointers)
+
+
+def _marked(obj: Mapping[str, Json], ignored: ignoring.Ignored) -> Marks:
+    metadata, kind, group = obj.get("metadata"), obj.get("kind"), _group_of(obj)
+    if not isinstance(metadata, dict) or not isinstance(kind, str) or not kind:
+        raise errors.PermanentError("an object without kind and metadata cannot be mirrored", reason="InvalidObject")
+    if kind == "Secret" and not group:
+        raise errors.PermanentError(
+            "a Secret is mirrored only encrypted, and no encryption is configured", reason="EncryptionRequired"
+        )
+    search = _Search(obj, live=bool(metadata.get("uid")))
+    search.visit(_BY_KIND.get((group, kind), _GENERAL), obj, ())
+    if ignored:
+        search.visit(_plan_of(ignored.fields), obj, ())
+        search.places += ownership.fields_of(obj, ignored.managers)
+    marks: Marks = {}
+    for path, reason in search.places:
+        _put(marks, path, reason)
+    return marks
+
+
 def _group_of(obj: Mapping[str, Json]) -> str:
     api_version = obj.get("apiVersion")
     if not isinstance(api_version, str) or not api_version:
@@ -204,41 +140,70 @@ def _group_of(obj: Mapping[str, Json]) -> str:
     return group if slash else ""
 
 
-def _metadata(metadata: Mapping[str, Json]) -> dict[str, Json]:
-    clean = {key: value for key, value in metadata.items() if key not in SERVER_METADATA}
-    annotations = clean.get("annotations")
-    if annotations and not TOOL_ANNOTATIONS.isdisjoint(annotations):
-        clean["annotations"] = {key: value for key, value in annotations.items() if key not in TOOL_ANNOTATIONS}
-    # The server drops empty maps and lists here, or keeps them, depending on who wrote them.
-    for key in ("annotations", "labels", "finalizers"):
-        if key in clean and not clean[key]:
-            del clean[key]
-    return clean
+class _Search:
+    """Looks for the places of a plan in one object."""
+
+    def __init__(self, obj: Mapping[str, Json], *, live: bool) -> None:
+        self._obj = obj
+        self._live = live
+        self.places: list[Place] = []
+
+    def visit(self, plan: _Plan, value: Json, path: Path) -> None:
+        """Note every place at or below `path` that a row of the plan names and that fulfils its condition."""
+        for row in plan.rows:
+            if row.when is None or (self._live and row.when.holds(fields.Found(self._obj, path, value))):
+                self.places.append((path, row.reason))
+        if isinstance(value, dict):
+            for key in plan.keys.keys() & value.keys():
+                self.visit(plan.keys[key], value[key], (*path, key))
+            if plan.every:
+                for key, child in value.items():
+                    self.visit(plan.every, child, (*path, key))
+        elif isinstance(value, list):
+            self._visit_items(plan, value, path)
+
+    def _visit_items(self, plan: _Plan, items: list[Json], path: Path) -> None:
+        for index, item in enumerate(items):
+            # What leads to a position leads to what is in it, and never takes the item: the next would take its place.
+            below = plan.keys.get(str(index)) if plan.keys else None
+            if below:
+                self.visit(_Plan(keys=below.keys, every=below.every), item, (*path, index))
+            if plan.every:
+                self.visit(plan.every, item, (*path, index))
 
 
-def _without(value: Mapping[str, Json], path: Sequence[str]) -> dict[str, Json]:
-    """A copy of `value` without what stands at `path`, nor what got empty by that; the same when nothing does."""
-    key, rest = path[0].replace("~", "/"), path[1:]
-    if key not in value:
-        return dict(value)
-    if not rest:
-        return {name: child for name, child in value.items() if name != key}
-    child = value[key]
-    changed = _without_in(child, rest)
-    if child and not changed:
-        return {name: other for name, other in value.items() if name != key}
-    return {**value, key: changed}
+def _put(marks: Marks, path: Path, reason: str) -> None:
+    """Note that a place goes; the first reason counts, and what goes as a whole takes its content along."""
+    if path in ignoring.IDENTITY:
+        return
+    *above, last = path
+    for key in above:
+        below = marks.setdefault(key, {})
+        if isinstance(below, str):
+            return
+        marks = below
+    if not isinstance(marks.get(last), str):
+        marks[last] = reason
 
 
-def _without_in(child: Json, path: Sequence[str]) -> Json:
-    if isinstance(child, Mapping):
-        return _without(child, path)
-    if isinstance(child, list) and path[0] == EVERY_ITEM:
-        return [_without_in(item, path[1:]) for item in child]
-    return child
+def _taken(value: Json, marks: Marks, path: Path, gone: list[Place]) -> Json:
+    """A copy of a mapping or a list without what is marked in it; `gone` gets each place."""
+    if isinstance(value, dict):
+        return dict(_left(value.items(), marks, path, gone))
+    return [item for _, item in _left(enumerate(value), marks, path, gone)]
 
 
-def _at(value: Json, *path: str) -> Json:
-    for key in path:
-        value = value.get(key) if isinstance(value, Mapping) else None
-    return value
+def _left(pairs: Iterable[tuple[Any, Json]], marks: Marks, path: Path, gone: list[Place]) -> Iterator[tuple[Any, Json]]:
+    for key, child in pairs:
+        mark = marks.get(key)
+        if mark is None:
+            yield key, child
+        elif isinstance(mark, str):
+            gone.append(((*path, key), mark))
+        else:
+            here = (*path, key)
+            rest = _taken(child, mark, here, gone)
+            if rest or isinstance(key, int) or here in ignoring.IDENTITY:
+                yield key, rest
+            else:
+                gone.append((here, NOTHING_LEFT))

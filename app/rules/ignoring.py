@@ -1,0 +1,118 @@
+"""What a rule leaves out of the objects it mirrors: fields by JSON pointer, and fields by who manages them.
+
+`check` is asked by the compiler, so that a rule that cannot work says so in its status. `sanitising.py` applies an
+`Ignored`; `ownership.py` reads who manages a field.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+from app import errors
+
+EVERY = "*"
+# What tells one object from another never goes, whatever a rule says.
+IDENTITY = (("apiVersion",), ("kind",), ("metadata",), ("metadata", "name"), ("metadata", "namespace"))
+
+# The schema of our kinds has the same limits. They also bound how deep a pointer can lead.
+LONGEST_POINTER = 512
+LONGEST_MANAGER = 256
+
+_ESCAPE_OF_NOTHING = re.compile(r"~(?![01])")
+_POSITION = re.compile(r"0|[1-9][0-9]*")
+
+
+@dataclass(frozen=True, slots=True)
+class Ignored:
+    """`fields` are JSON pointers in which `*` is every item or key; `managers` are `<glob>` or `<glob>/<subresource>`.
+
+    Both are kept sorted and once each, so that equal wishes are equal values.
+    """
+
+    fields: tuple[str, ...] = ()
+    managers: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "fields", tuple(sorted(set(self.fields))))
+        object.__setattr__(self, "managers", tuple(sorted(set(self.managers))))
+
+    def __or__(self, other: Ignored) -> Ignored:
+        """What either of two rules leaves out."""
+        return Ignored(self.fields + other.fields, self.managers + other.managers)
+
+    def __bool__(self) -> bool:
+        return bool(self.fields or self.managers)
+
+    def to_json(self) -> dict[str, list[str]]:
+        """The fields as a manifest spells them; only what is set."""
+        both = {"ignoreFields": list(self.fields), "ignoreManagers": list(self.managers)}
+        return {field: values for field, values in both.items() if values}
+
+
+NOTHING = Ignored()
+
+
+def check(pointers: Iterable[str], managers: Iterable[str]) -> None:
+    """Refuse what can never work, or would take an object its identity. Raises PermanentError(InvalidSpec)."""
+    for pointer in pointers:
+        if problem := _problem_of_pointer(pointer):
+            raise _invalid("ignoreFields", pointer, problem)
+    for entry in managers:
+        if problem := _problem_of_manager(entry):
+            raise _invalid("ignoreManagers", entry, problem)
+
+
+def segments(pointer: str) -> tuple[str, ...]:
+    """The keys of a JSON pointer (RFC 6901), unescaped."""
+    return tuple(segment.replace("~1", "/").replace("~0", "~") for segment in pointer.split("/")[1:])
+
+
+def pointer(path: Iterable[str | int]) -> str:
+    """The JSON pointer of a path; the inverse of `segments`, but for the type of positions."""
+    return "".join(f"/{str(key).replace('~', '~0').replace('/', '~1')}" for key in path)
+
+
+def names_manager(entry: str, *, manager: str, subresource: str) -> bool:
+    """Whether an entry of `managers` means this manager.
+
+    A manager's own name may hold slashes, so an entry is tried as a name first and as name and subresource then.
+    """
+    name, slash, wanted = entry.rpartition("/")
+    return fnmatchcase(manager, entry) or bool(slash and wanted == subresource and fnmatchcase(manager, name))
+
+
+def _problem_of_pointer(text: str) -> str:
+    if not text.startswith("/"):
+        return "write a JSON pointer that starts with /, such as /spec/replicas"
+    if len(text) > LONGEST_POINTER:
+        return f"a pointer has at most {LONGEST_POINTER} characters"
+    if _ESCAPE_OF_NOTHING.search(text):
+        return "in a JSON pointer ~ is written ~0, and a / inside a key ~1"
+    path = segments(text)
+    if any(_hits(path, identity) for identity in IDENTITY):
+        return "apiVersion, kind, metadata.name and metadata.namespace tell which object it is: name other fields"
+    if _POSITION.fullmatch(path[-1]):
+        return "it ends in a position, and the next item would take that place: end it in * or in a field of the item"
+    return ""
+
+
+def _hits(path: tuple[str, ...], identity: tuple[str, ...]) -> bool:
+    return len(path) == len(identity) and all(key in (EVERY, name) for key, name in zip(path, identity, strict=True))
+
+
+def _problem_of_manager(entry: str) -> str:
+    name, slash, subresource = entry.rpartition("/")
+    if not entry or (slash and not (name and subresource)):
+        return "write the name of a field manager, or <manager>/<subresource>, such as kube-controller-manager/scale"
+    if len(entry) > LONGEST_MANAGER:
+        return f"an entry has at most {LONGEST_MANAGER} characters"
+    if not entry.strip("*"):
+        return "it would leave out every field that anybody manages: name a manager"
+    return ""
+
+
+def _invalid(field: str, entry: str, problem: str) -> errors.PermanentError:
+    return errors.PermanentError(f"{field} holds {entry[:80]!r}: {problem}", reason="InvalidSpec")
