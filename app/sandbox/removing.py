@@ -50,7 +50,7 @@ class Remover:
         _check(kind, found, options)
         if places.is_terminating(found):
             return objects.Answer(200, found)
-        write = _removal(kind, found, held_by=options.dependents)
+        write = _removal(places.type_of(kind), found, held_by=options.dependents)
         left = (write.object or found) if options.dry_run else self._objects.write([write])[0].last
         if options.dependents and not options.dry_run:
             self._later(_COLLECTED_AFTER, functools.partial(self._collect, write.place, options.dependents))
@@ -61,10 +61,11 @@ class Remover:
         """Delete all objects that a request selects, and give them. Raises Refused."""
         options = requests.delete_options(call)
         selector = paging.selector_of(kind, call)
-        every = self._store.objects(places.type_of(kind), namespace=call.target.namespace)
+        type_ = places.type_of(kind)
+        every = self._store.objects(type_, namespace=call.target.namespace)
         found = [one for one in every if selector.matches(one)]
         if not options.dry_run:
-            self._remove(one for one in found if not places.is_terminating(one))
+            self._remove((type_, one) for one in found)
         return paging.Page(found, {"resourceVersion": str(self._store.revision)})
 
     def _collect_later(self) -> None:
@@ -83,15 +84,11 @@ class Remover:
             metadata = {**found["metadata"], "finalizers": [one for one in held if one != finalizer]}
             self._leave(place, {**found, "metadata": metadata})
 
-    def _remove(self, found: Iterable[Object]) -> None:
-        writes = [_removal(self._kind(one), one) for one in found]
+    def _remove(self, found: Iterable[tuple[storing.Type, Object]]) -> None:
+        """Delete what is not on its way out, also of a type that is not served any more."""
+        writes = [_removal(type_, one) for type_, one in found if not places.is_terminating(one)]
         if writes:
             self._objects.write(writes)
-
-    def _kind(self, found: Object) -> kinds.Kind:
-        """The type of a stored object, whichever version of it."""
-        group, _, _ = found["apiVersion"].rpartition("/")
-        return next(kind for kind in self._objects.registry.kinds if (kind.group, kind.kind) == (group, found["kind"]))
 
     def _notice(self, changes: Sequence[storing.Change]) -> None:
         if not changes or any(change.after is None or places.is_terminating(change.after) for change in changes):
@@ -115,9 +112,9 @@ class Remover:
 
     def _finish_namespace(self, namespace: Object) -> None:
         name = namespace["metadata"]["name"]
-        content = [one for kind in self._store.types() for one in self._store.objects(kind, namespace=name)]
-        self._remove(one for one in content if not places.is_terminating(one))
-        if any(self._store.objects(kind, namespace=name) for kind in self._store.types()):
+        types = list(self._store.types())
+        self._remove((type_, one) for type_ in types for one in self._store.objects(type_, namespace=name))
+        if any(self._store.objects(type_, namespace=name) for type_ in types):
             return
         bare = {**namespace, "spec": {key: value for key, value in namespace["spec"].items() if key != "finalizers"}}
         if bare != namespace or places.is_done(bare):
@@ -125,9 +122,9 @@ class Remover:
 
     def _finish_definition(self, definition: Object) -> None:
         spec = definition["spec"]
-        kind = storing.Type(spec["group"], spec["names"]["plural"])
-        self._remove(one for one in self._store.objects(kind) if not places.is_terminating(one))
-        if self._store.objects(kind):
+        type_ = storing.Type(spec["group"], spec["names"]["plural"])
+        self._remove((type_, one) for one in self._store.objects(type_))
+        if self._store.objects(type_):
             return
         metadata = definition["metadata"]
         left = [one for one in metadata.get("finalizers") or () if one != _CLEANUP]
@@ -135,28 +132,28 @@ class Remover:
             bare = {**definition, "metadata": {**metadata, "finalizers": left}}
             self._leave(storing.Place(*_DEFINITIONS, "", metadata["name"]), bare)
         if not left:
-            self._hub.end(kind)
+            self._hub.end(type_)
 
     def _leave(self, place: storing.Place, left: Object) -> None:
         """Write what is left of an object, which is nothing when its last finalizer is gone."""
         self._objects.write([storing.Write(place, None if places.is_done(left) else left)])
 
 
-def _removal(kind: kinds.Kind, found: Object, *, held_by: str = "") -> storing.Write:
+def _removal(type_: storing.Type, found: Object, *, held_by: str = "") -> storing.Write:
     """What deleting an object writes: its end, or its mark where something waits."""
-    place = storing.Place(kind.group, kind.resource, found["metadata"].get("namespace", ""), found["metadata"]["name"])
-    marked = _marked(kind, found)
+    place = storing.Place(*type_, places.namespace_of(found), found["metadata"]["name"])
+    marked = _marked(type_, found)
     if held_by:
         finalizers = [*(marked["metadata"].get("finalizers") or ()), held_by]
         marked = {**marked, "metadata": {**marked["metadata"], "finalizers": [*dict.fromkeys(finalizers)]}}
     return storing.Write(place, None if places.is_done(marked) else marked)
 
 
-def _marked(kind: kinds.Kind, found: Object) -> Object:
+def _marked(type_: storing.Type, found: Object) -> Object:
     metadata = {**found["metadata"], "deletionTimestamp": requests.now()}
-    if kind is kinds.NAMESPACES:
+    if type_ == _NAMESPACES:
         return {**found, "metadata": metadata, "status": {**found.get("status", {}), "phase": "Terminating"}}
-    if kind is kinds.DEFINITIONS:
+    if type_ == _DEFINITIONS:
         metadata["finalizers"] = [*dict.fromkeys([*(metadata.get("finalizers") or ()), _CLEANUP])]
         return {**found, "metadata": metadata, "status": _ending(found.get("status", {}))}
     metadata["deletionGracePeriodSeconds"] = 0

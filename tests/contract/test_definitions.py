@@ -60,6 +60,26 @@ def test_a_deleted_definition_takes_its_objects(client: Client, place: str) -> N
     assert client.names(type_.all(place)) == []
 
 
+def test_a_definition_that_is_not_served_takes_its_objects(client: Client, place: str) -> None:
+    """A definition whose versions are switched off keeps its objects; when it goes, they go as well."""
+    group = manifests.new_group()
+    manifest = manifests.definition(group)
+    manifests.define(client, manifest)
+    type_, name = manifests.things(group), DEFINITIONS.one("", f"things.{group}")
+    uid = client.create(type_.all(place), type_.new("one"))["metadata"]["uid"]
+    (version,) = manifest["spec"]["versions"]
+    for served, code in ((False, 404), (True, 200), (False, 404)):
+        client.merge(name, {"spec": {"versions": [{**version, "served": served}]}})
+        path = type_.one(place, "one")
+        wait_until(lambda path=path, code=code: client.call("GET", path).code == code, timeout=30, what=path)  # type: ignore[misc]
+        if served:
+            assert client.get(path)["metadata"]["uid"] == uid
+    client.delete(name)
+    wait_until(lambda: client.call("GET", name).code == 404, timeout=30, what="the end of the definition")
+    manifests.define(client, manifest)
+    assert client.names(type_.all(place)) == []
+
+
 def test_a_stream_tells_the_end_of_its_type(client: Client, place: str) -> None:
     """Whoever watches a type whose definition is deleted hears that its objects go."""
     group = manifests.new_group()
