@@ -112,6 +112,8 @@ class Reconciler:
             log.warning("discovery_failed", error=error.message)
             self._discover_at = [now + max(1.0, getattr(error, "delay", 1.0))]
             return False
+        # A type that went and came back between two looks is the same here, and not to its stream.
+        self._streams.try_again()
         # A group that did not answer keeps its types: silence is not removal.
         kept = tuple(one for one in self._types if one.group in found.failed_groups)
         before, self._types = self._types, tuple(sorted({*found.types, *kept}, key=_type_order))

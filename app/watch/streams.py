@@ -64,6 +64,7 @@ class Stream:
         self._start_over = ""
         self._heard = time.monotonic()
         self._stop = threading.Event()
+        self._woken = threading.Event()
         self._lock = threading.Lock()
         self._connection: watching.Stream | None = None
         self.thread = threading.Thread(target=self._guarded, name=f"stream {key}", daemon=True)
@@ -71,7 +72,13 @@ class Stream:
     def close(self) -> None:
         """Tell the thread to end, and wake it from its connection."""
         self._stop.set()
+        self._woken.set()
         self._drop_connection()
+
+    def try_again(self) -> None:
+        """What was refused may be served by now."""
+        if self.refusal:
+            self._woken.set()
 
     def start_over(self, cause: str) -> None:
         """Forget the resume point: the stream begins anew, with a seed of what it covers."""
@@ -110,7 +117,8 @@ class Stream:
             except errors.ReverserError as error:
                 log.warning("stream_stalled", stream=str(self.key), error=error.message)
                 wait = REFUSED_WAIT
-            self._stop.wait(wait)
+            self._woken.wait(wait)
+            self._woken.clear()
 
     def _follow(self) -> None:
         """Connect and hand over changes until the server ends the stream."""
@@ -204,6 +212,11 @@ class Streams:
     def refusals(self) -> dict[routing.StreamKey, str]:
         """The types that cannot be read, and why."""
         return {key: stream.refusal for key, stream in self.running.items() if stream.refusal}
+
+    def try_again(self) -> None:
+        """The cluster serves other types than before: whoever was refused asks at once."""
+        for stream in self.running.values():
+            stream.try_again()
 
     def watch_quiet(self) -> None:
         """Thread: compare silent streams with the cluster, until told to stop."""
