@@ -6,6 +6,7 @@ the promise is about what its user sees. Neighbours: `installation.py` runs Reve
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import subprocess
@@ -65,9 +66,9 @@ class Api:
         body = None if content is None else json.dumps(content).encode()
         headers = {**self._headers, "Content-Type": kind}
         answer = self._pool.request(method, self.server.url + path, body=body, headers=headers)
-        found = json.loads(answer.data) if answer.data else {}
         if answer.status >= 300:
-            raise RefusedError(f"{method} {path}: {answer.status} {found.get('message')}")
+            raise RefusedError(f"{method} {path}: {answer.status} {_message(answer.data)}")
+        found = json.loads(answer.data) if answer.data else {}
         assert isinstance(found, dict)
         return found
 
@@ -158,6 +159,13 @@ class Api:
             wait_until(ready, timeout=30)
         except AssertionError as error:
             raise AssertionError(f"{name}: {self.condition(resource, namespace, name)}") from error
+
+
+def _message(answer: bytes) -> str:
+    """What a refusal says. A group that is not served is no Status, but a line of text."""
+    with contextlib.suppress(ValueError, AttributeError):
+        return str(json.loads(answer).get("message"))
+    return answer.decode()
 
 
 def collection(resource: str, namespace: str) -> str:
