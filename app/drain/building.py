@@ -308,4 +308,6 @@ def item_of(row: ledger.Pending, path: str, blob: BlobId | None, *, seed_run_id:
         seed_run_id=seed_run_id,
         removed=blob is None,
         source_epoch=row.source_epoch,
+        selection=row.selection,
+        rule=row.rule,
     )

@@ -35,6 +35,9 @@ class InventoryRow(base.Base):
     content_hash: Mapped[str | None] = mapped_column(Text)
     blob_id: Mapped[str | None] = mapped_column(Text)
     seed_run_id: Mapped[str | None] = mapped_column(Text)
+    # What selected the object when it was last written or listed (`ledger.Entry`), and the first rule by name.
+    selection: Mapped[str | None] = mapped_column(Text)
+    rule: Mapped[str | None] = mapped_column(base.Escaped)
     # A tombstone: the file was removed; it keeps late rows of the same object from bringing it back.
     removed: Mapped[bool] = mapped_column(default=False)
 
@@ -51,14 +54,20 @@ class Item:
     seed_run_id: str | None
     removed: bool
     source_epoch: int = 1
+    selection: str | None = None
+    rule: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """The newest state of an object that the ledger or Git holds for a destination; what `unchanged` compares."""
+    """The newest state of an object that the ledger or Git holds for a destination; what `unchanged` compares.
+
+    `mark` says what selected it: None for what an earlier version wrote.
+    """
 
     uid: str
     content_hash: str
+    mark: str | None = None
 
 
 # Identity without version and uid, in the order of a path.
@@ -109,6 +118,8 @@ def _item(row: base.AnyRow) -> Item:
         seed_run_id=row.seed_run_id,
         removed=row.removed,
         source_epoch=row.source_epoch,
+        selection=row.selection,
+        rule=row.rule,
     )
 
 
@@ -137,6 +148,8 @@ def _values(place_id: int, item: Item) -> dict[str, object]:
         "seed_run_id": item.seed_run_id,
         "removed": item.removed,
         "source_epoch": item.source_epoch,
+        "selection": item.selection,
+        "rule": item.rule,
     }
 
 
@@ -146,9 +159,9 @@ def known(connection: Connection, *, destination_id: int, place_id: int) -> dict
     An object whose newest row is a DELETE, or that was never written, is absent.
     """
     result: dict[Key, Known] = {}
-    query = select(_I.api_group, _I.resource, _I.namespace, _I.name, _I.uid, _I.content_hash)
+    query = select(_I.api_group, _I.resource, _I.namespace, _I.name, _I.uid, _I.content_hash, _I.selection)
     for item in connection.execute(query.where(_I.place_id == place_id, ~_I.removed)):
-        result[item[0], item[1], item[2], item[3]] = Known(item.uid, item.content_hash or "")
+        result[item[0], item[1], item[2], item[3]] = Known(item.uid, item.content_hash or "", item.selection)
     pending = (
         select(
             ledger.EventRow.api_group,
@@ -158,6 +171,7 @@ def known(connection: Connection, *, destination_id: int, place_id: int) -> dict
             ledger.EventRow.uid,
             ledger.EventRow.content_hash,
             ledger.EventRow.operation,
+            ledger.EventRow.selection,
         )
         .where(
             ledger.EventRow.destination_id == destination_id,
@@ -171,5 +185,5 @@ def known(connection: Connection, *, destination_id: int, place_id: int) -> dict
         if row.operation == events.Operation.DELETE.value:
             result.pop((row[0], row[1], row[2], row[3]), None)
         else:
-            result[row[0], row[1], row[2], row[3]] = Known(row.uid, row.content_hash or "")
+            result[row[0], row[1], row[2], row[3]] = Known(row.uid, row.content_hash or "", row.selection)
     return result

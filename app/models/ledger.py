@@ -98,6 +98,8 @@ class EventRow(base.Base):
     user_name: Mapped[str | None] = mapped_column(base.Escaped)
     user_source: Mapped[str | None] = mapped_column(Text)
     content_hash: Mapped[str | None] = mapped_column(Text)
+    # What selected the object (`DestinationScope.mark` in `app/rules/selecting.py`); null when nothing did.
+    selection: Mapped[str | None] = mapped_column(Text)
     seed_run_id: Mapped[str | None] = mapped_column(Text)
     state: Mapped[str] = mapped_column(Text, default=PENDING)
     state_reason: Mapped[str | None] = mapped_column(base.Escaped)
@@ -117,7 +119,11 @@ class EventBody(base.Base):
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One Event on its way into the ledger. `state` is pending, or stale with a reason."""
+    """One Event on its way into the ledger. `state` is pending, or stale with a reason.
+
+    `selection` is the mark of what selected it, which the inventory keeps: a file whose object leaves that selection
+    goes, and one whose selection went stays.
+    """
 
     destination_id: int
     place_id: int
@@ -125,6 +131,7 @@ class Entry:
     body: bytes | None
     state: str = PENDING
     reason: str | None = None
+    selection: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +150,7 @@ class Pending:
     content_hash: str | None
     seed_run_id: str | None
     source_epoch: int
+    selection: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,6 +267,7 @@ def _row(entry: Entry) -> dict[str, Any]:
         "user_name": event.user_info.username if event.user_info else None,
         "user_source": event.user_info.source if event.user_info else None,
         "content_hash": event.content_hash,
+        "selection": entry.selection,
         "seed_run_id": event.seed,
         "state": entry.state,
         "state_reason": entry.reason,
@@ -294,6 +303,7 @@ def _identity_query() -> base.AnySelect:
         _E.content_hash,
         _E.seed_run_id,
         _E.source_epoch,
+        _E.selection,
     )
 
 
@@ -312,6 +322,7 @@ def _pending(row: base.AnyRow) -> Pending:
         content_hash=row.content_hash,
         seed_run_id=row.seed_run_id,
         source_epoch=row.source_epoch,
+        selection=row.selection,
     )
 
 

@@ -7,10 +7,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, Connection, ForeignKey, Index, Text, func, select, update
+from sqlalchemy import BigInteger, Connection, ForeignKey, Index, Text, select, update
 from sqlalchemy.orm import Mapped, mapped_column
 
-from app.models import base
+from app.models import base, differences
+
+REPLACED = "the next version replaced it"
+GONE = "the rule is gone, or not ready any more"
 
 
 class CompiledRuleRow(base.Base):
@@ -30,6 +33,9 @@ class CompiledRuleRow(base.Base):
     spec: Mapped[base.Json]
     valid_from: Mapped[base.Moment]
     valid_to: Mapped[datetime | None] = mapped_column(base.Utc)
+    # What changed from the version before, and what became of this one: for people.
+    difference: Mapped[str | None] = mapped_column(Text)
+    ended: Mapped[str | None] = mapped_column(Text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,11 +68,11 @@ def save(connection: Connection, *, cluster: str, rules: Sequence[RuleSeen]) -> 
             continue
         changed |= {rule.destination_id} | ({row.destination_id} if row is not None else set())
         if row is not None:
-            _close(connection, row.id)
-        _insert(connection, cluster, rule)
+            _close(connection, row.id, why=REPLACED)
+        _insert(connection, cluster, rule, returned=row is None)
     for row in open_rows.values():
         changed.add(row.destination_id)
-        _close(connection, row.id)
+        _close(connection, row.id, why=GONE)
     return changed
 
 
@@ -79,26 +85,45 @@ def _same(row: base.AnyRow, rule: RuleSeen) -> bool:
     )
 
 
-def _close(connection: Connection, row_id: int) -> None:
-    connection.execute(update(_R).where(_R.id == row_id).values(valid_to=base.now()))
+def _close(connection: Connection, row_id: int, *, why: str) -> None:
+    connection.execute(update(_R).where(_R.id == row_id).values(valid_to=base.now(), ended=why))
 
 
-def _insert(connection: Connection, cluster: str, rule: RuleSeen) -> None:
-    version = connection.scalar(
-        select(func.coalesce(func.max(_R.version), 0) + 1).where(_R.cluster == cluster, _R.rule == rule.rule)
-    )
+def _insert(connection: Connection, cluster: str, rule: RuleSeen, *, returned: bool) -> None:
+    query = select(_R.__table__).where(_R.cluster == cluster, _R.rule == rule.rule)
+    last = connection.execute(query.order_by(_R.version.desc()).limit(1)).first()
     connection.execute(
         base.insert(_R).values(
             cluster=cluster,
             rule=rule.rule,
             uid=rule.uid,
-            version=version,
+            version=last.version + 1 if last is not None else 1,
             destination_id=rule.destination_id,
             place_id=rule.place_id,
             spec=dict(rule.spec),
             valid_from=base.now(),
+            difference=_difference(last, rule, returned=returned),
         )
     )
+
+
+def _difference(last: base.AnyRow | None, rule: RuleSeen, *, returned: bool) -> str:
+    """What changed from the version before, which was in force until now unless the rule `returned`."""
+    if last is None:
+        return differences.FIRST
+    parts = ["in force again"] if returned else []
+    if last.uid != rule.uid:
+        parts.append("the rule was created again")
+    if last.destination_id != rule.destination_id and last.spec.get("destination") == rule.spec.get("destination"):
+        parts.append("the destination was created again")
+    parts.append(differences.describe(last.spec, rule.spec))
+    return "; ".join(filter(None, parts)) or "the destination has another place"
+
+
+def versions(connection: Connection, *, cluster: str) -> dict[str, int]:
+    """The versions in force of a cluster's rules, by name."""
+    query = select(_R.rule, _R.version).where(_R.cluster == cluster, _R.valid_to.is_(None))
+    return {row.rule: row.version for row in connection.execute(query)}
 
 
 def in_force(connection: Connection, *, cluster: str) -> list[base.AnyRow]:

@@ -117,6 +117,32 @@ def test_up_down_up_with_data(database_url: str) -> None:
     records.close()
 
 
+def test_an_existing_database_is_taken_on(database_url: str) -> None:
+    """What the first release wrote stands after the migration, with nothing in the columns that it did not know."""
+    config = db.alembic_config(database_url)
+    alembic.command.downgrade(config, "0001")
+    engine = create_engine(database_url)
+    values = {
+        "place_id": 1, "path": "a.yaml", "api_group": "", "version": "v1", "resource": "configmaps",
+        "namespace": "shop", "name": "a", "kind": "ConfigMap", "uid": "u", "resource_version": "1", "source_epoch": 1, "removed": False,
+    }  # fmt: skip
+    records = Records(database_url)
+    place = records.destination().place_id
+    records.close()
+    columns = ", ".join(values)
+    with engine.begin() as connection:
+        connection.execute(
+            text(f"INSERT INTO inventory ({columns}) VALUES ({', '.join(f':{name}' for name in values)})"),
+            values | {"place_id": place},
+        )
+    db.upgrade(database_url)
+    with engine.connect() as connection:
+        (row,) = connection.execute(text("SELECT path, uid, selection, rule FROM inventory"))
+        assert tuple(row) == ("a.yaml", "u", None, None)
+        assert connection.execute(text("SELECT difference, ended FROM rule_history")).all() == []
+    engine.dispose()
+
+
 def test_migrating_again_changes_nothing(records: Records) -> None:
     """`reverser migrate` may run at every deploy: data stays."""
     prod = records.destination()

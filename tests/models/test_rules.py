@@ -7,7 +7,7 @@ import itertools
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import select, text
 
 from app.models import cursors, destinations, nodes, rules
 from tests.models.records import CLUSTER, Records
@@ -60,6 +60,39 @@ def test_a_change_is_a_new_version_and_the_old_one_is_kept(records: Records) -> 
         found = connection.execute(select(row.spec, row.valid_from, row.valid_to).order_by(row.id)).all()
     assert [one.spec for one in found] == [dict(SPEC), {"rules": []}, {"rules": []}]
     assert all(older.valid_from <= older.valid_to <= newer.valid_from for older, newer in itertools.pairwise(found))
+
+
+def told(records: Records) -> list[tuple[str, str | None]]:
+    """What `rule_history` says of each version: what changed, and why it ended; the oldest first."""
+    with records.database.read() as connection:
+        found = connection.execute(text("SELECT difference, ended FROM rule_history ORDER BY valid_from, version"))
+        return [(row.difference, row.ended) for row in found]
+
+
+def test_each_version_says_what_changed_and_why_it_ended(records: Records) -> None:
+    """The history of a rule reads as a story, from its first version over its deletion to its return."""
+    prod = records.destination()
+    spec = {**SPEC, "destination": "shop/prod", "branch": "main"}
+    save(records, seen(prod, spec=spec))
+    save(records, seen(prod, spec={**spec, "branch": "prod"}))
+    save(records)
+    save(records, seen(prod, spec={**spec, "branch": "prod"}, uid="recreated"))
+    save(records, seen(records.destination(uid="another"), spec={**spec, "branch": "prod"}, uid="recreated"))
+    assert told(records) == [
+        ("first version", rules.REPLACED),
+        ("branch main -> prod", rules.GONE),
+        ("in force again; the rule was created again", rules.REPLACED),
+        ("the destination was created again", None),
+    ]
+
+
+def test_the_versions_in_force_are_told_by_rule(records: Records) -> None:
+    """The status of a rule says which version of it is in force."""
+    prod = records.destination()
+    save(records, seen(prod), seen(prod, "WatchRule shop/b"))
+    save(records, seen(prod, spec={"rules": []}))
+    with records.database.read() as connection:
+        assert rules.versions(connection, cluster=CLUSTER) == {"WatchRule shop/a": 2}
 
 
 def test_a_rule_that_leads_elsewhere_changes_both_destinations(records: Records) -> None:

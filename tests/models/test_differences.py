@@ -1,0 +1,130 @@
+"""What a version of a rule says of the one before it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.models import differences
+
+Json = dict[str, Any]
+
+
+def scope(resource: str, namespace: str = "shop", group: str = "", **more: Any) -> Json:
+    """One type in one namespace, as the compiler writes it."""
+    return {
+        "group": group,
+        "version": "v1",
+        "resource": resource,
+        "kind": "Kind",
+        "namespace": namespace,
+        "operations": ["CREATE", "DELETE", "UPDATE"],
+        "wildcard": False,
+        **more,
+    }
+
+
+def spec(*scopes: Json, **more: Any) -> Json:
+    """A compiled rule."""
+    place = {"destination": "shop/prod", "repository": "https://x/y", "branch": "main", "baseFolder": "clusters/prod"}
+    return {**place, "rules": [], "scopes": list(scopes), **more}
+
+
+def filtered(**fields: Any) -> Json:
+    """A rule on ConfigMaps that a filter narrows."""
+    return spec(scope("configmaps", filter=fields))
+
+
+MAPS, WEB = scope("configmaps"), scope("deployments", group="apps", namespace="")
+APP, TIER = (
+    {"matchLabels": {"app": "web"}},
+    {"matchExpressions": [{"key": "tier", "operator": "In", "values": ["a", "b"]}]},
+)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "expected"),
+    [
+        (None, spec(MAPS), "first version"),
+        (spec(MAPS), spec(MAPS), ""),
+        (spec(WEB), spec(MAPS), "+ v1/configmaps in shop; - apps/v1/deployments"),
+        (spec(MAPS), spec(MAPS, branch="prod"), "branch main -> prod"),
+        (
+            spec(MAPS),
+            spec(MAPS, destination="shop/dev", repository="https://x/z", baseFolder="dev"),
+            "destination shop/prod -> shop/dev; repository https://x/y -> https://x/z; baseFolder clusters/prod -> dev",
+        ),
+        (
+            spec(MAPS, WEB),
+            spec(scope("configmaps", operations=["CREATE"]), WEB),
+            "operations CREATE, DELETE, UPDATE -> CREATE (v1/configmaps in shop)",
+        ),
+        (
+            spec(MAPS, WEB),
+            spec(*(one | {"operations": ["CREATE"]} for one in (MAPS, WEB))),
+            "operations CREATE, DELETE, UPDATE -> CREATE",
+        ),
+        (filtered(labelSelector=APP), filtered(labelSelector=TIER), "labelSelector app=web -> tier in (a, b)"),
+        (spec(MAPS), filtered(names=["web-*"]), "names (none) -> web-*"),
+        (spec(MAPS), spec(scope("configmaps", ignoreFields=["/data/a"])), "ignoreFields (none) -> /data/a"),
+        (
+            spec(scope("configmaps", namespaces=["a", "b"])),
+            spec(scope("configmaps", namespaces=["b", "c"])),
+            "namespaces + c - a",
+        ),
+        (spec(MAPS), spec(scope("configmaps", wildcard=True)), "resources (none) -> *"),
+        (
+            spec(scope("configmaps", operations=["DELETE"])),
+            spec(
+                scope("configmaps", operations=["DELETE"]),
+                scope("configmaps", operations=["CREATE"], filter={"names": ["b"]}),
+            ),
+            "selected by [operations DELETE] -> [operations DELETE] or by [operations CREATE, names b]",
+        ),
+        (spec(MAPS), spec(MAPS, rules=[{"resources": ["unicorns"]}]), differences.SAME),
+    ],
+)
+def test_a_difference_reads_as_what_somebody_changed(before: Json | None, after: Json, expected: str) -> None:
+    """Types come and go, places and filters change from one thing to another, and namespaces are counted one by one."""
+    assert differences.describe(before, after) == expected
+
+
+@pytest.mark.parametrize(
+    ("selector", "expected"),
+    [
+        ({}, "everything"),
+        ({"matchLabels": {"b": "2", "a": "1"}}, "a=1, b=2"),
+        ({"matchExpressions": [{"key": "a", "operator": "NotIn", "values": ["x"]}]}, "a notin (x)"),
+        ({"matchExpressions": [{"key": "a", "operator": "Exists"}]}, "a"),
+        ({"matchExpressions": [{"key": "a", "operator": "DoesNotExist"}]}, "!a"),
+    ],
+)
+def test_a_selector_reads_as_kubectl_takes_it(selector: Json, expected: str) -> None:
+    """A person can paste what the history says into `kubectl get -l`."""
+    told = differences.describe(spec(MAPS), filtered(namespaceSelector=selector))
+    assert told == f"namespaceSelector (none) -> {expected}"
+
+
+SCOPES = st.builds(
+    scope,
+    st.sampled_from(["configmaps", "services"]),
+    namespace=st.sampled_from(["", "shop"]),
+    operations=st.lists(st.sampled_from(["CREATE", "DELETE"]), unique=True),
+    wildcard=st.booleans(),
+    filter=st.fixed_dictionaries(
+        {}, optional={"names": st.lists(st.text(max_size=3), max_size=2), "labelSelector": st.just(APP)}
+    ),
+    namespaces=st.lists(st.sampled_from("abc"), unique=True).map(sorted),
+)
+SPECS = st.builds(
+    lambda scopes, branch: spec(*scopes, branch=branch), st.lists(SCOPES, max_size=3), st.sampled_from(["main", "dev"])
+)
+
+
+@given(SPECS, SPECS)
+def test_it_is_silent_exactly_when_nothing_changed(before: Json, after: Json) -> None:
+    """Equal specs have no difference, and any others have one."""
+    assert (differences.describe(before, after) == "") == (before == after)
