@@ -124,7 +124,8 @@ def test_an_existing_database_is_taken_on(database_url: str) -> None:
     engine = create_engine(database_url)
     values = {
         "place_id": 1, "path": "a.yaml", "api_group": "", "version": "v1", "resource": "configmaps",
-        "namespace": "shop", "name": "a", "kind": "ConfigMap", "uid": "u", "resource_version": "1", "source_epoch": 1, "removed": False,
+        "namespace": "shop", "name": "a", "kind": "ConfigMap", "uid": "u", "resource_version": "1",
+        "source_epoch": 1, "removed": False,
     }  # fmt: skip
     records = Records(database_url)
     place = records.destination().place_id
