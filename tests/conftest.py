@@ -28,7 +28,7 @@ GIT_CONFIG = "[user]\n\tname = Test\n\temail = test@example.com\n[init]\n\tdefau
 
 # `make test` stays quick; CI looks harder; `make test-long` asks for 20,000 with --hypothesis-profile=long.
 hypothesis.settings.register_profile("dev", max_examples=100, deadline=None, print_blob=True)
-hypothesis.settings.register_profile("ci", max_examples=500, deadline=None, print_blob=True)
+hypothesis.settings.register_profile("ci", max_examples=1_000, deadline=None, print_blob=True)
 hypothesis.settings.register_profile("long", max_examples=20_000, deadline=None, print_blob=True)
 hypothesis.settings.load_profile("ci" if lanes.IN_CI else "dev")
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from hypothesis import strategies as st
+from hypothesis.strategies import SearchStrategy
 
 # Words that some reader takes for a number, a date, a boolean, or syntax.
 WORDS = """
@@ -44,22 +47,53 @@ TRAPS = [
     "😀",
     "é\nü",
     "a\u2029b\nc",
+    # Beyond the 1,024 characters within which readers look for the colon of a key.
+    "k" * 1100,
 ]
+# Lines of files: indented, blank, with white space at their ends, and what may look like syntax at their start.
+LINES = [
+    "",
+    " ",
+    "  ",
+    "\t",
+    "a",
+    "  b",
+    "\tc",
+    "d ",
+    "e\t",
+    "# f",
+    "- g",
+    "h: i",
+    "---",
+    "...",
+    "key: |",
+    '"',
+    "\\",
+    "%",
+    "é",
+]
+files = st.builds(str.join, st.sampled_from(["\n", "\n", "\r\n"]), st.lists(st.sampled_from(LINES), max_size=7))
 texts = st.one_of(
     st.sampled_from(TRAPS),
     st.text(st.characters(exclude_categories=["Cs"]), max_size=20),
     st.text(alphabet=" \t\n\r-:#|>'\"\\ab01.e", max_size=16),
+    files,
 )
-scalars = st.one_of(
-    st.none(),
-    st.booleans(),
-    st.integers(-(2**63), 2**64 - 1),
-    st.floats(allow_nan=False, allow_infinity=False),
-    texts,
-)
-values = st.recursive(
-    scalars,
-    lambda children: st.lists(children, max_size=4) | st.dictionaries(texts, children, max_size=4),
-    max_leaves=12,
-)
-objects = st.dictionaries(texts, values, max_size=4)
+
+
+def json_objects(integers: SearchStrategy[int]) -> SearchStrategy[dict[str, Any]]:
+    """Objects of any shape, with these integers."""
+    scalars = st.one_of(
+        st.none(), st.booleans(), integers, st.floats(allow_nan=False, allow_infinity=False), texts, texts
+    )
+    values = st.recursive(
+        scalars,
+        lambda children: st.lists(children, max_size=4) | st.dictionaries(texts, children, max_size=4),
+        max_leaves=12,
+    )
+    return st.dictionaries(texts, values, max_size=4)
+
+
+objects = json_objects(st.integers(-(2**63), 2**64 - 1))
+# An API server keeps what is beyond 64 bits with a sign as a floating-point number, so no live object holds it.
+held_by_kubernetes = json_objects(st.integers(-(2**63), 2**63 - 1))

@@ -1,0 +1,102 @@
+"""Asks a reader about everything that Hypothesis makes up, in long lists, and shows what it got wrong, made small.
+
+Hypothesis itself asks about one example at a time, which is right for a function and far too slow for a program. So its
+examples are collected here, and so is its shrinking: an object that reads back differently is made smaller for as long
+as it still does.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import hypothesis
+from hypothesis.strategies import SearchStrategy
+
+from app.rules import rendering
+from tests.readers.reading import Reader
+
+# How many files a program gets at a time; the last list takes what is left over, so that none is shorter.
+LIST = 500
+KEEP = "To keep it as a regression case, add it to tests/unit/rules/cases/found.json."
+
+Same = Callable[[Any, Any], bool]
+
+
+def ask(strategy: SearchStrategy[dict[str, Any]], reader: Reader, *, same: Same) -> None:
+    """Fail with the smallest object that this reader reads differently, if any example of this run is one."""
+    examples = _examples(strategy)
+    while len(examples) >= 2 * LIST:
+        compare(examples[:LIST], reader, same=same)
+        del examples[:LIST]
+    compare(examples, reader, same=same)
+
+
+def compare(objects: Sequence[dict[str, Any]], reader: Reader, *, same: Same) -> None:
+    """Fail with the first of these objects that reads back differently, made small."""
+    different = _different(objects, reader, same)
+    if different:
+        _report(_shrunk(different[0], reader, same))
+
+
+def _examples(strategy: SearchStrategy[dict[str, Any]]) -> list[dict[str, Any]]:
+    collected: list[dict[str, Any]] = []
+
+    @hypothesis.settings(database=None, phases=[hypothesis.Phase.generate])
+    @hypothesis.given(strategy)
+    def collect(obj: dict[str, Any]) -> None:
+        collected.append(obj)
+
+    collect()
+    return collected
+
+
+Difference = tuple[dict[str, Any], Any]
+
+
+def _different(objects: Sequence[dict[str, Any]], reader: Reader, same: Same) -> list[Difference]:
+    """The objects that did not come back, each with what came instead."""
+    answers = reader([rendering.render(obj) for obj in objects])
+    return [(obj, read) for obj, read in zip(objects, answers, strict=True) if not same(read, obj)]
+
+
+def _shrunk(found: Difference, reader: Reader, same: Same) -> Difference:
+    """The smallest that differs, of those that are reached by leaving out one thing at a time."""
+    while different := _different(list(_smaller_objects(found[0])), reader, same):
+        found = min(different, key=lambda difference: len(json.dumps(difference[0])))
+    return found
+
+
+# What an object keeps while it shrinks: without it, it is none to kubectl.
+_KEPT = {"apiVersion", "kind", "metadata"}
+
+
+def _smaller_objects(obj: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    return (smaller for smaller in _smaller(obj) if isinstance(smaller, dict) and obj.keys() & _KEPT <= smaller.keys())
+
+
+def _smaller(value: Any) -> Iterator[Any]:
+    """Values with one thing less: a text without one of its halves or characters, a collection without an item."""
+    if isinstance(value, str):
+        middle = len(value) // 2
+        halves = (value[:middle], value[middle:]) if middle > 1 else ()
+        yield from (*halves, *(value[:index] + value[index + 1 :] for index in range(len(value))))
+    elif isinstance(value, list):
+        yield from value
+        for index, item in enumerate(value):
+            yield value[:index] + value[index + 1 :]
+            yield from ([*value[:index], smaller, *value[index + 1 :]] for smaller in _smaller(item))
+    elif isinstance(value, dict):
+        yield from value.values()
+        for key, item in value.items():
+            rest = {other: value[other] for other in value if other != key}
+            yield rest
+            yield from ({**rest, key: smaller} for smaller in _smaller(item))
+            yield from ({**rest, smaller: item} for smaller in _smaller(key) if smaller not in rest)
+
+
+def _report(difference: Difference) -> None:
+    obj, read = difference
+    text = rendering.render(obj).decode()
+    raise AssertionError(f"written: {json.dumps(obj)}\nread:    {read!r}\n{KEEP}\nThe file:\n{text}")
