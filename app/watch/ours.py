@@ -7,7 +7,7 @@ others; kinds that are not served yet are waited for. `reconciling.py` reads the
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import structlog
@@ -16,14 +16,9 @@ from app import errors, events
 from app.kube import client, kinds, listing, problems, watching
 from app.rules import types
 from app.settings import Settings
-from app.watch import backoff
+from app.watch import following
 
 log = structlog.get_logger(__name__)
-
-NOT_SERVED_WAIT = 3.0
-REFUSED_WAIT = 10.0
-# 429 in a row that nobody has to hear of.
-BUSY_TIMES = 3
 
 Raw = Mapping[str, Any]
 
@@ -55,11 +50,10 @@ class OurObjects:
         self.types_changed = threading.Event()
         self._settings = settings
         self._cluster = cluster
-        self._stop = stop
         self._lock = threading.Lock()
         self._objects: dict[str, dict[events.Ref, Raw]] = {}
         self._missing_said = threading.Event()
-        self._connections: set[watching.Stream] = set()
+        self._follower = following.Follower(settings, cluster, stop)
 
     @property
     def complete(self) -> bool:
@@ -85,44 +79,24 @@ class OurObjects:
 
     def follow_kind(self, kind: str) -> None:
         """Thread: keep one kind, until told to stop."""
-        self._repeat(kind, lambda: self._follow_kind(kind, kinds.OUR_TYPES[kind]))
+        type_ = kinds.OUR_TYPES[kind]
+        self._follower.repeat(
+            kind, lambda: self._follow_kind(kind, type_), failed=lambda error: self._told(kind, error)
+        )
 
     def follow_trigger(self, trigger: types.ResourceType) -> None:
         """Thread: signal each change of what the cluster serves, until told to stop."""
-        self._repeat(trigger.kind, lambda: self._follow_trigger(trigger))
+        kind = trigger.kind
+        self._follower.repeat(kind, lambda: self._follow_trigger(trigger), failed=lambda error: self._told(kind, error))
 
     def close(self) -> None:
         """Wake the threads from their connections."""
-        with self._lock:
-            for connection in self._connections:
-                connection.close()
+        self._follower.close()
 
-    def _repeat(self, kind: str, follow: Callable[[], None]) -> None:
-        waits, said, busy = backoff.Backoff(), "", 0
-        while not self._stop.is_set():
-            try:
-                follow()
-                said, busy = "", 0
-                continue
-            except problems.Expired:
-                wait, message = 0.0, ""
-            except problems.Busy as error:
-                # A kind that was just installed answers so for a moment.
-                busy += 1
-                wait, message = waits.failed(at_least=error.delay), error.message if busy > BUSY_TIMES else ""
-            except problems.NotServed as error:
-                wait, message = NOT_SERVED_WAIT, self._not_served(kind, error)
-            except errors.TemporaryError as error:
-                wait, message = waits.failed(at_least=error.delay), error.message
-            except errors.ReverserError as error:
-                wait, message = REFUSED_WAIT, error.message
-            if wait and message and message != said and not self._stop.is_set():
-                log.warning("cannot follow", kind=kind, error=message)
-                said = message
-            self._stop.wait(wait)
-
-    def _not_served(self, kind: str, error: problems.NotServed) -> str:
+    def _told(self, kind: str, error: errors.ReverserError) -> str:
         """What to say: nothing for a trigger that this server lacks, one sentence for our four kinds together."""
+        if not isinstance(error, problems.NotServed):
+            return error.message
         if kind not in kinds.OUR_TYPES or self._missing_said.is_set():
             return ""
         self._missing_said.set()
@@ -140,7 +114,7 @@ class OurObjects:
             self._objects[kind] = found
         if not same:
             self.changed.set()
-        for change in self._changes(type_, position):
+        for change in self._follower.changes(type_, position):
             if change.kind in {"ADDED", "MODIFIED", "DELETED"}:
                 self._take(kind, change)
 
@@ -148,28 +122,10 @@ class OurObjects:
         position = listing.latest_resource_version(self._cluster, trigger, "")
         self.types_changed.set()
         self.changed.set()
-        for change in self._changes(trigger, position):
+        for change in self._follower.changes(trigger, position):
             if change.kind != "BOOKMARK":
                 self.types_changed.set()
                 self.changed.set()
-
-    def _changes(self, type_: types.ResourceType, position: str) -> Iterator[watching.Change]:
-        stream = watching.watch(
-            self._cluster,
-            type_,
-            "",
-            resource_version=position,
-            timeout=self._settings.watch_timeout,
-            stop=self._stop,
-        )
-        with self._lock:
-            self._connections.add(stream)
-        try:
-            with stream:
-                yield from stream
-        finally:
-            with self._lock:
-                self._connections.discard(stream)
 
     def _take(self, kind: str, change: watching.Change) -> None:
         ref = _ref(change.object)
