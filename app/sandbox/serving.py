@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any
 
 import structlog
-from starlette import applications, routing
+from starlette import applications, convertors, routing
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
 
@@ -45,6 +45,15 @@ _CREATED = 201
 _Handler = Callable[[Request], Awaitable[Response]]
 
 
+class _Any(convertors.PathConvertor):
+    """Any path: the name of a Role may hold a newline, at which Starlette's own kind of path ends."""
+
+    regex = "(?s:.*)"
+
+
+convertors.register_url_convertor("any", _Any())
+
+
 @dataclasses.dataclass(frozen=True)
 class Server:
     """What answers requests."""
@@ -73,7 +82,7 @@ class Server:
                 *[routing.Route(path, _healthy) for path in ("/healthz", "/livez", "/readyz")],
                 *[self._route(path, self._document(give), ["GET"]) for path, give in documents.items()],
                 self._route("/openapi/v2", _second_openapi, ["GET"]),
-                self._route("/{path:path}", self._objects_of, _METHODS),
+                self._route("/{path:any}", self._objects_of, _METHODS),
             ]
         )
 

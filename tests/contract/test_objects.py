@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import re
+from urllib.parse import quote
 
 import pytest
 
@@ -155,6 +156,16 @@ def test_a_name_is_a_domain_name(client: Client, place: str, name: str) -> None:
     [cause] = status["details"]["causes"]
     assert (cause["reason"], cause["field"]) == ("FieldValueInvalid", "metadata.name")
     assert status["details"] == {"name": name, "kind": "ConfigMap", "causes": [cause]}
+
+
+@pytest.mark.parametrize("name", [".git", "a:b", "a b", "a\nb", "a\n", "a\x00b", "caf\u00e9", "\u202ea", "x" * 253])
+def test_a_role_may_have_any_name(client: Client, place: str, name: str) -> None:
+    """Roles are named by segments of a path: with every character but a slash and a percent sign."""
+    made = client.create(manifests.ROLES.all(place), manifests.ROLES.new(name, rules=[]))
+    path = manifests.ROLES.one(place, quote(name, safe=""))
+    assert made["metadata"]["name"] == client.get(path)["metadata"]["name"] == name
+    client.delete(path)
+    assert client.names(manifests.ROLES.all(place)) == []
 
 
 @pytest.mark.parametrize("name", ["a.b", "x" * 64])
