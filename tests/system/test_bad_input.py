@@ -9,14 +9,18 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 import redis
 
 from app import settings
+from app.kube import client, crds
+from app.rules import paths
+from tests.contract.manifests import DEFINITIONS
 from tests.git.servers import HttpsGitServer, SshGitServer, commit_file
-from tests.servers.api import KUBE_ONLY, SANDBOX_ONLY
-from tests.system.cluster import Api, Destination, RefusedError, git_secret, rendered, repo_config
+from tests.servers.api import KUBE_ONLY, SANDBOX_ONLY, ApiServer
+from tests.system.cluster import MERGE, Api, Destination, RefusedError, git_secret, rendered, repo_config
 from tests.system.installation import Embedded, Lane
 from tests.system.repository import Repository
 from tests.waiting import wait_until
@@ -24,10 +28,27 @@ from tests.waiting import wait_until
 TOKEN = "ghp-canary-token-4711"
 
 
-FOLDERS = ("../x", "/etc", "a/../../b", ".git/hooks")
-# The reason by who says it: the rules of our CRD, and we ourselves where these are not evaluated.
-RULED = ("inside of the repository", "write a relative folder", "belongs to Git")
-COMPILED = ("inside the repository", "must be relative", "belongs to Git")
+# A folder -> what the rules of our CRD say to it, and what we say where it came past them.
+OUTSIDE = "inside of the repository", "write the plain path inside the repository"
+NO_FOLDER = "write a relative folder such as clusters/prod", "must be relative and made of letters, digits and . _ -"
+OF_GIT = "a name that belongs to Git: choose another one", "which belongs to Git: choose another name"
+FOLDERS = {
+    "../other": OUTSIDE,
+    "/etc": NO_FOLDER,
+    "a/../../b": OUTSIDE,
+    ".git/hooks": OF_GIT,
+    "x/.GIT": OF_GIT,
+    "x/.gitmodules": OF_GIT,
+    "git~1": NO_FOLDER,
+    "a\0b": NO_FOLDER,
+    "a\nb": NO_FOLDER,
+    "a\n": NO_FOLDER,
+    "a\\b": NO_FOLDER,
+    "a ": NO_FOLDER,
+    "a./b": (OUTSIDE[0], "holds a segment that ends in a dot: rename it"),
+    "a//b": NO_FOLDER,
+    "x" * 201: ("may not be more than 200", "longer than 200 bytes: choose a shorter one"),
+}
 
 
 @KUBE_ONLY
@@ -38,24 +59,59 @@ def test_a_folder_outside_of_the_repository_is_not_stored(api: Api, folder: str)
     with pytest.raises(RefusedError) as refused:
         Destination(api, namespace, "prod", repository="local", folder=folder)
     assert "spec.baseFolder" in str(refused.value)
-    assert any(words in str(refused.value) for words in RULED)
+    assert FOLDERS[folder][0] in str(refused.value)
     assert not api.list("gitdestinations", namespace)
 
 
-@SANDBOX_ONLY
-@pytest.mark.parametrize("folder", FOLDERS)
+@pytest.fixture
+def any_folder(server: ApiServer, api: Api) -> Iterator[None]:
+    """Meanwhile, our CRD says nothing of folders: what it refuses can be stored, as an older one would have let it."""
+    path = DEFINITIONS.one("", "gitdestinations.configbutler.ai")
+    versions = api.request("GET", path)["spec"]["versions"]
+    versions[0]["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"]["baseFolder"] = {"type": "string"}
+    api.request("PATCH", path, {"spec": {"versions": versions}}, kind=MERGE)
+    yield
+    api.remove_ours()
+    cluster = client.connect(settings.Settings(kubeconfig=str(server.kubeconfig())))
+    crds.apply(cluster, allow_local=True)
+    cluster.close()
+    # A type whose schema changed answers 429 for a moment.
+    wait_until(lambda: stored(api), 30, what="our kinds are served again")
+
+
+def stored(api: Api) -> bool:
+    """Whether destinations can be read."""
+    with contextlib.suppress(RefusedError):
+        return api.list("gitdestinations") == []
+    return False
+
+
+@pytest.mark.promise("P13")
 def test_a_folder_outside_of_the_repository_is_not_written(
-    shared: Embedded, api: Api, repository: Repository, folder: str
+    shared: Embedded, api: Api, any_folder: None, repository: Repository
 ) -> None:
-    """Where the API server evaluates no rules of CRDs, we refuse the same, with the reason, and write nothing."""
+    """Whatever folder the API server has stored, we refuse it again, with the reason, and nothing is written."""
     namespace = api.namespace()
     api.create("configmaps", namespace, "one", data={"key": "value"})
     config = repo_config(api, namespace, "local", repository.url)
-    Destination(api, namespace, "prod", repository=config, folder=folder)
-    said = api.wait_for_reason("gitdestinations", namespace, "prod", "InvalidFolder")
-    assert "baseFolder" in said
-    assert any(words in said for words in COMPILED)
-    assert not repository.tip()
+    names = {f"bad-{number}": folder for number, folder in enumerate(FOLDERS)}
+
+    def made(name: str, folder: str) -> bool:
+        with contextlib.suppress(RefusedError):
+            return bool(Destination(api, namespace, name, repository=config, folder=folder))
+        return False
+
+    for name, folder in names.items():
+        wait_until(lambda name=name, folder=folder: made(name, folder), 30, what=repr(folder))  # type: ignore[misc]
+    for name, folder in names.items():
+        said = api.wait_for_reason("gitdestinations", namespace, name, "InvalidFolder")
+        assert said.startswith("baseFolder ")
+        assert FOLDERS[folder][1] in said
+        assert said in api.wait_for_reason("watchrules", namespace, name, "NotReady")
+    good = Destination(api, namespace, "good", repository=config, branch="good")
+    shared.wait_seeded(good.ref)
+    assert repository.git("for-each-ref", "--format=%(refname)").split() == ["refs/heads/good"]
+    assert set(repository.tree("good")) == {good.path("configmaps", "one")}
 
 
 @KUBE_ONLY
@@ -239,8 +295,13 @@ def test_database_of_a_newer_version(api: Api, sqlite_url: str, tmp_path: Path) 
             assert connection.execute(f"SELECT count(*) FROM {table}").fetchone() == (0,), table
 
 
-# Legal names of a Role that Git or a file system would refuse as they are, or take for something else.
-NAMES = ("..x", ".git", "GIT~1", "a:b", "con", "x\\y", "-rf", "caf\u00e9", "a\u200cb")
+# Legal names of a Role that Git or a file system would refuse as they are, take for something else, or for one another;
+# and names that a terminal or a page shows as another one.
+NAMES = (
+    *("..x", ".git", "GIT~1", "a:b", "con", "NUL", "x\\y", "-rf", "a.", "a ", "...", "<b>", "'", "x" * 253),
+    *("twin", "Twin", "caf\u00e9", "cafe\u0301", "\u00df", "ss"),
+    *("a\nb", "a\x00b", "\x1b[2J", "a\u200cb", "\u202egnp", "\ufeffa"),
+)
 
 
 @pytest.mark.promise("P13")
@@ -269,6 +330,36 @@ def test_odd_names_and_a_link(shared: Embedded, api: Api, repository: Repository
     assert repository.git("fsck", "--strict") == ""
     assert len({path.casefold() for path in wanted}) == len(NAMES) + 1
     assert all(path.isascii() and path.startswith("clusters/prod/") for path in wanted)
+
+
+@pytest.mark.promise("P2", "P13")
+def test_odd_names_go_again(shared: Embedded, api: Api, repository: Repository) -> None:
+    """Each odd name has one file that says whose it is; with its object that file goes, and no other one."""
+    namespace = api.namespace()
+    config = repo_config(api, namespace, "local", repository.url)
+    destination = Destination(api, namespace, "prod", repository=config, resources=["roles"])
+    shared.wait_seeded(destination.ref)
+    for name in NAMES:
+        api.create("roles", namespace, name, rules=[])
+    wait_until(lambda: len(repository.tree()) == len(NAMES), 30, what="a file for each name")
+    files = {destination.path("roles", name): name for name in NAMES}
+    assert repository.tree().keys() == files.keys()
+    for path, name in files.items():
+        location = paths.decode(destination.folder, path, name=name)
+        assert location == paths.Location("rbac.authorization.k8s.io", "v1", "roles", namespace, name)
+    for path, name in list(files.items()):
+        api.delete("roles", namespace, quote(name, safe=""))
+        del files[path]
+        wait_until(lambda files=files: repository.tree().keys() == files.keys(), 30, what=repr(name))  # type: ignore[misc]
+    records = shared.answer("audit", "log", "--destination", destination.ref, "--limit", "200")
+    deleted = {one["object"] for one in records if one["operation"] == "DELETE"}
+    assert deleted == {f"rbac.authorization.k8s.io/v1/roles/{name}" for name in NAMES}
+    # Nothing of a name begins a line: a subject and a trailer each are one line.
+    for message in repository.git("log", "-z", "--format=%B", "main").strip("\0").split("\0"):
+        subject, empty, *trailers = message.strip().split("\n")
+        assert subject.startswith(("[CREATE] rbac.authorization.k8s.io/v1/roles/", "[DELETE] rbac.", "[SEED_SYNC] "))
+        assert not empty
+        assert all(line.startswith("Reverser-") for line in trailers)
 
 
 MANAGERS = ("a <x@y> b", "system:admin", "quote\" ' \\ back", "Zoë 漢字", "<>", "x" * 128)
