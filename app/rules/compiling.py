@@ -16,12 +16,18 @@ from typing import Any, Literal
 
 from app import errors
 from app.events import Operation, Ref
-from app.rules import branches, kinds, matching, paths, urls
+from app.rules import branches, filters, ignoring, kinds, matching, paths, urls
 from app.rules.types import ResourceType
 
 RuleKind = Literal["WatchRule", "ClusterWatchRule"]
 
 READY = "Ready"
+
+_NAMESPACES_UNKNOWN = (
+    "the labels of the Namespaces are not known, and namespaceSelector asks for them: wait until they are read; where "
+    "they may not be, a ClusterRole of the watch daemon's account needs the rule "
+    '{apiGroups: [""], resources: ["namespaces"], verbs: ["list", "watch"]}'
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,13 +77,21 @@ class Scope:
     """One type in one namespace that a rule selects.
 
     `namespace` is empty for a cluster-scoped type, and for all namespaces of a namespaced one. `wildcard` says that
-    only `*` reached the type, so that single objects of it are left out.
+    only `*` reached the type, so that single objects of it are left out. `members` are the namespaces that a
+    namespaceSelector lets through now; None without one.
     """
 
     type: ResourceType
     namespace: str
     operations: frozenset[Operation]
     wildcard: bool
+    filter: filters.Filter = filters.EVERYTHING
+    ignored: ignoring.Ignored = ignoring.NOTHING
+    members: frozenset[str] | None = None
+
+    def covers(self, namespace: str) -> bool:
+        """Whether it selects objects of this namespace at all."""
+        return self.namespace in ("", namespace) and self.filter.covers(namespace, self.members)
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +147,8 @@ class _Sources:
     destinations: Mapping[Ref, kinds.GitDestination]
     verdicts: Mapping[Ref, DestinationVerdict]
     types: Sequence[ResourceType]
+    # Namespace -> its labels; None when nobody knows them.
+    namespaces: Mapping[str, Mapping[str, str]] | None
 
 
 @dataclass
@@ -192,9 +208,12 @@ def compile_all(
     cluster_rules: Sequence[kinds.ClusterWatchRule],
     types: Sequence[ResourceType],
     allow_local: bool,
+    namespaces: Mapping[str, Mapping[str, str]] | None = None,
 ) -> Compilation:
     """Compile everything there is. Never raises: what is wrong becomes a verdict.
 
+    `namespaces` are the labels of each Namespace; None says that they are not known, and is never read as none: a rule
+    that asks for them is not ready then.
     Objects with a deletionTimestamp are treated as gone: deletion is what their owner wants.
     """
     configs = {config.meta.ref: config for config in repo_configs if not config.meta.deleting}
@@ -204,7 +223,7 @@ def compile_all(
         ref: _judge_destination(target, configs=configs, verdicts=repo_verdicts) for ref, target in targets.items()
     }
     verdicts |= _conflicts(targets, verdicts)
-    sources = _Sources(configs=configs, destinations=targets, verdicts=verdicts, types=types)
+    sources = _Sources(configs=configs, destinations=targets, verdicts=verdicts, types=types, namespaces=namespaces)
     every: list[kinds.AnyRule] = [*watch_rules, *cluster_rules]
     candidates = {_key(rule): rule for rule in every if not rule.meta.deleting}
     versions = _Versions()
@@ -291,12 +310,13 @@ def _conflict(ref: Ref, *, place: Place, holder: Ref) -> DestinationVerdict:
 def _judge_rule(rule: kinds.AnyRule, sources: _Sources, versions: _Versions) -> RuleVerdict:
     try:
         place = _place_of_rule(rule, sources)
+        members = [_members(item, sources.namespaces) for item in rule.items]
     except errors.PermanentError as error:
         return RuleVerdict(ready=False, reason=error.reason, message=error.message)
     resolutions = [versions.settle(rule, matching.resolve(item, sources.types)) for item in rule.items]
     problems = tuple(dict.fromkeys(problem for resolution in resolutions for problem in resolution.problems))
     notes = tuple(dict.fromkeys(note for resolution in resolutions for note in resolution.notes))
-    scopes = _scopes(rule, resolutions)
+    scopes = _scopes(rule, resolutions, members)
     if not scopes:
         reason = problems[0].reason if problems else "NotServed"
         message = "; ".join(problem.message for problem in problems) or "the rule has no items: add one to spec.rules"
@@ -336,6 +356,17 @@ def _place_of_rule(rule: kinds.AnyRule, sources: _Sources) -> Place:
     return verdict.place
 
 
+def _members(item: kinds.RuleItem, namespaces: Mapping[str, Mapping[str, str]] | None) -> frozenset[str] | None:
+    """The namespaces that an item's namespaceSelector lets through; None without one. Raises PermanentError."""
+    wanted = item.filter
+    if wanted.namespaces is None:
+        return None
+    if namespaces is None:
+        raise errors.PermanentError(_NAMESPACES_UNKNOWN, reason="NamespacesUnknown")
+    selected = {name for name, labels in namespaces.items() if wanted.namespaces.matches(labels)}
+    return frozenset(name for name in selected if wanted.covers(name, selected))
+
+
 def _open_to_all(config: kinds.GitRepoConfig) -> bool:
     return config.access.mode == "AllNamespaces"
 
@@ -349,16 +380,24 @@ def _denied(kind: str, ref: Ref) -> errors.PermanentError:
     )
 
 
-def _scopes(rule: kinds.AnyRule, resolutions: Iterable[matching.Resolution]) -> tuple[Scope, ...]:
+def _scopes(
+    rule: kinds.AnyRule, resolutions: Iterable[matching.Resolution], members: Iterable[frozenset[str] | None]
+) -> tuple[Scope, ...]:
     """The scopes of all items, the operations of equal ones joined, in a stable order."""
-    joined: dict[tuple[ResourceType, bool], frozenset[Operation]] = {}
-    for item, resolution in zip(rule.items, resolutions, strict=True):
-        for type_ in resolution.selected:
-            key = type_, type_.key in resolution.by_wildcard
-            joined[key] = joined.get(key, frozenset()) | matching.operations_of(item)
     namespace = rule.meta.ref.namespace if isinstance(rule, kinds.WatchRule) else ""
-    ordered = sorted(joined, key=lambda key: (key[0].key, key[0].version, key[1]))
-    return tuple(Scope(type_, namespace, joined[type_, wild], wild) for type_, wild in ordered)
+    joined: dict[Scope, frozenset[Operation]] = {}
+    for item, resolution, selected in zip(rule.items, resolutions, members, strict=True):
+        for type_ in resolution.selected:
+            wildcard = type_.key in resolution.by_wildcard
+            bare = Scope(type_, namespace, frozenset(), wildcard, item.filter, item.ignored, selected)
+            joined[bare] = joined.get(bare, frozenset()) | matching.operations_of(item)
+    scopes = [replace(bare, operations=operations) for bare, operations in joined.items()]
+    return tuple(sorted(scopes, key=_order))
+
+
+def _order(scope: Scope) -> tuple[Any, ...]:
+    # `repr` of equal values is equal, and nobody reads meaning into the order of filters.
+    return *scope.type.key, scope.type.version, scope.wildcard, repr((scope.filter, scope.ignored))
 
 
 def _compiled(rule: kinds.AnyRule, *, place: Place, scopes: tuple[Scope, ...]) -> CompiledRule:
@@ -390,6 +429,10 @@ def _scope_json(scope: Scope) -> dict[str, Any]:
         "namespace": scope.namespace,
         "operations": sorted(operation.value for operation in scope.operations),
         "wildcard": scope.wildcard,
+        # Only what is set, so that a plain rule reads as it did before there was any of it.
+        **({"filter": narrowed} if (narrowed := scope.filter.to_json()) else {}),
+        **scope.ignored.to_json(),
+        **({"namespaces": sorted(scope.members)} if scope.members is not None else {}),
     }
 
 

@@ -14,6 +14,7 @@ from typing import Any, Literal, Self
 
 from app import errors
 from app.events import Ref
+from app.rules import filters, ignoring, labels
 
 GROUP = "configbutler.ai"
 VERSION = "v1alpha1"
@@ -23,6 +24,10 @@ Scope = Literal["Cluster", "Namespaced"]
 AccessMode = Literal["SameNamespace", "AllNamespaces"]
 
 OPERATIONS = frozenset({"CREATE", "UPDATE", "DELETE", "*"})
+
+# What a glob over names may hold: `/` and `%` stand in no name, and a namespace is a DNS label.
+_NAME_GLOB = re.compile(r"[^/%\s]{1,253}")
+_NAMESPACE_GLOB = re.compile(r"[-a-z0-9*?\[\]!]{1,253}")
 
 # The units of Go's time.ParseDuration, in seconds.
 _UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
@@ -118,22 +123,44 @@ class GitDestination:
 
 @dataclass(frozen=True, slots=True)
 class RuleItem:
-    """One entry of `spec.rules`; empty operations, groups and versions mean all, as `*` does."""
+    """One entry of `spec.rules`; empty operations, groups and versions mean all, as `*` does.
+
+    A `namespace_selector` that requires nothing reads as None: it selects every namespace.
+    """
 
     operations: tuple[str, ...]
     api_groups: tuple[str, ...]
     api_versions: tuple[str, ...]
     resources: tuple[str, ...]
     scope: Scope
+    label_selector: labels.LabelSelector = labels.EVERYTHING
+    names: tuple[str, ...] = ()
+    exclude_names: tuple[str, ...] = ()
+    namespace_selector: labels.LabelSelector | None = None
+    exclude_namespaces: tuple[str, ...] = ()
+    ignored: ignoring.Ignored = ignoring.NOTHING
+
+    @property
+    def filter(self) -> filters.Filter:
+        """What narrows the entry beyond types."""
+        return filters.Filter(
+            labels=self.label_selector,
+            names=self.names,
+            exclude_names=self.exclude_names,
+            namespaces=self.namespace_selector,
+            exclude_namespaces=self.exclude_namespaces,
+        )
 
     def to_json(self) -> dict[str, Any]:
-        """The entry as it stands in a manifest, for the table of compiled rules."""
+        """The entry as a manifest spells it, for the table of compiled rules; what narrows it only when set."""
         return {
             "operations": list(self.operations),
             "apiGroups": list(self.api_groups),
             "apiVersions": list(self.api_versions),
             "resources": list(self.resources),
             "scope": self.scope,
+            **self.filter.to_json(),
+            **self.ignored.to_json(),
         }
 
 
@@ -152,7 +179,7 @@ class WatchRule:
         return cls(
             meta=meta,
             destination_ref=_reference(spec, "destinationRef", default_namespace=meta.ref.namespace),
-            items=tuple(_item(raw, scope="Namespaced") for raw in spec.mappings("rules")),
+            items=tuple(_item(raw, scope="Namespaced", wide=False) for raw in spec.mappings("rules")),
         )
 
 
@@ -171,7 +198,7 @@ class ClusterWatchRule:
         return cls(
             meta=meta,
             destination_ref=_reference(spec, "destinationRef", default_namespace=""),
-            items=tuple(_item(raw, scope=_scope(raw)) for raw in spec.mappings("rules")),
+            items=tuple(_item(raw, scope=_scope(raw), wide=True) for raw in spec.mappings("rules")),
         )
 
 
@@ -206,25 +233,61 @@ def _reference(spec: _Reader, field: str, *, default_namespace: str) -> Ref:
     return Ref(namespace, name)
 
 
-def _item(raw: _Reader, *, scope: Scope) -> RuleItem:
+def _item(raw: _Reader, *, scope: Scope, wide: bool) -> RuleItem:
+    """One entry. `wide` says that the rule is for all namespaces, so that an entry may choose among them."""
     operations = raw.texts("operations")
     unknown = [operation for operation in operations if operation not in OPERATIONS]
     if unknown:
-        raise errors.PermanentError(
-            f"{raw.where}.operations holds {unknown[0][:40]!r}: use CREATE, UPDATE, DELETE or *", reason="InvalidSpec"
-        )
+        raise raw.refused("operations", f"holds {unknown[0][:40]!r}: use CREATE, UPDATE, DELETE or *")
     resources = raw.texts("resources")
     if not resources:
-        raise errors.PermanentError(
-            f"{raw.where}.resources is empty: name at least one resource, or *", reason="InvalidSpec"
-        )
+        raise raw.refused("resources", "is empty: name at least one resource, or *")
+    for field in ("namespaceSelector", "excludeNamespaces"):
+        if raw.value(field) and not (wide and scope == "Namespaced"):
+            raise raw.refused(field, "narrows a ClusterWatchRule with scope Namespaced, and nothing else: remove it")
     return RuleItem(
         operations=operations,
         api_groups=raw.texts("apiGroups"),
         api_versions=raw.texts("apiVersions"),
         resources=resources,
         scope=scope,
+        label_selector=_selector(raw, "labelSelector"),
+        names=_globs(raw, "names", _NAME_GLOB),
+        exclude_names=_globs(raw, "excludeNames", _NAME_GLOB),
+        namespace_selector=_selector(raw, "namespaceSelector") or None,
+        exclude_namespaces=_globs(raw, "excludeNamespaces", _NAMESPACE_GLOB),
+        ignored=_ignored(raw),
     )
+
+
+def _globs(raw: _Reader, field: str, allowed: re.Pattern[str]) -> tuple[str, ...]:
+    globs = raw.texts(field)
+    wrong = next((glob for glob in globs if not allowed.fullmatch(glob)), None)
+    if wrong is not None:
+        raise raw.refused(field, f"holds {wrong[:80]!r}, which matches no name: write a name, or a glob like web-*")
+    return globs
+
+
+def _selector(raw: _Reader, field: str) -> labels.LabelSelector:
+    selector = raw.mapping(field)
+    equal = selector.mapping("matchLabels")
+    found = [(f"matchLabels.{key}", labels.Requirement(key, labels.IN, (equal.text(key),))) for key in equal.fields()]
+    for index, one in enumerate(selector.mappings("matchExpressions")):
+        requirement = labels.Requirement(one.text("key"), one.text("operator"), one.texts("values"))
+        found.append((f"matchExpressions[{index}]", requirement))
+    for place, requirement in found:
+        if problem := requirement.problem():
+            raise selector.refused(place, f"cannot be used: {problem}")
+    return labels.LabelSelector(tuple(requirement for _, requirement in found))
+
+
+def _ignored(raw: _Reader) -> ignoring.Ignored:
+    pointers, managers = raw.texts("ignoreFields"), raw.texts("ignoreManagers")
+    try:
+        ignoring.check(pointers, managers)
+    except errors.PermanentError as error:
+        raise errors.PermanentError(f"{raw.where}.{error.message}", reason=error.reason) from error
+    return ignoring.Ignored(pointers, managers)
 
 
 def _scope(raw: _Reader) -> Scope:
@@ -247,6 +310,9 @@ class _Reader:
 
     def value(self, field: str) -> object:
         return self._raw.get(field)
+
+    def fields(self) -> list[str]:
+        return sorted(self._raw)
 
     def text(self, field: str) -> str:
         value = self._raw.get(field)
@@ -288,5 +354,8 @@ class _Reader:
     def _path(self, field: str) -> str:
         return field if self.where == "object" else f"{self.where}.{field}"
 
+    def refused(self, field: str, why: str) -> errors.PermanentError:
+        return errors.PermanentError(f"{self._path(field)} {why}", reason="InvalidSpec")
+
     def _wrong(self, field: str, wanted: str) -> errors.PermanentError:
-        return errors.PermanentError(f"{self._path(field)} must be {wanted}", reason="InvalidSpec")
+        return self.refused(field, f"must be {wanted}")

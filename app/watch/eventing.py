@@ -112,19 +112,14 @@ def select(subject: Subject, routes: routing.Routing, known: Mapping[int, Known]
     """The destinations whose rules select this change with its real operation."""
     if subject.key[:2] == matching.SECRETS:
         return
-    for operation in _possible(subject):
-        for ref, rule in routes.matcher.match(subject.identifier, operation=operation, obj=subject.obj):
-            target = routes.targets.get(ref)
-            if target is not None and subject.operation(known[target.id]) == operation:
-                yield Selected(target, operation, rule.rule_name)
-
-
-def _possible(subject: Subject) -> tuple[events.Operation, ...]:
-    if subject.deleted:
-        return (events.Operation.DELETE,)
-    if subject.modified:
-        return (events.Operation.UPDATE,)
-    return events.Operation.CREATE, events.Operation.UPDATE
+    for selection in routes.matcher.match(subject.identifier, subject.obj):
+        target = routes.targets.get(selection.destination)
+        if target is None:
+            continue
+        operation = subject.operation(known[target.id])
+        rule = selection.rules.get(operation)
+        if rule is not None:
+            yield Selected(target, operation, rule)
 
 
 def is_unchanged(subject: Subject, known: Known) -> bool:

@@ -285,5 +285,5 @@ def test_two_versions_of_a_type_share_the_lower_cursor(desk: Desk) -> None:
 def test_a_type_of_secrets_gets_no_stream() -> None:
     """No plan of streams ever reads Secrets (promise P12)."""
     secrets = types.ResourceType("", "v1", "secrets", "Secret", True, ROLES.verbs, True)
-    found = [selecting.DestinationScope(type_, "shop", True) for type_ in (secrets, ROLES)]
+    found = [selecting.DestinationScope(type_, "shop", True, "") for type_ in (secrets, ROLES)]
     assert [key.resource for key in routing.plan_streams(found)] == ["roles"]

@@ -123,6 +123,6 @@ def test_a_delete_has_neither_body_nor_user() -> None:
 
 def test_one_namespace_gets_a_narrow_stream_and_two_get_a_wide_one() -> None:
     """Exactly the streams that the rules need: one namespace a stream of its own, two or all a single wide one."""
-    one, two, wide = (selecting.DestinationScope(CONFIG_MAPS, name, True) for name in ("shop", "web", ""))
+    one, two, wide = (selecting.DestinationScope(CONFIG_MAPS, name, True, "") for name in ("shop", "web", ""))
     for scopes, namespace in (([one], "shop"), ([one, one], "shop"), ([one, two], ""), ([one, wide], ""), ([wide], "")):
         assert list(routing.plan_streams(scopes)) == [routing.StreamKey("", "v1", "configmaps", namespace)]

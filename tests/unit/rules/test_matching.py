@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.events import Identifier, Operation
-from app.rules import kinds, matching
+from app.events import Operation
+from app.rules import kinds, matching, noise
 from app.rules.types import ResourceType
 
 WATCH = frozenset({"get", "list", "watch"})
@@ -157,9 +157,10 @@ def test_the_wildcard_leaves_out_what_controllers_generate_and_says_so() -> None
         "controllerrevisions.apps",
     ):
         assert any(note.startswith(f"* leaves out {left_out}:") for note in resolution.notes), left_out
-    assert sum("single objects" in note for note in resolution.notes) == 2
-    flowcontrol = matching.resolve(_item("*", scope="Cluster"), TYPES)
-    assert any("flowschemas.flowcontrol.apiserver.k8s.io" in note for note in flowcontrol.notes)
+    assert [note for note in resolution.notes if "single objects" in note] == [
+        f"* leaves out single objects: {reason}"
+        for reason in (noise.OWNED, *noise.object_reasons("", "configmaps"), *noise.object_reasons("", "services"))
+    ]
 
 
 def test_naming_a_type_beside_the_wildcard_includes_it() -> None:
@@ -174,28 +175,6 @@ def test_a_wildcard_that_reaches_only_what_it_leaves_out_is_no_problem() -> None
     """The note says it; the group is served."""
     resolution = matching.resolve(_item("*", api_groups=("coordination.k8s.io",)), TYPES)
     assert (resolution.selected, resolution.problems, len(resolution.notes)) == ((), (), 1)
-
-
-def _identifier(group: str, resource: str, name: str) -> Identifier:
-    return Identifier(group, "v1", resource, "shop", name, kind="Any", uid="u")
-
-
-def test_single_objects_of_controllers_are_excluded() -> None:
-    """A ReplicaSet is excluded when a controller owns it, the root CA by its name, and nothing else."""
-    replicaset = _identifier("apps", "replicasets", "web-1")
-    owned = {"metadata": {"ownerReferences": [{"kind": "X"}, {"kind": "Deployment", "controller": True}]}}
-    assert matching.excluded_object(replicaset, owned) == matching.OWNED_REPLICASET
-    for free in (
-        {},
-        {"metadata": {}},
-        {"metadata": {"ownerReferences": None}},
-        {"metadata": {"ownerReferences": [{}]}},
-    ):
-        assert matching.excluded_object(replicaset, free) is None
-    assert matching.excluded_object(_identifier("", "configmaps", "kube-root-ca.crt"), {}) == matching.ROOT_CA
-    assert matching.excluded_object(_identifier("", "configmaps", "app"), {}) is None
-    assert matching.excluded_object(_identifier("x", "configmaps", "kube-root-ca.crt"), {}) is None
-    assert matching.excluded_object(_identifier("example.com", "replicasets", "web-1"), owned) is None
 
 
 @pytest.mark.parametrize(
@@ -221,7 +200,7 @@ def _naive(item: kinds.RuleItem, types: tuple[ResourceType, ...]) -> set[tuple[s
             continue
         names = {resource, f"{resource}.{group}"}
         named = any(pattern.lower() in names for pattern in item.resources)
-        generated = (group, resource) in matching.LEFT_OUT_BY_WILDCARD or group == "flowcontrol.apiserver.k8s.io"
+        generated = (group, resource) in noise.TYPES
         if (group, resource) == ("", "secrets") or not (named or ("*" in item.resources and not generated)):
             continue
         versions = [type_ for type_ in types if type_.key == (group, resource)]
