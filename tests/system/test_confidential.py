@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 
 import pytest
 
-from tests.system.cluster import OURS, Api, Destination, manifest, repo_config
+from tests.contract import manifests
+from tests.system.cluster import OURS, Api, Destination, RefusedError, manifest, repo_config
 from tests.system.installation import Embedded
 from tests.system.repository import Repository
 from tests.waiting import wait_until
 
 CANARY = "canary-of-a-secret-4711"
 CONTENT = "canary-of-a-configmap-4712"
+EVERY_RULE = "canary-of-a-secret-that-every-rule-wants-4713"
+APPLIED = "canary-of-a-manifest-4714"
 
 
 def spellings(canary: str) -> set[bytes]:
@@ -21,6 +25,27 @@ def spellings(canary: str) -> set[bytes]:
     plain = canary.encode()
     shifted = (base64.b64encode(b"\0" * offset + plain)[(4 if offset else 0) : -4] for offset in range(3))
     return {plain, plain.hex().encode(), *shifted}
+
+
+def places(shared: Embedded, api: Api, repository: Repository) -> dict[str, bytes]:
+    """Everything that leaves the watch process: files, the broker's too, Git, Flower, status, and what commands say."""
+    found = {str(path): content for path, content in shared.files()}
+    assert any(name.endswith("appendonly.aof") or "appendonlydir" in name for name in found)
+    assert any(name.endswith("reverser.db") for name in found)
+    return found | {
+        "the repository": repository.every_object(),
+        "Flower": json.dumps(shared.tasks()).encode(),
+        "the status of our objects": json.dumps([api.list(resource) for resource in OURS]).encode(),
+        "reverser status": json.dumps(shared.answer("status")).encode(),
+        "reverser audit log": json.dumps(shared.answer("audit", "log")).encode(),
+    }
+
+
+def leaks(found: dict[str, bytes], canary: str) -> list[tuple[str, bytes]]:
+    """Where a text stands, and how."""
+    return [
+        (name, spelling) for name, content in found.items() for spelling in spellings(canary) if spelling in content
+    ]
 
 
 @pytest.mark.promise("P12")
@@ -55,20 +80,79 @@ def test_a_secret_that_a_rule_selects(shared: Embedded, api: Api, repository: Re
     api.delete("configmaps", namespace, "after")
     wait_until(lambda: repository.tree() == {}, 20, what="the delete")
 
-    places = {str(found): content for found, content in shared.files()}
-    assert any(name.endswith("appendonly.aof") or "appendonlydir" in name for name in places)
-    assert any(name.endswith("reverser.db") for name in places)
-    places["the repository"] = repository.every_object()
-    places["Flower"] = json.dumps(shared.tasks()).encode()
-    places["the status of our objects"] = json.dumps([api.list(resource) for resource in OURS]).encode()
-    places["reverser status"] = json.dumps(shared.answer("status")).encode()
-    places["reverser audit log"] = json.dumps(shared.answer("audit", "log")).encode()
-    found = [
-        (name, spelling) for name, content in places.items() for spelling in spellings(CANARY) if spelling in content
-    ]
-    assert not found
-    assert b"v1/configmaps/after" in places["Flower"], "the search is able to find something"
+    everything = places(shared, api, repository)
+    assert not leaks(everything, CANARY)
+    assert b"v1/configmaps/after" in everything["Flower"], "the search is able to find something"
     assert all("secrets" not in one["object"] for one in shared.answer("audit", "log"))
+
+
+# Every way to write a rule that could reach a Secret called `token`.
+RULES = (
+    {"resources": ["*"]},
+    {"resources": ["SECRETS"]},
+    {"resources": ["secrets."]},
+    {"resources": ["Secrets"], "apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"]},
+    {"resources": ["secrets/*"]},
+    {"resources": ["*"], "names": ["token"]},
+    {"resources": ["*", "secrets"], "labelSelector": {"matchLabels": {"app": "web"}}},
+)
+
+
+@pytest.mark.promise("P12")
+def test_no_rule_reaches_a_secret(shared: Embedded, api: Api, repository: Repository) -> None:
+    """However a rule is written, Secrets are not mirrored, and no byte of one is anywhere."""
+    namespace = api.namespace()
+    labels = {"app": "web"}
+    config = repo_config(api, namespace, "local", repository.url)
+    destination = Destination(api, namespace, "prod", repository=config)
+    for number, item in enumerate(RULES):
+        spec = {"destinationRef": {"name": "prod"}, "rules": [item]}
+        api.create("watchrules", namespace, f"rule-{number}", spec=spec)
+    spec = {
+        "destinationRef": {"name": "prod", "namespace": namespace},
+        "rules": [{"resources": ["*", "secrets"], "scope": "Namespaced", "names": ["token"]}],
+    }
+    api.create("clusterwatchrules", "", f"{namespace}-wide", spec=spec)
+    applied = {"kubectl.kubernetes.io/last-applied-configuration": json.dumps({"stringData": {"token": EVERY_RULE}})}
+    values = {"token": EVERY_RULE}
+    api.create("secrets", namespace, "token", labels=labels, annotations=applied, stringData=values)
+    shared.wait_seeded(destination.ref)
+    api.merge("secrets", namespace, "token", stringData={"other": f"{EVERY_RULE}-changed"})
+    api.create("configmaps", namespace, "token", labels=labels, data={"key": "value"})
+    path = destination.path("configmaps", "token")
+    wait_until(lambda: repository.read(path), 20, what="the ConfigMap of the same name")
+    assert not [name for name in repository.tree() if "/secrets/" in name]
+    assert not leaks(places(shared, api, repository), EVERY_RULE)
+
+
+@pytest.mark.promise("P12")
+def test_what_was_applied_before_stays_in_the_cluster(shared: Embedded, api: Api, repository: Repository) -> None:
+    """The annotation in which `kubectl apply` keeps a manifest stays in the cluster, whatever it holds, of any type."""
+    namespace = api.namespace()
+    group = manifests.new_group()
+    api.request("POST", manifests.DEFINITIONS.all(), manifests.definition(group))
+    type_ = manifests.things(group)
+    config = repo_config(api, namespace, "local", repository.url)
+    resources = ["configmaps", f"things.{group}"]
+    destination = Destination(api, namespace, "prod", repository=config, resources=resources)
+    annotations = {"kubectl.kubernetes.io/last-applied-configuration": json.dumps({"data": {"token": APPLIED}})}
+    thing = type_.new("sealed", metadata={"annotations": {**annotations, "kept": "yes"}}, spec={"encryptedData": "x"})
+
+    def made() -> bool:
+        with contextlib.suppress(RefusedError):
+            return bool(api.request("POST", type_.all(namespace), thing))
+        return False
+
+    wait_until(made, 30, what="the new type takes an object")
+    api.create("configmaps", namespace, "plain", annotations=annotations, data={"key": "value"})
+    path = f"{destination.folder}/{group}/v1/things/{namespace}/sealed.yaml"
+    content = wait_until(lambda: repository.read(path), 30, what="the custom resource")
+    assert 'kept: "yes"' in content
+    assert "encryptedData: x" in content
+    api.request("DELETE", manifests.DEFINITIONS.one("", f"things.{group}"))
+    wait_until(lambda: not repository.read(path), 30, what="its delete")
+    wait_until(lambda: repository.read(destination.path("configmaps", "plain")), 20, what="the ConfigMap")
+    assert not leaks(places(shared, api, repository), APPLIED)
 
 
 @pytest.mark.promise("P12")
