@@ -12,7 +12,7 @@ COVERAGE ?=
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help up down status doctor test test-long lint bench lock clean
+.PHONY: help up down status doctor test test-long lint mutate bench lock wire clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -33,8 +33,9 @@ doctor: run-packages ## look at everything, and say what to do about what is wro
 test: dev-packages ## run the tests that need no server, within 5 minutes; LANES=all adds those whose server is here
 	@$(BIN)/python -m pytest -n $(JOBS) --lanes='$(LANES)' $(if $(COVERAGE),--cov --cov-report=term --cov-fail-under=$(COVERAGE)) $(ARGS)
 
-test-long: dev-packages ## run what takes minutes, and 20,000 examples of each property
-	@$(BIN)/python -m pytest -m 'long or hypothesis' --timeout=3600 --hypothesis-profile=long $(ARGS)
+test-long: dev-packages ## run what takes minutes, and 20,000 examples of each property; writes docs/reference/properties.md
+	@$(BIN)/python -m pytest -n $(JOBS) -m 'long or hypothesis' --timeout=3600 --hypothesis-profile=long \
+	  --properties-page=docs/reference/properties.md $(ARGS)
 
 lint: dev-packages ## check style, types, layers and the rules of the house
 	@$(BIN)/ruff check .
@@ -43,13 +44,17 @@ lint: dev-packages ## check style, types, layers and the rules of the house
 	@$(BIN)/lint-imports
 	@$(BIN)/python -m pytest -q tests/test_house.py
 
+mutate: mutation-packages ## change the code that selects and sanitises, and see whether the tests notice; 5 to 10 minutes
+	@$(BIN)/python tools/mutation.py $(ARGS)
+
 bench: dev-packages ## measure; ARGS=--help lists what
 	@$(BIN)/python -m bench $(ARGS)
 
 lock: dev-packages ## pin the newest allowed dependencies, with hashes, for every supported Python
-	@rm -f requirements/run.txt requirements/dev.txt
+	@rm -f $(wildcard requirements/*.txt)
 	@$(BIN)/uv pip compile $(LOCK) --extra build pyproject.toml -o requirements/run.txt
 	@$(BIN)/uv pip compile $(LOCK) --extra build --extra dev -c requirements/run.txt pyproject.toml -o requirements/dev.txt
+	@$(BIN)/uv pip compile $(LOCK) --extra build --extra dev --extra mutation -c requirements/dev.txt pyproject.toml -o requirements/mutation.txt
 
 LOCK := --quiet --universal --python-version 3.11 --generate-hashes --no-header \
 	--no-emit-index-url --no-emit-find-links
@@ -67,8 +72,8 @@ SUPPORTED := import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))
 CANDIDATES = $(or $(PYTHON),$(BIN)/python python3 python3.13 python3.12 python3.11)
 
 # Asked each time: install.py knows in a moment whether all is there.
-.PHONY: run-packages dev-packages
-run-packages dev-packages: %-packages:
+.PHONY: run-packages dev-packages mutation-packages
+run-packages dev-packages mutation-packages: %-packages:
 	@for python in $(CANDIDATES); do \
 	  if $$python -c '$(SUPPORTED)' 2>/dev/null; then exec $$python requirements/install.py $*; fi; \
 	done; \

@@ -1,7 +1,8 @@
-"""Puts what `make` needs into .venv, and says what is wrong where that fails: `install.py run` or `install.py dev`.
+"""Puts what `make` needs into .venv, and says what is wrong where that fails: `install.py run`, `dev` or `mutation`.
 
-`run` is what Reverser needs to run; `dev` is that and what the tests and the checks need. A note in .venv says what is
-there, for which Python and in which folder, so that a changed lock file, another Python and a moved checkout are seen.
+`run` is what Reverser needs to run; `dev` is that and what the tests and the checks need; `mutation` is that and what
+changes the code to see whether the tests notice. A note in .venv says what is there, for which Python and in which
+folder, so that a changed lock file, another Python and a moved checkout are seen.
 Standard library only, and nothing of `app`: it runs before anything is installed.
 """
 
@@ -26,9 +27,9 @@ ROOT = Path(__file__).resolve().parents[1]
 VENV = ROOT / ".venv"
 PYTHON = VENV / "bin" / "python"
 NOTE = VENV / "installed.json"
-LOCKS = {name: ROOT / "requirements" / f"{name}.txt" for name in ("run", "dev")}
+LOCKS = {name: ROOT / "requirements" / f"{name}.txt" for name in ("run", "dev", "mutation")}
 # What each takes on the disk with Python 3.11 when it is used, in MB.
-SIZES = {"run": 270, "dev": 450}
+SIZES = {"run": 270, "dev": 450, "mutation": 480}
 # Obeys pip's settings, but nobody's PYTHONPATH; a pip that asks for a password would wait for ever behind a pipe.
 PIP = (str(PYTHON), "-I", "-m", "pip", "--disable-pip-version-check", "--no-input")
 # The lock file names the packages of packages too. Python compiles the modules that are used when they are, which are
@@ -80,7 +81,7 @@ class InstallError(Exception):
 
 
 def main(name: str) -> int:
-    """Install one of the two sets unless it is there. The exit code is for make."""
+    """Install one of the sets unless it is there. The exit code is for make."""
     try:
         with one_at_a_time():
             if not is_installed(name):
@@ -121,8 +122,9 @@ def install(name: str) -> None:
     make_place()
     pip("--require-hashes", "--requirement", str(LOCKS[name]))
     pip("--no-build-isolation", "--editable", str(ROOT))
-    # The larger set holds the smaller one, at the same versions.
-    write_note({one: digest(one) for one in LOCKS if one in (name, "run")})
+    # A larger set holds the smaller ones, at the same versions.
+    names = list(LOCKS)
+    write_note({one: digest(one) for one in names[: names.index(name) + 1]})
 
 
 def make_place() -> None:
