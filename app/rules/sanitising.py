@@ -15,20 +15,18 @@ from __future__ import annotations
 import functools
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import orjson
 
 from app import errors
-from app.rules import fields, ignoring, ownership
+from app.rules import evidence, fields, ignoring, ownership
 
 Json = Any
-Path = fields.Path
-# A place that goes, and why.
-Place = tuple[Path, str]
-# Places as a tree: a reason where something goes as a whole, the same one level down where a part of it goes.
-Marks = dict[str | int, Any]
+Path = ownership.Path
+# What goes, as a tree: a reason where something goes as a whole, the same one level down where a part of it goes.
+Marks = dict[Any, Any]
 
 NOTHING_LEFT = "nothing is left in it"
 # Of the fields that rules ignore, as many sets as an installation has in use, and more.
@@ -48,15 +46,13 @@ def sanitise(obj: Mapping[str, Json], ignored: ignoring.Ignored = ignoring.NOTHI
 
     Raises PermanentError for what is no object, and PermanentError(EncryptionRequired) for a core Secret.
     """
-    clean: dict[str, Json] = _taken(obj, _marked(obj, ignored), (), [])
+    clean: dict[str, Json] = _taken(obj, _marked(obj, ignored))
     return clean
 
 
 def removals(obj: Mapping[str, Json], ignored: ignoring.Ignored = ignoring.NOTHING) -> tuple[Removal, ...]:
     """What `sanitise` takes out, in the order of the object; what was emptied stands behind its content."""
-    gone: list[tuple[Path, str]] = []
-    _taken(obj, _marked(obj, ignored), (), gone)
-    return tuple(Removal(ignoring.pointer(path), reason) for path, reason in gone)
+    return tuple(_listed(obj, _marked(obj, ignored), ()))
 
 
 def body(sanitised: Mapping[str, Json]) -> bytes:
@@ -78,23 +74,27 @@ def content_hash(body: bytes) -> str:
     return hashlib.sha256(body).hexdigest()[:32]
 
 
-@dataclass(slots=True)
 class _Plan:
-    """Rows of one path, and the plans of the paths that go on from there; `every` is that of `*`."""
+    """The rows of a table as a tree of keys. What goes without a condition stands in `always`, to be found fast."""
 
-    rows: list[fields.Field] = field(default_factory=list)
-    keys: dict[str, _Plan] = field(default_factory=dict)
-    every: _Plan | None = None
+    __slots__ = ("always", "every", "keys", "rows")
 
-    @classmethod
-    def of(cls, rows: Iterable[fields.Field]) -> _Plan:
-        root = cls()
+    def __init__(self, rows: Iterable[fields.Field] = ()) -> None:
+        self.rows: list[fields.Field] = []
+        self.always: dict[str, str] = {}
+        self.keys: dict[str, _Plan] = {}
+        self.every: _Plan | None = None
         for row in rows:
-            plan = root
-            for key in row.path:
-                plan = plan.below(key)
-            plan.rows.append(row)
-        return root
+            self._add(row)
+
+    def _add(self, row: fields.Field) -> None:
+        plan, (*above, last) = self, row.path
+        for key in above:
+            plan = plan.below(key)
+        if row.when or ignoring.EVERY in row.path:
+            plan.below(last).rows.append(row)
+        else:
+            plan.always.setdefault(last, row.reason)
 
     def below(self, key: str) -> _Plan:
         """The plan of what stands under a key, made if it is not there."""
@@ -104,31 +104,34 @@ class _Plan:
         return self.every
 
 
-_GENERAL = _Plan.of(fields.EVERYWHERE)
-_BY_KIND = {of: _Plan.of((*fields.EVERYWHERE, *rows)) for of, rows in fields.BY_KIND.items()}
+_GENERAL = _Plan(fields.EVERYWHERE)
+_BY_KIND = {of: _Plan((*fields.EVERYWHERE, *rows)) for of, rows in fields.BY_KIND.items()}
 
 
 @functools.lru_cache(maxsize=_PLANS_KEPT)
 def _plan_of(pointers: tuple[str, ...]) -> _Plan:
-    return _Plan.of(fields.Field(pointer, f"ignoreFields {pointer}") for pointer in pointers)
+    rows = [fields.Field(pointer, f"ignoreFields {pointer}") for pointer in pointers]
+    return _Plan(row for row in rows if row.path not in ignoring.IDENTITY)
 
 
 def _marked(obj: Mapping[str, Json], ignored: ignoring.Ignored) -> Marks:
     metadata, kind, group = obj.get("metadata"), obj.get("kind"), _group_of(obj)
-    if not isinstance(metadata, dict) or not isinstance(kind, str) or not kind:
+    if not isinstance(metadata, dict) or not kind or not isinstance(kind, str):
         raise errors.PermanentError("an object without kind and metadata cannot be mirrored", reason="InvalidObject")
     if kind == "Secret" and not group:
         raise errors.PermanentError(
             "a Secret is mirrored only encrypted, and no encryption is configured", reason="EncryptionRequired"
         )
+    name = metadata.get("name")
+    if not name or not isinstance(name, str):
+        raise errors.PermanentError("an object without a name cannot be mirrored", reason="InvalidObject")
     search = _Search(obj, live=bool(metadata.get("uid")))
-    search.visit(_BY_KIND.get((group, kind), _GENERAL), obj, ())
+    marks = search.marks(_BY_KIND.get((group, kind), _GENERAL), obj, path=())
     if ignored:
-        search.visit(_plan_of(ignored.fields), obj, ())
-        search.places += ownership.fields_of(obj, ignored.managers)
-    marks: Marks = {}
-    for path, reason in search.places:
-        _put(marks, path, reason)
+        _merge(marks, search.marks(_plan_of(ignored.fields), obj, path=()))
+        for path, reason in ownership.fields_of(obj, ignored.managers):
+            if path not in ignoring.IDENTITY:
+                _merge(marks, _nested(path, reason))
     return marks
 
 
@@ -146,64 +149,79 @@ class _Search:
     def __init__(self, obj: Mapping[str, Json], *, live: bool) -> None:
         self._obj = obj
         self._live = live
-        self.places: list[Place] = []
 
-    def visit(self, plan: _Plan, value: Json, path: Path) -> None:
-        """Note every place at or below `path` that a row of the plan names and that fulfils its condition."""
-        for row in plan.rows:
-            if row.when is None or (self._live and row.when.holds(fields.Found(self._obj, path, value))):
-                self.places.append((path, row.reason))
+    def marks(self, plan: _Plan, value: Json, *, path: Path) -> Marks:
+        """What goes of a map or a list that stands at `path`."""
+        marks: Marks = {}
         if isinstance(value, dict):
-            for key in plan.keys.keys() & value.keys():
-                self.visit(plan.keys[key], value[key], (*path, key))
+            for key in plan.always.keys() & value.keys():
+                marks[key] = plan.always[key]
+            below = [(key, plan.keys[key]) for key in plan.keys.keys() & value.keys()] if plan.keys else []
             if plan.every:
-                for key, child in value.items():
-                    self.visit(plan.every, child, (*path, key))
+                below += [(key, plan.every) for key in value]
         elif isinstance(value, list):
-            self._visit_items(plan, value, path)
-
-    def _visit_items(self, plan: _Plan, items: list[Json], path: Path) -> None:
-        for index, item in enumerate(items):
-            # What leads to a position leads to what is in it, and never takes the item: the next would take its place.
-            below = plan.keys.get(str(index)) if plan.keys else None
-            if below:
-                self.visit(_Plan(keys=below.keys, every=below.every), item, (*path, index))
-            if plan.every:
-                self.visit(plan.every, item, (*path, index))
-
-
-def _put(marks: Marks, path: Path, reason: str) -> None:
-    """Note that a place goes; the first reason counts, and what goes as a whole takes its content along."""
-    if path in ignoring.IDENTITY:
-        return
-    *above, last = path
-    for key in above:
-        below = marks.setdefault(key, {})
-        if isinstance(below, str):
-            return
-        marks = below
-    if not isinstance(marks.get(last), str):
-        marks[last] = reason
-
-
-def _taken(value: Json, marks: Marks, path: Path, gone: list[Place]) -> Json:
-    """A copy of a mapping or a list without what is marked in it; `gone` gets each place."""
-    if isinstance(value, dict):
-        return dict(_left(value.items(), marks, path, gone))
-    return [item for _, item in _left(enumerate(value), marks, path, gone)]
-
-
-def _left(pairs: Iterable[tuple[Any, Json]], marks: Marks, path: Path, gone: list[Place]) -> Iterator[tuple[Any, Json]]:
-    for key, child in pairs:
-        mark = marks.get(key)
-        if mark is None:
-            yield key, child
-        elif isinstance(mark, str):
-            gone.append(((*path, key), mark))
+            below = _into_items(plan, value)
         else:
-            here = (*path, key)
-            rest = _taken(child, mark, here, gone)
-            if rest or isinstance(key, int) or here in ignoring.IDENTITY:
-                yield key, rest
-            else:
-                gone.append((here, NOTHING_LEFT))
+            return marks
+        for key, deeper in below:
+            child, here = value[key], (*path, key)
+            mark = (deeper.rows and self._reason(deeper.rows, child, path=here)) or self.marks(deeper, child, path=here)
+            if mark:
+                _merge(marks, {key: mark})
+        return marks
+
+    def _reason(self, rows: Iterable[fields.Field], value: Json, *, path: Path) -> str:
+        for row in rows:
+            if row.when is None or (self._live and row.when.holds(evidence.Found(self._obj, path, value))):
+                return "" if path in ignoring.IDENTITY else row.reason
+        return ""
+
+
+def _into_items(plan: _Plan, items: list[Json]) -> list[tuple[Any, _Plan]]:
+    # A position leads into an item; no pointer ends in one (`ignoring.check`), so `always` is not asked.
+    below = [(index, plan.keys[str(index)]) for index in range(len(items)) if str(index) in plan.keys]
+    return below + ([(index, plan.every) for index in range(len(items))] if plan.every else [])
+
+
+def _merge(marks: Marks, more: Marks) -> None:
+    """Add marks to others: the first reason counts, and what goes as a whole takes its content along."""
+    for key, mark in more.items():
+        present = marks.get(key)
+        if present is None or (isinstance(present, dict) and isinstance(mark, str)):
+            marks[key] = mark
+        elif isinstance(present, dict):
+            _merge(present, mark)
+
+
+def _nested(path: Path, reason: str) -> Marks:
+    *above, last = path
+    marks: Marks = {last: reason}
+    for key in reversed(above):
+        marks = {key: marks}
+    return marks
+
+
+def _taken(value: Json, marks: Marks) -> Json:
+    """A copy of a map or a list without what is marked in it."""
+    clean, gone = value.copy(), []
+    for key, mark in marks.items():
+        if not isinstance(mark, str):
+            clean[key] = _taken(value[key], mark)
+            if clean[key] or isinstance(key, int):
+                continue
+        gone.append(key)
+    # From behind, because each item of a list has its position until those behind it are gone.
+    for key in sorted(gone, reverse=True) if isinstance(value, list) else gone:
+        del clean[key]
+    return clean
+
+
+def _listed(value: Json, marks: Marks, path: Path) -> Iterator[Removal]:
+    for key, child in value.items() if isinstance(value, dict) else enumerate(value):
+        mark, here = marks.get(key), (*path, key)
+        if isinstance(mark, str):
+            yield Removal(ignoring.pointer(here), mark)
+        elif mark:
+            yield from _listed(child, mark, here)
+            if isinstance(key, str) and not _taken(child, mark):
+                yield Removal(ignoring.pointer(here), NOTHING_LEFT)

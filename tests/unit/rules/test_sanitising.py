@@ -96,7 +96,7 @@ KIND_TABLE: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
     ),
     (
         "service account",
-        _obj("v1", "ServiceAccount", secrets=[{"name": "a-token"}], imagePullSecrets=[{"name": "pull"}]),
+        _obj("v1", "ServiceAccount", secrets=[{"name": "a-token-x1y2z"}], imagePullSecrets=[{"name": "pull"}]),
         _obj("v1", "ServiceAccount", imagePullSecrets=[{"name": "pull"}]),
     ),
     (
