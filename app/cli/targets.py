@@ -20,8 +20,17 @@ from app import errors, settings
 from app.cli import clusters, options, updata
 from app.kube import client
 
-# The reason of the error where nothing says which cluster.
-NO_CLUSTER = "NoCluster"
+
+class NoClusterError(errors.PermanentError):
+    """Nothing says which cluster."""
+
+    default_reason = "NoCluster"
+
+
+class AmbiguousError(errors.PermanentError):
+    """Two things that nobody typed name different clusters."""
+
+    default_reason = "AmbiguousCluster"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +68,7 @@ def opened(data_dir: Path, kubeconfig: str) -> Iterator[Opened]:
 def choose(folder: updata.DataFolder, *, named: str, folder_named: bool) -> Target:
     """Decide by `--kubeconfig`, by a `--data-dir` that was typed, by KUBECONFIG, by the default data folder.
 
-    Raises PermanentError where none of them knows a cluster, and where the last two name different ones.
+    Raises NoClusterError where none of them knows a cluster, AmbiguousError where the last two name different ones.
     """
     if named:
         return _target(folder, clusters.absolute(named))
@@ -67,15 +76,14 @@ def choose(folder: updata.DataFolder, *, named: str, folder_named: bool) -> Targ
     if folder_named:
         exported = ""
     if held and exported and not _is_same(held, exported):
-        raise errors.PermanentError(
+        raise AmbiguousError(
             f"which cluster? KUBECONFIG names that of {exported}, and {folder.path} mirrors "
             f"{clusters.describe(folder, held)}: add --kubeconfig {shlex.quote(exported)} for the first, or unset "
             "KUBECONFIG for the second"
         )
     if not (held or exported):
-        raise errors.PermanentError(
-            f"which cluster? Start `reverser up` in {folder.path}, give --kubeconfig FILE, or set KUBECONFIG",
-            reason=NO_CLUSTER,
+        raise NoClusterError(
+            f"which cluster? Start `reverser up` in {folder.path}, give --kubeconfig FILE, or set KUBECONFIG"
         )
     return _target(folder, held or clusters.absolute(exported))
 

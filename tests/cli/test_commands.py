@@ -24,6 +24,7 @@ COMMANDS = [
     "status",
     "apply",
     "delete",
+    "render",
     "audit",
     "doctor",
     "watch",

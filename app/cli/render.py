@@ -1,0 +1,150 @@
+"""`reverser render`: the path and the YAML of manifests and live objects, as they would be committed (`rendering.py`).
+
+With `-f` alone it needs nothing: no cluster, no database, no data folder, no network.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+
+import click
+
+from app import errors, events
+from app.cli import naming, offline, options, reading, rendering, surveying, tables, targets, weighing
+from app.kube import client, discovery, manifests
+from app.rules import types
+
+_TypeOf = Callable[[manifests.Manifest], types.ResourceType]
+# A subject, or why there is none; and where it was meant to come from.
+_Found = rendering.Subject | tuple[str, errors.ReverserError]
+
+
+@click.command(
+    epilog=options.examples(
+        "reverser render -f deployment.yaml",
+        "kubectl get deploy web -o yaml | reverser render --why -f -",
+        "reverser render cm/app-config -n shop --rule shop/prod-apps",
+    )
+)
+@click.option(
+    "-f",
+    "--filename",
+    "names",
+    multiple=True,
+    metavar="FILE|DIR|-",
+    help="YAML or JSON: a file, a folder of files, or - for standard input. May be given more than once.",
+)
+@click.argument("objects", nargs=-1, metavar="[TYPE/NAME]...")
+@click.option("-n", "--namespace", default="", metavar="NS", help="For objects that name none; `default`.")
+@click.option(
+    "--rule",
+    default="",
+    metavar="[NS/]NAME",
+    help="As this rule mirrors it: a WatchRule, or without NS/ a ClusterWatchRule. Says why where it does not.",
+)
+@click.option("--why", is_flag=True, help="Add a comment for each field that is removed: where it stood, and why.")
+@click.option("--kubeconfig", default="", help="The cluster; else that of --data-dir, or of KUBECONFIG.")
+@options.mirroring_data_dir
+def render(
+    *,
+    names: Sequence[str],
+    objects: Sequence[str],
+    namespace: str,
+    rule: str,
+    why: bool,
+    kubeconfig: str,
+    data_dir: Path,
+) -> None:
+    """Print manifests and live objects as they would be committed: the path as a comment, then the YAML.
+
+    With -f alone nothing else is needed: neither a cluster nor a database. TYPE/NAME is read from the cluster.
+    """
+    if not names and not objects:
+        raise click.UsageError("Give -f FILE, or objects of the cluster as TYPE/NAME.")
+    found = reading.read(names) if names else []
+    printer = _Printer(why=why)
+    if rule:
+        with surveying.view(data_dir, kubeconfig) as view:
+            for line in view.silent:
+                click.echo(line, err=True)
+            printer.scale = weighing.by_rule(view.survey, rule)
+            printer.show(_of_files(found, view.survey.types, namespace))
+            printer.show(_of_cluster(objects, view.survey.types, view.survey.cluster, namespace))
+    elif objects:
+        with targets.opened(data_dir, kubeconfig) as cluster:
+            served = naming.Types.of(discovery.discover(cluster.client))
+            printer.show(_of_files(found, served, namespace))
+            printer.show(_of_cluster(objects, served, cluster.client, namespace))
+    else:
+        printer.show(_of_files(found, naming.Types(()), namespace))
+    printer.end()
+
+
+class _Printer:
+    """Prints documents as they come; what cannot be mirrored is said and does not keep the others from it."""
+
+    def __init__(self, *, why: bool) -> None:
+        self.scale: weighing.RuleScale | None = None
+        self._why = why
+        self._printed = self._failed = 0
+
+    def show(self, found: Iterable[_Found]) -> None:
+        """Print each object."""
+        for one in found:
+            if isinstance(one, rendering.Subject):
+                self._subject(one)
+            else:
+                self._refuse(*one)
+
+    def end(self) -> None:
+        """Raises PermanentError where something was not printed."""
+        if self._failed:
+            raise errors.PermanentError(f"{self._failed} of {self._failed + self._printed} objects cannot be rendered")
+
+    def _subject(self, one: rendering.Subject) -> None:
+        frame = self.scale.frame(one) if self.scale else weighing.NO_RULE
+        try:
+            lines = list(rendering.document(one, folder=frame.base_folder, ignored=frame.ignored, why=self._why))
+        except errors.ReverserError as error:
+            self._refuse(f"{one.source}: {one}", error)
+            return
+        if frame.remark:
+            click.echo(tables.printable(frame.remark), err=True)
+        if self._printed:
+            click.echo("---")
+        click.echo("\n".join(lines))
+        self._printed += 1
+
+    def _refuse(self, what: str, error: errors.ReverserError) -> None:
+        self._failed += 1
+        click.echo(tables.printable(f"Error: {what}: {error.message}"), err=True)
+
+
+def _of_files(found: Sequence[manifests.Manifest], served: naming.Types, namespace: str) -> Iterator[_Found]:
+    """The objects of manifests, with the types that a cluster serves where one was asked."""
+    known = offline.Kinds(found)
+    for one in found:
+        type_ = served.of_kind(one.api_version, one.kind) or known.type_of(one)
+        try:
+            yield rendering.from_manifest(one, type_, namespace=namespace)
+        except errors.PermanentError as error:
+            yield f"{one.source}: {one}", error
+    for kind, type_ in known.guessed.items():
+        scope = "namespaced" if type_.namespaced else "cluster-scoped"
+        said = f"{kind} is no built-in kind: guessed as {scope}, plural {type_.resource}"
+        click.echo(tables.printable(f"{said}. Add its definition with -f to be sure."), err=True)
+
+
+def _of_cluster(
+    objects: Sequence[str], served: naming.Types, cluster: client.Cluster | None, namespace: str
+) -> Iterator[_Found]:
+    for text in objects:
+        try:
+            if cluster is None:
+                raise errors.PermanentError("the cluster does not answer: it is not known what the object says")
+            type_, name = served.parse(text)
+            place = (namespace or manifests.DEFAULT_NAMESPACE) if type_.namespaced else ""
+            yield rendering.from_cluster(cluster, type_, events.Ref(place, name))
+        except errors.ReverserError as error:
+            yield text, error
