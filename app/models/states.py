@@ -9,10 +9,10 @@ from datetime import datetime
 from sqlalchemy import Connection, func, or_, select
 
 from app.events import Ref
-from app.models import base, destinations, inventory, ledger
+from app.models import base, destinations, inventory, ledger, seeds
 
 _D, _P, _I = destinations.GitDestinationRow, destinations.PlaceRow, inventory.InventoryRow
-_C = destinations.GitRepoConfigRow
+_C, _R = destinations.GitRepoConfigRow, seeds.SeedRun
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,17 +100,44 @@ def of_destinations(connection: Connection, *, cluster: str) -> dict[str, Destin
     }
 
 
-def file_counts(
-    connection: Connection, destination_ids: Sequence[int]
-) -> Mapping[int, list[tuple[int, str, str, str, int]]]:
-    """What stands in Git for some destinations: (place id, group, resource, namespace, files) by destination id."""
+@dataclass(frozen=True, slots=True)
+class FileCount:
+    """How many files of one place are of one type and namespace, and were selected in the same way."""
+
+    place_id: int
+    group: str
+    resource: str
+    namespace: str
+    selection: str | None
+    rule: str | None
+    files: int
+
+
+def file_counts(connection: Connection, destination_ids: Sequence[int]) -> Mapping[int, list[FileCount]]:
+    """What stands in Git for some destinations, at all their places, by destination id."""
+    columns = _I.place_id, _I.api_group, _I.resource, _I.namespace, _I.selection, _I.rule
     query = (
-        select(_P.destination_id, _I.place_id, _I.api_group, _I.resource, _I.namespace, func.count())
+        select(_P.destination_id, *columns, func.count())
         .join(_P, _P.id == _I.place_id)
         .where(_P.destination_id.in_(destination_ids), ~_I.removed)
-        .group_by(_P.destination_id, _I.place_id, _I.api_group, _I.resource, _I.namespace)
+        .group_by(_P.destination_id, *columns)
     )
-    found: dict[int, list[tuple[int, str, str, str, int]]] = {}
-    for destination_id, place_id, group, resource, namespace, count in connection.execute(query):
-        found.setdefault(destination_id, []).append((place_id, group, resource, namespace, count))
+    found: dict[int, list[FileCount]] = {}
+    for row in connection.execute(query):
+        found.setdefault(row[0], []).append(FileCount(*row[1:]))
     return found
+
+
+def in_seed(connection: Connection, destination_ids: Sequence[int]) -> set[int]:
+    """The destinations with a seed that has not come to its end in Git: not all files say what selects them now."""
+    query = (
+        select(_R.destination_id)
+        .join(_D, (_D.id == _R.destination_id) & (_D.place_id == _R.place_id))
+        .join(_P, _P.id == _R.place_id)
+        .where(
+            _R.destination_id.in_(destination_ids),
+            _R.state.in_([seeds.LISTING, seeds.SYNCED]),
+            _R.started_at >= _P.since,
+        )
+    )
+    return set(connection.scalars(query.distinct()))

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from app import events
 from app.models import inventory, ledger
 from app.watch import eventing, inbox, routing, runs
 
@@ -29,13 +30,13 @@ class Overlay:
         """The newest state of an object, or None."""
         return self._changed[key] if key in self._changed else self._below.get(key)
 
-    def note(self, subject: eventing.Subject) -> None:
+    def note(self, subject: eventing.Subject, chosen: eventing.Selected) -> None:
         """An Event of this object is in the batch. A DELETE of an older uid says nothing of its successor."""
-        if not subject.deleted:
-            self._changed[subject.key] = inventory.Known(subject.identifier.uid, subject.content.hash)
+        if chosen.operation is not events.Operation.DELETE:
+            self._changed[subject.key] = inventory.Known(chosen.uid, subject.content(chosen.ignored).hash, chosen.mark)
             return
         found = self.get(subject.key)
-        if found is not None and found.uid == subject.identifier.uid:
+        if found is not None and found.uid == chosen.uid:
             self._changed[subject.key] = None
 
     def apply(self) -> None:
@@ -93,11 +94,11 @@ class Batch:
         origin = eventing.Origin(self.cluster, item.source_epoch, item.observed_at)
         for chosen in list(eventing.select(subject, self.routes, self.known)):
             known = self.known[chosen.target.id]
-            if eventing.is_unchanged(subject, known):
+            if eventing.is_unchanged(subject, chosen, known):
                 self.unchanged += 1
                 continue
             self.entries.append(eventing.entry(subject, chosen, origin))
-            known.note(subject)
+            known.note(subject, chosen)
 
     def add_page(self, page: inbox.Page) -> None:
         """Take objects of a listing, for the seeds that are still open."""
@@ -125,22 +126,34 @@ class Batch:
                 continue
             selected = chosen.get(run.destination_id)
             stale = run.stale(subject)
-            if selected is None:
-                selected, stale = self._only_listed(subject, run), NOT_SELECTED
+            if stale is None and selected is not None and selected.operation is events.Operation.DELETE:
+                self._left(subject, selected, scope)
+                continue
+            if selected is None or selected.operation is events.Operation.DELETE:
+                selected, stale = self._only_listed(subject, run), stale or NOT_SELECTED
             if selected is None:
                 continue
             entry = eventing.entry(subject, selected, origin, seed=run_id, stale=stale)
             self.entries.append(entry)
             self.scope_of[entry.event.id] = run_id, scope
             if stale is None:
-                self.known[run.destination_id].note(subject)
+                self.known[run.destination_id].note(subject, selected)
+
+    def _left(self, subject: eventing.Subject, selected: eventing.Selected, scope: routing.WantedScope) -> None:
+        """An object left its selection while nobody looked: uncounted, it is an orphan that the sweep takes.
+
+        It is not known from here on, so that its way back writes it anew.
+        """
+        if scope.sweepable:
+            self.known[selected.target.id].note(subject, selected)
 
     def _only_listed(self, subject: eventing.Subject, run: runs.OpenRun) -> eventing.Selected | None:
         """An object that is in Git and exists, whatever the rules select: its row keeps it from being an orphan."""
-        known = self.known[run.destination_id]
-        if known.get(subject.key) is None:
+        found = self.known[run.destination_id].get(subject.key)
+        if found is None:
             return None
-        return eventing.Selected(self.routes.target_of(run.destination_id), subject.operation(known), None)
+        target = self.routes.target_of(run.destination_id)
+        return eventing.Selected(target, subject.written(found), None, subject.identifier.uid)
 
     def closing(self) -> list[runs.OpenRun]:
         """Seeds whose last scope ends with this batch: SEED_SYNC is tried for them."""

@@ -7,8 +7,10 @@ place that is not the current one. `reconciling.py`, `streams.py` and `seeding.p
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import structlog
 
@@ -78,11 +80,11 @@ class Causes:
             synced = seeds.synced_places(connection, recorded.routes.scopes)
             for target in recorded.routes.targets.values():
                 wanted = recorded.routes.scopes.get(target.id, ())
-                gained = _touched(wanted, after.get(target.id, set()) - before.get(target.id, set()))
+                touched = _touched(wanted, after.get(target.id, set()) ^ before.get(target.id, set()))
                 need = _Need(
                     wanted=wanted,
-                    gained=gained,
-                    rules_changed=bool(gained) or target.id in recorded.changed,
+                    touched=touched,
+                    rules_changed=bool(touched) or target.id in recorded.changed,
                     taken_over=self._first,
                     synced=target.place_id in synced,
                     run=open_runs.get(target.id),
@@ -156,10 +158,10 @@ class Causes:
 
     def _begin_listing(self, key: routing.StreamKey, type_: types.ResourceType) -> inbox.Listing | None:
         position = self._writer.positions.get(key)
-        begun = self._writer.book.begin(key) if position else ()
+        namespace, begun = self._writer.book.begin(key) if position else ("", ())
         if position is None or not begun:
             return None
-        return inbox.Listing(key=key, type=type_, scopes=begun, source_epoch=position.source_epoch)
+        return inbox.Listing(key=key, type=type_, scopes=begun, source_epoch=position.source_epoch, namespace=namespace)
 
     def _end_listing(self, listing: inbox.Listing) -> None:
         listing.cancelled.set()
@@ -197,8 +199,8 @@ class _Need:
     """What decides whether a destination is seeded, and with what."""
 
     wanted: Sequence[routing.WantedScope]
-    # The scopes in which something is selected that was not before.
-    gained: set[routing.WantedScope]
+    # The scopes in which something else is selected than before, or in another way.
+    touched: set[routing.WantedScope]
     rules_changed: bool
     # Whether this leader sees the destination's seeds for the first time.
     taken_over: bool
@@ -217,7 +219,7 @@ def _seed(connection: base.Connection, target: routing.Target, need: _Need) -> N
     if run is not None and not (need.rules_changed or need.taken_over):
         return
     # Until a seed came to its end, everything is wanted, however little of it the last change touched.
-    scopes = _overlapping(need.wanted, run) | need.gained if need.synced else set(need.wanted)
+    scopes = _overlapping(need.wanted, run) | need.touched if need.synced else set(need.wanted)
     if scopes:
         _start(connection, target, scopes, _cause(need, run))
     elif need.run is not None:
@@ -231,28 +233,54 @@ def _cause(need: _Need, run: seeds.Run | None) -> str:
 
 
 def _overlapping(wanted: Sequence[routing.WantedScope], run: seeds.Run | None) -> set[routing.WantedScope]:
-    """The scopes in which an open run has something to list: the rule that asked for it may be wider or narrower."""
+    """What is left to list of an open run: the rule that asked for it may be wider or narrower."""
     opened = [scope.key for scope in run.scopes] if run is not None else []
-    return {
-        scope
+    shared = (
+        _within(scope, one.namespace)
         for scope in wanted
-        if any(
-            (one.group, one.resource) == (scope.key.group, scope.key.resource)
-            and (scope.holds(one.namespace) or one.namespace == "")
-            for one in opened
-        )
-    }
+        for one in opened
+        if (one.group, one.resource) == (scope.key.group, scope.key.resource)
+    )
+    return {scope for scope in shared if scope is not None}
+
+
+def _within(scope: routing.WantedScope, namespace: str) -> routing.WantedScope | None:
+    """The part of a scope that is in a namespace, all of it for an empty one; None where there is none."""
+    if not namespace:
+        return scope
+    return scope._replace(key=replace(scope.key, namespace=namespace)) if scope.holds(namespace) else None
 
 
 def _start(
     connection: base.Connection, target: routing.Target, scopes: Iterable[routing.WantedScope], cause: str
 ) -> None:
-    wanted = sorted((scope.key, scope.version, scope.sweepable) for scope in scopes)
+    every = {scope.key: scope for scope in scopes}
+    wanted = sorted(
+        (key, scope.version, scope.sweepable)
+        for key, scope in every.items()
+        # A namespace is listed with the others of its type.
+        if not key.namespace or replace(key, namespace="") not in every
+    )
     seeds.start(connection, destination_id=target.id, place_id=target.place_id, cause=cause, scopes=wanted)
     log.info("seed_started", destination=str(target.ref), cause=cause, scopes=len(wanted))
 
 
-_Unit = tuple[str, str, str, str, str, bool]
+class _Unit(NamedTuple):
+    """A piece of what a destination's rules select: a type, in what namespace and how.
+
+    `member` is one namespace that a namespaceSelector selects now; the piece without one stands for the rest.
+    """
+
+    group: str
+    resource: str
+    version: str
+    namespace: str
+    how: str
+    member: str | None = None
+
+
+# What counts as how, of a scope in a compiled rule's spec. With the name of the rule, which files are counted by.
+_HOW = ("operations", "wildcard", "filter", "ignoreFields", "ignoreManagers")
 
 
 def _units(in_force: Iterable[base.AnyRow]) -> dict[int, set[_Unit]]:
@@ -261,20 +289,28 @@ def _units(in_force: Iterable[base.AnyRow]) -> dict[int, set[_Unit]]:
     for row in in_force:
         found = units.setdefault(row.destination_id, set())
         for scope in row.spec["scopes"]:
-            found |= {
-                (scope["group"], scope["resource"], scope["version"], scope["namespace"], operation, scope["wildcard"])
-                for operation in scope["operations"]
-            }
+            how = json.dumps([row.rule, *(scope.get(field) for field in _HOW)], sort_keys=True)
+            unit = _Unit(scope["group"], scope["resource"], scope["version"], scope["namespace"], how)
+            found.add(unit)
+            found.update(unit._replace(member=name) for name in scope.get("namespaces", ()))
     return units
 
 
 def _touched(wanted: Sequence[routing.WantedScope], units: set[_Unit]) -> set[routing.WantedScope]:
-    """The scopes in which something is selected that was not before."""
-    return {
-        scope
-        for scope in wanted
-        if any(unit[:2] == (scope.key.group, scope.key.resource) and scope.holds(unit[3]) for unit in units)
-    }
+    """The scopes to list when these pieces came or went: what is selected in them has another mark now.
+
+    A namespace that came or went with its labels changes no mark: it alone is listed.
+    """
+    found = set()
+    for scope in wanted:
+        for unit in units:
+            if unit[:2] != (scope.key.group, scope.key.resource):
+                continue
+            if unit.member is not None:
+                found.add(_within(scope, unit.member))
+            elif _within(scope, unit.namespace) is not None:
+                found.add(scope)
+    return {scope for scope in found if scope is not None}
 
 
 def _resume_point(key: routing.StreamKey, stored: Sequence[cursors.Cursor]) -> cursors.Cursor | None:

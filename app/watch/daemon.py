@@ -28,6 +28,7 @@ from app.watch import (
     causing,
     figures,
     guarding,
+    namespaces,
     ours,
     reconciling,
     reporting,
@@ -159,8 +160,15 @@ class Leader:
         self._services = streams.Services(settings, cluster, self._writer, causes, self._stop, self._guard)
         self._streams = streams.Streams(self._services)
         self._objects = ours.OurObjects(settings, cluster, self._stop)
+        self._namespaces = namespaces.Namespaces(settings, cluster, changed=self._objects.changed, stop=self._stop)
         self._reconciler = reconciling.Reconciler(
-            settings, cluster=cluster, objects=self._objects, causes=causes, running=self._streams, stop=self._stop
+            settings,
+            cluster=cluster,
+            objects=self._objects,
+            followed=self._namespaces,
+            causes=causes,
+            running=self._streams,
+            stop=self._stop,
         )
         self._seeder = seeding.Seeder(self._services, self._streams, counted)
         self._sweeper = ringing.Sweeper(
@@ -175,6 +183,7 @@ class Leader:
             self._services,
             database=database,
             objects=self._objects,
+            followed=self._namespaces,
             reconciler=self._reconciler,
             running=self._streams,
         )
@@ -197,6 +206,7 @@ class Leader:
             "sweeper": self._sweeper.run,
             "reporter": self._reporter.run,
             "quiet": self._streams.watch_quiet,
+            "namespaces": self._namespaces.run,
         }
         for kind in kinds.OUR_TYPES:
             jobs[f"ours {kind}"] = lambda kind=kind: self._objects.follow_kind(kind)  # type: ignore[misc]
@@ -231,6 +241,7 @@ class Leader:
         self._writer.inbox.wake()
         self._streams.close()
         self._objects.close()
+        self._namespaces.close()
         deadline = time.monotonic() + _STOP_WITHIN / 2
         for thread in threads:
             thread.join(max(0.0, deadline - time.monotonic()))

@@ -1,20 +1,22 @@
 """From a change to Events: pure, without a clock and without I/O.
 
-The operation follows from the change and from what a destination knows; rules are asked with the real one; the object
-is sanitised, encoded and hashed once for all destinations. `writing.py` calls this and owns what is known.
+The operation follows from the change, from what a destination selects now, and from what it knows: an object that
+enters a selection is created there, one that leaves it is deleted. It has left only if the selection is the one that it
+was written under: what a change of a rule leaves behind is kept. The object is sanitised, encoded and hashed once for
+all destinations that ignore the same. `writing.py` calls this and owns what is known.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cached_property
 from typing import Any, Literal, Protocol
 
 from app import errors, events
 from app.models import inventory, ledger
-from app.rules import matching, sanitising, types, users
+from app.rules import ignoring, matching, sanitising, selecting, types, users
 from app.watch import routing
 
 # etcd takes 1.5 MB; what is much larger comes from an aggregated server and would fill a table that nobody can read.
@@ -59,12 +61,18 @@ class Subject:
         # A deletionTimestamp is the intent to delete: a finalizer only delays the end of it.
         self.deleted = change == "DELETED" or bool(metadata.get("deletionTimestamp"))
         self.modified = change == "MODIFIED"
+        self._contents: dict[ignoring.Ignored, Content] = {}
 
-    @cached_property
-    def content(self) -> Content:
-        """The sanitised object, or why there is none."""
+    def content(self, ignored: ignoring.Ignored = ignoring.NOTHING) -> Content:
+        """The sanitised object without what is ignored, or why there is none."""
+        found = self._contents.get(ignored)
+        if found is None:
+            found = self._contents[ignored] = self._sanitised(ignored)
+        return found
+
+    def _sanitised(self, ignored: ignoring.Ignored) -> Content:
         try:
-            body = sanitising.body(sanitising.sanitise(self.obj))
+            body = sanitising.body(sanitising.sanitise(self.obj, ignored))
         except errors.PermanentError as error:
             return Content(b"", "", error.message)
         except (RecursionError, TypeError, ValueError, AttributeError, KeyError) as error:
@@ -79,13 +87,8 @@ class Subject:
         """Who changed it, as far as the object says; a delete does not say."""
         return None if self.deleted else users.user_of(self.obj)
 
-    def operation(self, known: Known) -> events.Operation:
-        """What happened, as a destination sees it that knows these objects."""
-        if self.deleted:
-            return events.Operation.DELETE
-        if self.modified:
-            return events.Operation.UPDATE
-        found = known.get(self.key)
+    def written(self, found: inventory.Known | None) -> events.Operation:
+        """What writing the object is, as a destination sees it that has this of it."""
         same = found is not None and found.uid == self.identifier.uid
         return events.Operation.UPDATE if same else events.Operation.CREATE
 
@@ -99,34 +102,88 @@ class Content:
     problem: str
 
 
+NO_CONTENT = Content(b"", "", "")
+
+
 @dataclass(frozen=True, slots=True)
 class Selected:
-    """One destination that gets an Event of an object; `rule` is the first by name, None when only listed."""
+    """One destination that gets an Event of an object; `rule` is the first by name, None when only listed.
+
+    `uid` is whose file a DELETE takes away: of an object that left under another uid than its file has, the file's.
+    """
 
     target: routing.Target
     operation: events.Operation
     rule: str | None
+    uid: str
+    mark: str | None = None
+    ignored: ignoring.Ignored = ignoring.NOTHING
 
 
 def select(subject: Subject, routes: routing.Routing, known: Mapping[int, Known]) -> Iterator[Selected]:
-    """The destinations whose rules select this change with its real operation."""
+    """The destinations that get an Event of this change, with its real operation.
+
+    A listed object that left its selection comes as a DELETE: `batching.py` leaves it to the sweep.
+    """
     if subject.key[:2] == matching.SECRETS:
         return
-    for selection in routes.matcher.match(subject.identifier, subject.obj):
-        target = routes.targets.get(selection.destination)
-        if target is None:
-            continue
-        operation = subject.operation(known[target.id])
-        rule = selection.rules.get(operation)
-        if rule is not None:
-            yield Selected(target, operation, rule)
+    selections = {one.destination: one for one in routes.matcher.match(subject.identifier, subject.obj)}
+    for holding in routes.holding(subject.key):
+        found = known[holding.target.id].get(subject.key)
+        selection = selections.get(holding.target.ref)
+        if selection is not None and not subject.deleted:
+            chosen = _written(subject, holding, selection, found)
+        else:
+            chosen = _removed(subject, holding, selection, found=found, matcher=routes.matcher)
+        if chosen is not None:
+            yield chosen
 
 
-def is_unchanged(subject: Subject, known: Known) -> bool:
-    """Whether a destination has this very content of this very object already. A DELETE is never compared."""
-    if subject.deleted or subject.content.problem:
+def _written(
+    subject: Subject, holding: routing.Holding, selection: selecting.Selection, found: inventory.Known | None
+) -> Selected | None:
+    operation = subject.written(found)
+    # What changed is an update even where nobody knows it, unless it may have changed into the selection.
+    entered = found is None and selection.narrowed and events.Operation.CREATE in selection.rules
+    if subject.modified and not entered:
+        operation = events.Operation.UPDATE
+    rule = selection.rules.get(operation)
+    if rule is None:
+        return None
+    return Selected(holding.target, operation, rule, subject.identifier.uid, holding.mark, selection.ignored)
+
+
+def _removed(
+    subject: Subject,
+    holding: routing.Holding,
+    selection: selecting.Selection | None,
+    *,
+    found: inventory.Known | None,
+    matcher: selecting.Matcher,
+) -> Selected | None:
+    """The DELETE of an object that is gone, or that left the selection under which its file was written."""
+    rule = selection.rules.get(events.Operation.DELETE) if selection is not None else None
+    left = found is not None and (subject.deleted or found.mark == holding.mark)
+    if rule is None and left:
+        rule = matcher.remover(subject.identifier, holding.target.ref)
+    if rule is None:
+        return None
+    uid = subject.identifier.uid if subject.deleted or found is None else found.uid
+    return Selected(holding.target, events.Operation.DELETE, rule, uid, holding.mark)
+
+
+def is_unchanged(subject: Subject, chosen: Selected, known: Known) -> bool:
+    """Whether a destination has this very content of this very object already. A DELETE is never compared.
+
+    What was written under another selection gets a row all the same: that stamps its file with the present one, and
+    makes no commit.
+    """
+    if chosen.operation is events.Operation.DELETE:
         return False
-    return known.get(subject.key) == inventory.Known(subject.identifier.uid, subject.content.hash)
+    content = subject.content(chosen.ignored)
+    return not content.problem and known.get(subject.key) == inventory.Known(
+        subject.identifier.uid, content.hash, chosen.mark
+    )
 
 
 def entry(
@@ -137,21 +194,24 @@ def entry(
     Raises EventError for an Event without branch, folder or destination (promise P4).
     """
     target, removed = chosen.target, chosen.operation is events.Operation.DELETE
-    problem = "" if removed else subject.content.problem
+    content = NO_CONTENT if removed else subject.content(chosen.ignored)
+    problem = content.problem
+    same = chosen.uid == subject.identifier.uid
+    identifier = subject.identifier if same else replace(subject.identifier, uid=chosen.uid)
     event = _event(
         target,
         origin,
         operation=chosen.operation,
-        identifier=subject.identifier,
+        identifier=identifier,
         resource_version=subject.resource_version,
         rule=chosen.rule or "",
         user_info=subject.user,
-        content_hash=None if removed or problem else subject.content.hash,
+        content_hash=content.hash or None,
         seed=seed,
     )
     state = ledger.DEAD if problem else ledger.STALE if stale else ledger.PENDING
-    body = None if removed or state != ledger.PENDING else subject.content.body
-    return ledger.Entry(target.id, target.place_id, event, body, state, problem or stale)
+    body = None if removed or state != ledger.PENDING else content.body
+    return ledger.Entry(target.id, target.place_id, event, body, state, problem or stale, chosen.mark)
 
 
 def sync_entry(

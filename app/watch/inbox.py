@@ -44,6 +44,7 @@ class Live:
 class Listing:
     """One listing of a stream's type, and the seed scopes that it serves: (run id, scope) pairs.
 
+    `namespace` is what the cluster is asked for: what the stream covers, or the one namespace that all scopes are in.
     `given` counts the objects that were handed over, `cancelled` is set when nobody waits for it any more.
     """
 
@@ -51,6 +52,7 @@ class Listing:
     type: types.ResourceType
     scopes: tuple[tuple[str, routing.WantedScope], ...]
     source_epoch: int
+    namespace: str = ""
     given: int = 0
     cancelled: threading.Event = field(default_factory=threading.Event)
 

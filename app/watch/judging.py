@@ -7,14 +7,15 @@ that a person has to act. `reporting.py` gathers what is known and writes what i
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
 from app import errors, events
 from app.kube import status
-from app.models import states
+from app.models import seeds, states
 from app.rules import compiling
 from app.watch import routing
 
@@ -83,45 +84,81 @@ def destination(
     return Judged(fields, _destination_conditions(verdict, state, seeding=seeding))
 
 
-def rule(verdict: compiling.RuleVerdict, *, refusals: Mapping[routing.StreamKey, str], namespace: str) -> Judged:
-    """A WatchRule or ClusterWatchRule, with the types that the cluster does not let us read."""
+@dataclass(frozen=True, slots=True)
+class RuleState:
+    """What is known of a rule beside its verdict: files, its version in SQL, and what the cluster does not let us read.
+
+    `namespaces` says why the labels of namespaces cannot be read, empty while they can.
+    """
+
+    objects: int = 0
+    version: int | None = None
+    refusals: Mapping[routing.StreamKey, str] = field(default_factory=dict)
+    namespaces: str = ""
+
+
+def rule(verdict: compiling.RuleVerdict, *, namespace: str, state: RuleState) -> Judged:
+    """A WatchRule or ClusterWatchRule, with what the cluster does not let us read."""
     problems = [
         {"resource": problem.resource, "reason": problem.reason, "message": problem.message}
         for problem in verdict.problems
     ]
     fields: dict[str, Any] = {"excluded": list(verdict.notes)}
     if verdict.rule is None:
+        if verdict.reason == "NamespacesUnknown" and state.namespaces:
+            problems.append(_unreadable("namespaces", state.namespaces))
         return Judged({**fields, "problems": problems}, _stalled(verdict.reason, verdict.message))
     resolved = {
         (scope.type.group, scope.type.version, scope.type.resource): str(scope.type) for scope in verdict.rule.scopes
     }
     unread = [
-        {"resource": resolved[key[:3]], "reason": "Unreadable", "message": message}
-        for key, message in refusals.items()
+        _unreadable(resolved[key[:3]], message)
+        for key, message in state.refusals.items()
         if key[:3] in resolved and (key.namespace in {"", namespace} or not namespace)
     ]
+    ready = len(unread) < len(resolved)
+    if state.namespaces and any(scope.members is not None for scope in verdict.rule.scopes):
+        unread.append(_unreadable("namespaces", state.namespaces))
     fields |= {
         "destination": str(verdict.rule.destination),
         "resolvedTypes": sorted("/".join(part for part in key if part) for key in resolved),
+        "objects": state.objects,
         "problems": problems + unread,
     }
+    fields |= {"ruleVersion": state.version} if state.version is not None else {}
     if unread:
-        message = "; ".join(str(problem["message"]) for problem in unread)
-        return Judged(fields, _stalled("Unreadable", message, ready=len(unread) < len(resolved), fine=verdict.message))
+        message = "; ".join(problem["message"] for problem in unread)
+        return Judged(fields, _stalled("Unreadable", message, ready=ready, fine=verdict.message))
     return Judged(fields, _ready(verdict.message))
 
 
-def retained(
-    counts: Iterable[tuple[int, str, str, str, int]], *, place_id: int | None, scopes: Iterable[routing.WantedScope]
-) -> int:
-    """Files that no rule stands behind any more: of former places, and of scopes that are no longer selected."""
-    held = list(scopes)
-    return sum(
-        count
-        for place, group, resource, namespace, count in counts
-        if place != place_id
-        or not any((s.key.group, s.key.resource) == (group, resource) and s.holds(namespace) for s in held)
-    )
+def _unreadable(resource: str, message: str) -> dict[str, str]:
+    return {"resource": resource, "reason": "Unreadable", "message": message}
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """The files of a destination: those that each rule holds, and those that are left over."""
+
+    retained: int
+    held: Mapping[str, int]
+
+
+def tally(counts: Iterable[states.FileCount], *, place_id: int | None, marks: routing.Marks) -> Tally:
+    """Add up the files of a destination, of which `marks` says what it selects now.
+
+    Left over are those of former places, of what is selected no more, and those that rules selected which were others
+    then. What the first release wrote says none of it: it counts as selected, and for no rule.
+    """
+    retained, held = 0, Counter[str]()
+    for count in counts:
+        wide, own = (marks.get(seeds.ScopeKey(count.group, count.resource, name)) for name in ("", count.namespace))
+        mark = wide or own
+        if count.place_id != place_id or mark is None or count.selection not in {None, mark}:
+            retained += count.files
+        elif count.rule is not None:
+            held[count.rule] += count.files
+    return Tally(retained, held)
 
 
 def _destination_conditions(

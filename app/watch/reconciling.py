@@ -18,7 +18,7 @@ from app.kube import client, discovery
 from app.kube import kinds as our_kinds
 from app.rules import compiling, kinds, types
 from app.settings import Settings
-from app.watch import causing, ours, recording, streams
+from app.watch import causing, namespaces, ours, recording, streams
 
 log = structlog.get_logger(__name__)
 
@@ -58,6 +58,7 @@ class Reconciler:
         *,
         cluster: client.Cluster,
         objects: ours.OurObjects,
+        followed: namespaces.Namespaces,
         causes: causing.Causes,
         running: streams.Streams,
         stop: threading.Event,
@@ -66,6 +67,7 @@ class Reconciler:
         self._settings = settings
         self._cluster = cluster
         self._objects = objects
+        self._namespaces = followed
         self._causes = causes
         self._streams = running
         self._stop = stop
@@ -121,6 +123,9 @@ class Reconciler:
 
     def _reconcile(self) -> None:
         read = _read(self._objects.snapshot())
+        if not self._namespaces.want(wanted=_selects_namespaces(read)):
+            # Their labels come within a moment, and wake this thread: without them a rule would end and begin again.
+            return
         compilation = compiling.compile_all(
             repo_configs=list(read.configs.values()),
             destinations=list(read.destinations.values()),
@@ -128,6 +133,7 @@ class Reconciler:
             cluster_rules=read.cluster_rules,
             types=self._types,
             allow_local=self._settings.allow_local_repos,
+            namespaces=self._namespaces.labels,
         )
         seen = recording.Seen(
             repo_configs=read.configs,
@@ -155,6 +161,10 @@ def _read(objects: Mapping[str, Mapping[events.Ref, ours.Raw]]) -> _Read:
             except errors.PermanentError as error:
                 read.unreadable[kind, ref] = error
     return read
+
+
+def _selects_namespaces(read: _Read) -> bool:
+    return any(item.filter.namespaces is not None for rule in read.cluster_rules for item in rule.items)
 
 
 def _sort(read: _Read, one: our_kinds.OurObject) -> None:

@@ -174,9 +174,12 @@ def _routing(
         target.id: selecting.scopes_of(compiling.Compilation({}, {}, own.get(ref, {})), ref)
         for ref, target in targets.items()
     }
+    marks = {id_: routing.marks(found) for id_, found in scopes.items()}
     return routing.Routing(
         matcher=selecting.Matcher(compiled),
         targets=dict(targets),
         scopes={id_: routing.wanted_scopes(found) for id_, found in scopes.items()},
         streams=routing.plan_streams(scope for found in scopes.values() for scope in found),
+        marks=marks,
+        holdings=routing.holdings(marks, targets.values()),
     )

@@ -7,7 +7,8 @@ A status that cannot be written is said and tried again later; mirroring never w
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -16,10 +17,10 @@ import structlog
 from app import db, errors, events
 from app.kube import client, status
 from app.kube import kinds as our_kinds
-from app.models import states
+from app.models import rules, states
 from app.rules import compiling
 from app.settings import Settings
-from app.watch import judging, ours, reconciling, streams, writing
+from app.watch import judging, namespaces, ours, reconciling, streams, writing
 
 log = structlog.get_logger(__name__)
 
@@ -48,6 +49,7 @@ class Reporter:
         *,
         database: db.Database,
         objects: ours.OurObjects,
+        followed: namespaces.Namespaces,
         reconciler: reconciling.Reconciler,
         running: streams.Streams,
     ) -> None:
@@ -57,12 +59,16 @@ class Reporter:
         self._stop = services.stop
         self._database = database
         self._objects = objects
+        self._namespaces = followed
         self._reconciler = reconciler
         self._streams = running
         self._written: dict[tuple[str, str], _Written] = {}
         self._states: dict[str, states.DestinationState] = {}
         self._repos: dict[str, states.RepoState] = {}
         self._retained: dict[int, int] = {}
+        # Rule -> files that it holds, and its version in SQL.
+        self._held: Mapping[str, int] = {}
+        self._versions: Mapping[str, int] = {}
         self._count_at = 0.0
 
     def run(self) -> None:
@@ -91,11 +97,18 @@ class Reporter:
             self._count_at = time.monotonic() + _COUNT_EVERY
             by_id = {state.destination_id: state for state in self._states.values()}
             counts = states.file_counts(connection, list(by_id))
-        scopes = self._writer.routes.scopes
-        self._retained = {
-            id_: judging.retained(found, place_id=by_id[id_].place_id, scopes=scopes.get(id_, ()))
+            unsettled = states.in_seed(connection, list(by_id))
+            self._versions = rules.versions(connection, cluster=self._settings.cluster)
+        marks = self._writer.routes.marks
+        tallies = {
+            id_: judging.tally(found, place_id=by_id[id_].place_id, marks=marks.get(id_, {}))
             for id_, found in counts.items()
         }
+        # After a change of rules each file gets its new mark with the seed: until that is in Git, no file is left over
+        # because of its mark, and the last figure is the better one.
+        kept = {id_: count for id_, count in self._retained.items() if id_ in unsettled}
+        self._retained = {id_: tally.retained for id_, tally in tallies.items()} | kept
+        self._held = sum((Counter(tally.held) for tally in tallies.values()), Counter())
 
     def _judge(self, outcome: reconciling.Outcome) -> Iterator[tuple[str, events.Ref, judging.Judged]]:
         compilation = outcome.compilation
@@ -105,9 +118,11 @@ class Reporter:
             yield "GitRepoConfig", ref, judging.repo_config(repo, state=self._repo_state(ref))
         for ref, destination in compilation.destinations.items():
             yield "GitDestination", ref, self._judge_destination(ref, destination)
-        refusals = self._streams.refusals()
+        refusals, unknown = self._streams.refusals(), self._namespaces.problem
         for key, rule in compilation.rules.items():
-            yield key.kind, key.ref, judging.rule(rule, refusals=refusals, namespace=key.ref.namespace)
+            name = str(key)
+            state = judging.RuleState(self._held.get(name, 0), self._versions.get(name), refusals, unknown)
+            yield key.kind, key.ref, judging.rule(rule, namespace=key.ref.namespace, state=state)
 
     def _repo_state(self, ref: events.Ref) -> states.RepoState | None:
         raw = self._objects.snapshot_of("GitRepoConfig", ref)

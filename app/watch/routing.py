@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from app import events
-from app.models import seeds
+from app.models import inventory, seeds
 from app.rules import matching, selecting, types
 
 
@@ -68,6 +68,17 @@ class WantedScope(NamedTuple):
         return self.key.namespace in {"", namespace}
 
 
+# What is selected in each scope of a destination, as a digest: the same as long as no rule on it changes.
+Marks = Mapping[seeds.ScopeKey, str]
+
+
+class Holding(NamedTuple):
+    """A destination that holds a type in one namespace or all, and the mark of what its rules select there."""
+
+    target: Target
+    mark: str
+
+
 @dataclass(frozen=True)
 class Routing:
     """Everything that turns a change into Events: rules, destinations, and what they hold."""
@@ -77,6 +88,15 @@ class Routing:
     # Destination id -> what its rules select.
     scopes: Mapping[int, tuple[WantedScope, ...]] = field(default_factory=dict)
     streams: Mapping[StreamKey, types.ResourceType] = field(default_factory=dict)
+    # Destination id -> the marks of its scopes; and the same by what they hold, for each change.
+    marks: Mapping[int, Marks] = field(default_factory=dict)
+    holdings: Mapping[seeds.ScopeKey, tuple[Holding, ...]] = field(default_factory=dict)
+
+    def holding(self, key: inventory.Key) -> tuple[Holding, ...]:
+        """The destinations that hold the type of an object, in its namespace or in all: each of them once."""
+        group, resource, namespace, _ = key
+        wide = self.holdings.get(seeds.ScopeKey(group, resource, ""), ())
+        return wide + self.holdings.get(seeds.ScopeKey(group, resource, namespace), ()) if namespace else wide
 
     def covered(self, key: StreamKey) -> Iterator[tuple[int, tuple[WantedScope, ...]]]:
         """Destinations that a stream serves, with the scopes that come through it."""
@@ -105,6 +125,20 @@ def wanted_scopes(found: Iterable[selecting.DestinationScope]) -> tuple[WantedSc
             for scope in found
         )
     )
+
+
+def marks(found: Iterable[selecting.DestinationScope]) -> Marks:
+    """The marks of one destination's scopes."""
+    return {seeds.ScopeKey(scope.type.group, scope.type.resource, scope.namespace): scope.mark for scope in found}
+
+
+def holdings(marks: Mapping[int, Marks], targets: Iterable[Target]) -> dict[seeds.ScopeKey, tuple[Holding, ...]]:
+    """The scopes of all destinations, by what they hold."""
+    held: dict[seeds.ScopeKey, list[Holding]] = {}
+    for target in targets:
+        for key, mark in marks[target.id].items():
+            held.setdefault(key, []).append(Holding(target, mark))
+    return {key: tuple(every) for key, every in held.items()}
 
 
 def plan_streams(found: Iterable[selecting.DestinationScope]) -> dict[StreamKey, types.ResourceType]:

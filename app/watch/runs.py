@@ -14,6 +14,9 @@ from app.models import seeds
 from app.rules import versions
 from app.watch import eventing, inbox, routing
 
+# For more namespaces than this at once, the whole type is listed.
+NARROW_LISTINGS = 20
+
 
 class Progress(Enum):
     """How far the listing of one scope is."""
@@ -85,13 +88,19 @@ class SeedBook:
         self.runs.pop(run_id, None)
         self._publish()
 
-    def begin(self, key: routing.StreamKey) -> tuple[tuple[str, routing.WantedScope], ...]:
-        """Hand all waiting scopes that a stream covers to one listing."""
+    def begin(self, key: routing.StreamKey) -> tuple[str, tuple[tuple[str, routing.WantedScope], ...]]:
+        """Hand waiting scopes that a stream covers to one listing: the namespace to ask for, and the scopes.
+
+        That is all of them, or those of one namespace while single namespaces are all that waits.
+        """
         begun = tuple(self._in(Progress.WAITING, key))
+        names = {scope.key.namespace for _, scope in begun}
+        namespace = key.namespace if "" in names or len(names) > NARROW_LISTINGS else min(names, default="")
+        begun = tuple((run_id, scope) for run_id, scope in begun if namespace in {"", scope.key.namespace})
         for run_id, scope in begun:
             self.runs[run_id].scopes[scope].progress = Progress.LISTING
         self._publish()
-        return begun
+        return namespace, begun
 
     def untouched(self, run_id: str, scope: routing.WantedScope) -> bool:
         """Whether nothing of a scope was listed yet."""

@@ -83,9 +83,7 @@ class Seeder:
     def _pages(self, begun: inbox.Listing) -> None:
         stop, settings = self._services.stop, self._services.settings
         started = time.perf_counter()
-        pages = listing.list_pages(
-            self._services.cluster, begun.type, begun.key.namespace, page_size=settings.page_size
-        )
+        pages = listing.list_pages(self._services.cluster, begun.type, begun.namespace, page_size=settings.page_size)
         for page in pages:
             self._figures.add("list_s", time.perf_counter() - started)
             if begun.cancelled.is_set() or stop.is_set():

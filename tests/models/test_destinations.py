@@ -10,7 +10,7 @@ from sqlalchemy import select
 
 from app import errors
 from app.events import Ref
-from app.models import destinations, inventory, ledger, places, states
+from app.models import destinations, inventory, ledger, places, seeds, states
 from tests.models.records import CLUSTER, Records, entry, identifier
 
 
@@ -409,10 +409,42 @@ def test_files_are_counted_per_place_and_type(records: Records) -> None:
         inventory.save(connection, moved.place_id, present[:1])
         found = states.file_counts(connection, [prod.id])
         assert states.file_counts(connection, []) == {}
-    assert sorted(found[prod.id]) == [
-        (prod.place_id, "", "configmaps", "shop", 2),
-        (moved.place_id, "", "configmaps", "shop", 1),
+    assert sorted((one.place_id, one.files) for one in found[prod.id]) == [(prod.place_id, 2), (moved.place_id, 1)]
+    assert {(one.group, one.resource, one.namespace) for one in found[prod.id]} == {("", "configmaps", "shop")}
+
+
+def test_files_are_counted_by_what_selected_them(records: Records) -> None:
+    """The count tells files of one type apart by the mark of their selection and by their rule."""
+    prod = records.destination()
+    rows = [("a", "m1", "r1"), ("b", "m1", "r1"), ("c", "m2", "r1"), ("d", "m1", "r2"), ("e", None, None)]
+    items = [
+        inventory.Item(f"{n}.yaml", identifier(n), "1", None, None, None, removed=False, selection=mark, rule=rule)
+        for n, mark, rule in rows
     ]
+    with records.database.write() as connection:
+        inventory.save(connection, prod.place_id, items)
+        found = states.file_counts(connection, [prod.id])[prod.id]
+    assert {(one.selection, one.rule): one.files for one in found} == {
+        ("m1", "r1"): 2, ("m2", "r1"): 1, ("m1", "r2"): 1, (None, None): 1,
+    }  # fmt: skip
+
+
+def test_a_seed_counts_until_its_sweep_is_recorded(records: Records) -> None:
+    """A destination is in a seed from its start until SWEPT, or until it has another place; superseded is over."""
+    prod = records.destination()
+    with records.database.write() as connection:
+        scope = [(seeds.ScopeKey("", "configmaps", ""), "v1", True)]
+        assert states.in_seed(connection, [prod.id]) == set()
+        for end, expected in ((seeds.SUPERSEDED, set()), (seeds.SYNCED, {prod.id}), (seeds.SWEPT, set())):
+            run = seeds.start(connection, destination_id=prod.id, place_id=prod.place_id, cause="test", scopes=scope)
+            assert states.in_seed(connection, [prod.id]) == {prod.id}
+            seeds.finish(connection, run, state=end)
+            assert states.in_seed(connection, [prod.id]) == expected
+            seeds.finish(connection, run, state=seeds.SWEPT)
+        seeds.start(connection, destination_id=prod.id, place_id=prod.place_id, cause="test", scopes=scope)
+    records.destination(folder="elsewhere")
+    with records.database.read() as connection:
+        assert states.in_seed(connection, [prod.id]) == set()
 
 
 def test_a_config_that_names_another_repository_stops_the_drain_of_the_old_place(records: Records) -> None:

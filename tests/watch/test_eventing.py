@@ -46,7 +46,10 @@ def routes(rule: kinds.WatchRule, *served: types.ResourceType) -> routing.Routin
         types=served,
         allow_local=False,
     )
-    return routing.Routing(selecting.Matcher(compilation.compiled()), {SHOP: target()})
+    marks = {1: routing.marks(selecting.scopes_of(compilation, SHOP))}
+    return routing.Routing(
+        selecting.Matcher(compilation.compiled()), {SHOP: target()}, holdings=routing.holdings(marks, [target()])
+    )
 
 
 def selected(change: eventing.ChangeKind, known: dict[inventory.Key, inventory.Known], *operations: str) -> list[str]:
@@ -89,7 +92,7 @@ def test_a_secret_is_never_selected() -> None:
 def test_an_event_without_a_branch_is_not_made() -> None:
     """An Event without a branch is rejected where it is made (promise P4)."""
     subject = eventing.Subject(CONFIG_MAPS, config_map("a", 5), change="ADDED")
-    chosen = eventing.Selected(target(branch=""), events.Operation.CREATE, "WatchRule shop/rule")
+    chosen = eventing.Selected(target(branch=""), events.Operation.CREATE, "WatchRule shop/rule", "uid-a")
     with pytest.raises(errors.EventError, match="branch"):
         eventing.entry(subject, chosen, ORIGIN)
 
@@ -102,7 +105,7 @@ def test_an_object_that_cannot_be_encoded_is_dead_and_its_content_stays_out() ->
         inner["canary"] = {}
         inner = inner["canary"]
     subject = eventing.Subject(CONFIG_MAPS, config_map("a", 5) | {"data": deep}, change="ADDED")
-    chosen = eventing.Selected(target(), events.Operation.CREATE, "WatchRule shop/rule")
+    chosen = eventing.Selected(target(), events.Operation.CREATE, "WatchRule shop/rule", "uid-a")
     row = eventing.entry(subject, chosen, ORIGIN)
     assert (row.state, row.body, row.event.content_hash) == (ledger.DEAD, None, None)
     assert "canary" not in str(row.reason)
@@ -111,13 +114,13 @@ def test_an_object_that_cannot_be_encoded_is_dead_and_its_content_stays_out() ->
 def test_u0000_is_legal_in_an_object() -> None:
     """U+0000 in a value is mirrored as it is."""
     subject = eventing.Subject(CONFIG_MAPS, config_map("a", 5, text="a\x00b"), change="ADDED")
-    assert b"a\\u0000b" in subject.content.body
+    assert b"a\\u0000b" in subject.content().body
 
 
 def test_a_delete_has_neither_body_nor_user() -> None:
     """A DELETE carries the identity only: nobody knows who deleted."""
     subject = eventing.Subject(CONFIG_MAPS, config_map("a", 5), change="DELETED")
-    row = eventing.entry(subject, eventing.Selected(target(), events.Operation.DELETE, "r"), ORIGIN)
+    row = eventing.entry(subject, eventing.Selected(target(), events.Operation.DELETE, "r", "uid-a"), ORIGIN)
     assert (row.body, row.event.content_hash, row.event.user_info) == (None, None, None)
 
 

@@ -10,8 +10,9 @@ import pytest
 from app import errors
 from app.events import Ref
 from app.models import seeds, states
-from app.rules import compiling
+from app.rules import compiling, urls
 from app.watch import judging, routing
+from tests.watch.desk import CONFIG_MAPS, ROLES
 
 SHOP = Ref("shop", "prod")
 FINE = compiling.DestinationVerdict(ready=True, reason="Ready", message="writes to clusters/prod on main")
@@ -116,20 +117,89 @@ def test_the_next_try_stands_in_the_message() -> None:
         assert result.conditions[0].message == "no answer; next try at 2026-01-02T00:00:00Z"
 
 
-def test_what_no_rule_selects_is_counted() -> None:
-    """Files of former places and of scopes that are no longer selected are retained."""
-    scope = routing.WantedScope(seeds.ScopeKey("", "configmaps", "shop"), "v1", sweepable=True)
-    counts = [(7, "", "configmaps", "shop", 5), (7, "", "configmaps", "web", 3), (7, "apps", "deployments", "shop", 2),
-              (6, "", "configmaps", "shop", 1)]  # fmt: skip
-    assert judging.retained(counts, place_id=7, scopes=[scope]) == 6
+def count(files: int, **changes: Any) -> states.FileCount:
+    """Files of the present place, selected as they would be now."""
+    values = {"place_id": 7, "group": "", "resource": "configmaps", "namespace": "shop", "selection": "m", "rule": "r"}
+    return states.FileCount(**{**values, **changes}, files=files)
+
+
+WANTED = {seeds.ScopeKey("", "configmaps", "shop"): "m", seeds.ScopeKey("", "services", ""): "w"}
+
+
+@pytest.mark.parametrize(
+    ("counts", "retained", "held"),
+    [
+        ([count(5), count(2, rule="s")], 0, {"r": 5, "s": 2}),
+        ([count(5), count(3, namespace="web")], 3, {"r": 5}),
+        ([count(2, resource="deployments", group="apps")], 2, {}),
+        ([count(1, place_id=6)], 1, {}),
+        ([count(4, selection="before"), count(1)], 4, {"r": 1}),
+        ([count(4, selection=None, rule=None)], 0, {}),
+        ([count(2, resource="services", selection="w"), count(1, resource="services", namespace="x")], 1, {"r": 2}),
+    ],
+)
+def test_what_no_rule_selects_is_counted(counts: list[states.FileCount], retained: int, held: dict[str, int]) -> None:
+    """Files of former places, of what is selected no more, and of rules that were others are retained."""
+    told = judging.tally(counts, place_id=7, marks=WANTED)
+    assert (told.retained, told.held) == (retained, held)
+
+
+def ready(*members: str, selects: bool = False) -> compiling.RuleVerdict:
+    """A rule on ConfigMaps and Services that feeds shop/prod."""
+    place = compiling.Place(urls.normalise("https://example.com/x", allow_local=False), "main", "prod", SHOP)
+    scopes = tuple(
+        compiling.Scope(type_, "", frozenset(), wildcard=False, members=frozenset(members) if selects else None)
+        for type_ in (CONFIG_MAPS, ROLES)
+    )
+    rule = compiling.CompiledRule("ClusterWatchRule", Ref("", "r"), "u", 1, SHOP, place, scopes, {})
+    return compiling.RuleVerdict(ready=True, reason="Ready", message="feeds shop/prod", rule=rule)
+
+
+def reasons(told: judging.Judged) -> list[tuple[str, str]]:
+    """What a rule does not get: (resource, reason)."""
+    return [(one["resource"], one["reason"]) for one in told.fields["problems"]]
+
+
+def test_a_rule_says_what_it_holds() -> None:
+    """The status of a rule has its destination, its types, its files and its version in SQL."""
+    told = judging.rule(ready(), namespace="", state=judging.RuleState(objects=3, version=2))
+    assert told.ready == "True"
+    assert {key: told.fields[key] for key in ("destination", "resolvedTypes", "objects", "ruleVersion")} == {
+        "destination": "shop/prod",
+        "resolvedTypes": ["rbac.authorization.k8s.io/v1/roles", "v1/configmaps"],
+        "objects": 3,
+        "ruleVersion": 2,
+    }
 
 
 def test_a_rule_names_the_types_that_cannot_be_read() -> None:
     """A type that RBAC forbids is a problem of each rule that selects it, and does not hide the others."""
+    roles = routing.StreamKey("rbac.authorization.k8s.io", "v1", "roles", "")
+    told = judging.rule(ready(), namespace="", state=judging.RuleState(refusals={roles: "forbidden"}))
+    assert (told.ready, reasons(told)) == ("True", [("roles.rbac.authorization.k8s.io", "Unreadable")])
+    both = {roles: "forbidden", routing.StreamKey("", "v1", "configmaps", ""): "forbidden"}
+    assert judging.rule(ready(), namespace="", state=judging.RuleState(refusals=both)).ready == "False"
+    elsewhere = {routing.StreamKey("", "v1", "configmaps", "web"): "forbidden"}
+    told = judging.rule(ready(), namespace="shop", state=judging.RuleState(refusals=elsewhere))
+    assert reasons(told) == []
+
+
+def test_a_rule_without_namespaces_to_read_says_so() -> None:
+    """Labels of namespaces that may not be read stand in the status of the rules that ask for them, and of no other."""
+    state = judging.RuleState(namespaces="list namespaces: forbidden")
+    selecting = judging.rule(ready("shop", selects=True), namespace="", state=state)
+    assert (selecting.ready, reasons(selecting)) == ("True", [("namespaces", "Unreadable")])
+    assert reasons(judging.rule(ready(), namespace="", state=state)) == []
+    unknown = compiling.RuleVerdict(ready=False, reason="NamespacesUnknown", message="not known")
+    waiting = judging.rule(unknown, namespace="", state=state)
+    assert (waiting.ready, reasons(waiting)) == ("False", [("namespaces", "Unreadable")])
+
+
+def test_a_rule_that_feeds_nothing_says_why() -> None:
+    """A rule that is not ready names no destination, no objects and no version."""
     verdict = compiling.RuleVerdict(ready=False, reason="NotServed", message="no type")
-    told = judging.rule(verdict, refusals={}, namespace="shop")
-    assert told.ready == "False"
-    assert "destination" not in told.fields
+    told = judging.rule(verdict, namespace="shop", state=judging.RuleState())
+    assert (told.ready, sorted(told.fields)) == ("False", ["excluded", "problems"])
 
 
 def test_an_object_that_cannot_be_read_says_why() -> None:
