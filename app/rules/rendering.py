@@ -2,7 +2,8 @@
 
 Our own, because the fast libraries write scalars plain that YAML 1.1, YAML 1.2 or the Go readers take for a number, a
 date or a boolean. The rule here is the other way round: a scalar is plain only when it has a shape that no reader
-resolves to anything but text; everything else is double-quoted. Lines are never wrapped.
+resolves to anything but text; everything else is quoted. Lines are never wrapped, and a text of several lines is
+written as that many lines, so that a diff shows the one that changed.
 `foreign.py` reads back what somebody else may have written.
 """
 
@@ -23,8 +24,11 @@ INDENT = "  "
 _LONGEST_SIMPLE_KEY = 1000
 _LONGEST_CACHED_KEY = 100
 
-# Words joined by single spaces, starting with a letter or a slash; a colon only inside of a word (`nginx:1.25`).
-_PLAIN = re.compile(r"[A-Za-z/][A-Za-z0-9_./@+=~-]*(?::[A-Za-z0-9_./@+=~-]+)*(?: [A-Za-z0-9_./@+=~()-]+)*")
+# Words joined by single spaces, the first one with a letter, a slash or as a flag (`--port`); a colon only inside of a
+# word (`nginx:1.25`), and most punctuation not at the start of one.
+_IN_WORD = r"[A-Za-z0-9_./@+=~,;'!?%&*$()-]"
+_REST_OF_WORD = rf"{_IN_WORD}*(?::{_IN_WORD}+)*"
+_is_plain = re.compile(rf"(?:[A-Za-z/]|--?[A-Za-z]){_REST_OF_WORD}(?: [A-Za-z0-9_./@+=~()-]{_REST_OF_WORD})*").fullmatch
 _PLAIN_KEY = re.compile(r"[A-Za-z/][A-Za-z0-9_./-]*")
 # These start with a digit and are no number to any reader: `100m`, `64Mi`, `30s`, `25%`, `1.2.3`, `10.0.0.1`.
 _PLAIN_QUANTITY = re.compile(r"[1-9][0-9]*(?:m|Ki|Mi|Gi|Ti|s|ms|h|%)|[0-9]+(?:\.[0-9]+){2,3}")
@@ -38,8 +42,11 @@ _UNPRINTABLE = (
     "\U000e0000-\U000e0fff"
 )
 _ESCAPED = re.compile(rf'["\\{_UNPRINTABLE}]')
+_UNPRINTED = re.compile(f"[{_UNPRINTABLE}]")
 # A block may hold tabs besides, and quotes and backslashes as they are.
 _NOT_IN_BLOCK = re.compile(rf"(?![\t\n])[{_UNPRINTABLE}]")
+# The first line that is not empty begins with white space, which readers would take for indentation.
+_INDENTED = re.compile(r"\n*[ \t]")
 _NAMED_ESCAPES = {'"': '\\"', "\\": "\\\\", "\0": "\\0", "\t": "\\t", "\n": "\\n", "\r": "\\r"}
 _LAST_BMP, _LAST_BYTE = 0xFFFF, 0xFF
 
@@ -120,31 +127,45 @@ def _long_key(key: str, pad: str) -> str:
 
 
 def _string(text: str, pad: str) -> str:
-    if _PLAIN.fullmatch(text):
+    if _is_plain(text):
         return text if len(text) > _LONGEST_WORD or text.lower() not in _WORDS else f'"{text}"'
-    if "\n" in text and _fits_block(text):
-        return _block(text, pad + INDENT)
+    if "\n" in text:
+        return _lines(text, pad + INDENT)
     return text if _PLAIN_QUANTITY.fullmatch(text) else _quoted(text)
 
 
-def _fits_block(text: str) -> bool:
-    """Whether a `|` block reads back exactly: its first line sets the indentation, its last one must not be blank."""
+def _lines(text: str, pad: str) -> str:
+    """A text of several lines as one line each, so that a diff shows the line that changed."""
+    if text.isspace():
+        # Nobody would see what is in a block.
+        return _quoted(text)
     stripped = text.rstrip("\n")
-    last = stripped.rpartition("\n")[2]
-    return (
-        bool(stripped) and not stripped[0].isspace() and bool(last.strip(" \t")) and _NOT_IN_BLOCK.search(text) is None
-    )
+    write = _block if _NOT_IN_BLOCK.search(stripped) is None else _quoted_lines
+    return write(stripped, pad, ends=len(text) - len(stripped))
 
 
-def _block(text: str, pad: str) -> str:
-    stripped = text.rstrip("\n")
-    ends = len(text) - len(stripped)
+def _block(stripped: str, pad: str, *, ends: int) -> str:
+    """A `|` block. Where its first line begins with white space, it has to say how far it is indented itself."""
+    indicator = str(len(INDENT)) if _INDENTED.match(stripped) else ""
     chomping = {0: "-", 1: ""}.get(ends, "+")
     lines = [pad + line if line else "" for line in stripped.split("\n")]
-    return "\n".join([f"|{chomping}", *lines, *[""] * (ends - 1)])
+    return "\n".join([f"|{indicator}{chomping}", *lines, *[""] * (ends - 1)])
+
+
+def _quoted_lines(stripped: str, pad: str, *, ends: int) -> str:
+    """What no block can hold, such as CRLF: in double quotes, with an escaped break of the line after each line end.
+
+    Readers skip the white space that such a line begins with, up to the first character that is escaped.
+    """
+    first, *others = (_ESCAPED.sub(_escape, line) for line in stripped.split("\n"))
+    lines = [first, *(f"{pad}\\{line}" if line.startswith(" ") else pad + line for line in others)]
+    return '"' + "\\n\\\n".join(lines) + "\\n" * ends + '"'
 
 
 def _quoted(text: str) -> str:
+    """One line in double quotes; in single ones where these leave more as it is: JSON, regular expressions."""
+    if text.count('"') + text.count("\\") > text.count("'") and _UNPRINTED.search(text) is None:
+        return "'" + text.replace("'", "''") + "'"
     return f'"{_ESCAPED.sub(_escape, text)}"'
 
 

@@ -11,7 +11,7 @@ from hypothesis.strategies import SearchStrategy
 WORDS = """
 yes No ON off y n true False null ~ = << 1e3 12e03 0o14 08 0x1F 0b11 1_000 12:30 1:2:3 .5 5. .inf -.INF .nan
 2020-01-01 2020-01-01T00:00:00Z - -- --- ... ? : # a: a:b a:b:c :a & * ! % @ ` { } [ ] , | > ' " /a 1.2.3
-10m 1E 64Mi 25% 1.5Gi 0 -1 +1 1.0 e3 inf NaN
+10m 1E 64Mi 25% 1.5Gi 0 -1 +1 1.0 e3 inf NaN -inf -e3 -a --a=b ---a -/ -- /metrics/* $(A) a=$(B)?c&d!
 """
 TRAPS = [
     *WORDS.split(),
@@ -24,6 +24,14 @@ TRAPS = [
     "a: b",
     "a -b",
     "two words",
+    "it's",
+    "a, b; c",
+    "a b:c d",
+    "a 'b",
+    "a: 'b\"",
+    '{"a": 1}',
+    "{'a': 1}",
+    r"\d+",
     "\n",
     "a\n",
     "a\nb",
@@ -73,11 +81,14 @@ LINES = [
     "é",
 ]
 files = st.builds(str.join, st.sampled_from(["\n", "\n", "\r\n"]), st.lists(st.sampled_from(LINES), max_size=7))
+WORD = st.text(alphabet="aE0/-.,;:'\"!?%&*$()#=@~_", min_size=1, max_size=5)
+sentences = st.lists(WORD, max_size=4).map(" ".join)
 texts = st.one_of(
     st.sampled_from(TRAPS),
     st.text(st.characters(exclude_categories=["Cs"]), max_size=20),
     st.text(alphabet=" \t\n\r-:#|>'\"\\ab01.e", max_size=16),
     files,
+    sentences,
 )
 
 
