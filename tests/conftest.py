@@ -17,7 +17,7 @@ import pytest
 from sqlalchemy.engine import URL
 
 from app import db
-from tests import lanes, scheduling
+from tests import lanes, properties, scheduling
 from tests.servers import postgres, rabbitmq
 from tests.servers.redis import RedisServer, find_server
 
@@ -34,15 +34,18 @@ hypothesis.settings.load_profile("ci" if lanes.IN_CI else "dev")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """`--lanes` says which servers a run may start."""
+    """`--lanes` says which servers a run may start, `--properties-page` where its properties are written down."""
     parser.addoption(
         "--lanes", default=lanes.ALL, help=f"run these lanes: {', '.join(lanes.LANES)}; all (default), or ''"
     )
+    parser.addoption(properties.OPTION, type=Path, help="write what was tried of each property into this page")
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Scrub the environment before anything of ours reads it, for child processes too."""
     lanes.choose(config.getoption("lanes"))
+    if page := config.getoption(properties.OPTION):
+        config.pluginmanager.register(properties.Recorder(page))
     # Who hands tests to other processes runs none, and they inherit its environment: each scrubs its own.
     if config.getoption("numprocesses", None) and not hasattr(config, "workerinput"):
         return

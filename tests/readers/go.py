@@ -44,7 +44,7 @@ class YamlV3:
     def version(self) -> str:
         """Which yaml.v3 this is, and which Go built it."""
         listed = _go("list", "-m", "-f", "{{.Version}}", "gopkg.in/yaml.v3").stdout.strip()
-        return f"{listed}, {_go('env', 'GOVERSION').stdout.strip()}"
+        return f"{listed} ({_go('env', 'GOVERSION').stdout.strip()})"
 
 
 def _go(*words: str) -> subprocess.CompletedProcess[str]:

@@ -7,11 +7,13 @@ Here are the programs, and for all of them the cases that were found once.
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests import properties
 from tests.readers import asking, go, kubectl, python, reading
 from tests.unit.rules import strategies
 
@@ -61,15 +63,19 @@ def test_kubectl_reads_what_was_found_once(path: Path, kubectl_reader: kubectl.K
 
 @pytest.mark.hypothesis
 @pytest.mark.go
-def test_yaml_v3_reads_every_object_back(yaml_v3: go.YamlV3) -> None:
+def test_yaml_v3_reads_every_object_back(yaml_v3: go.YamlV3, record_property: Callable[[str, object], None]) -> None:
     """Whatever an object holds, yaml.v3 gives it back."""
+    record_property(properties.VERSION, f"yaml.v3 {yaml_v3.version}")
     asking.ask(strategies.held_by_kubernetes, yaml_v3, same=reading.equal)
 
 
 @pytest.mark.hypothesis
 @pytest.mark.kubectl
-def test_kubectl_reads_every_object_back(kubectl_reader: kubectl.Kubectl) -> None:
+def test_kubectl_reads_every_object_back(
+    kubectl_reader: kubectl.Kubectl, record_property: Callable[[str, object], None]
+) -> None:
     """Whatever an object holds, `kubectl create` sends that to the server."""
+    record_property(properties.VERSION, f"kubectl {kubectl_reader.version}")
     asking.ask(strategies.held_by_kubernetes.map(kubectl.identified), kubectl_reader, same=reading.equal)
 
 
