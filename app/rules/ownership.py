@@ -95,19 +95,15 @@ def _reason(owner: Owner, managers: Sequence[str]) -> str:
 
 
 def _owns(fields: FieldSet, value: Any, path: Path) -> bool:
-    for key in path:
-        if not fields:
-            # An empty set is the whole of what it stands for.
-            return True
-        below = fields.get(f"f:{key}") if isinstance(key, str) else _of_item(fields, value, key)
-        if not isinstance(below, dict):
-            return False
-        fields, value = below, value[key]
-    return True
-
-
-def _of_item(fields: FieldSet, items: Sequence[Any], position: int) -> FieldSet | None:
-    return next((part.fields for part in _parts(fields, items) if part.key == position), None)
+    if not path:
+        return True
+    key, rest = path[0], path[1:]
+    if isinstance(key, str):
+        sets = [fields.get(f"f:{key}")]
+    else:
+        sets = [part.fields for part in _parts(fields, value) if part.key == key]
+    # An empty set is the whole of what it stands for.
+    return any(isinstance(below, dict) and (not below or _owns(below, value[key], rest)) for below in sets)
 
 
 def _alone(value: Any, shares: Sequence[_Share], path: Path) -> Iterator[tuple[Path, str]]:

@@ -1,0 +1,167 @@
+"""What a rule may leave out: which pointers and managers are refused, and with which words."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app import errors
+from app.rules import ignoring
+from app.rules.ignoring import Ignored
+from tests.unit.rules import strategies
+
+
+def test_equal_wishes_are_equal_values() -> None:
+    """Order and repetition make no difference: a rule that is written otherwise is no other rule."""
+    one = Ignored(("/b", "/a", "/a"), ("y", "x", "y"))
+    assert one == Ignored(("/a", "/b"), ("x", "y"))
+    assert hash(one) == hash(Ignored(("/a", "/b"), ("x", "y")))
+    assert one.fields == ("/a", "/b")
+    assert one.managers == ("x", "y")
+
+
+def test_several_rules_leave_out_all_of_it() -> None:
+    """The union counts, and nothing adds nothing."""
+    one, other = Ignored(("/b",), ("x",)), Ignored(("/a", "/b"), ("w",))
+    assert one | other == other | one == Ignored(("/a", "/b"), ("w", "x"))
+    assert one | ignoring.NOTHING == one
+    assert not ignoring.NOTHING
+    assert Ignored(("/a",))
+    assert Ignored(managers=("x",))
+
+
+def test_json_holds_what_is_set() -> None:
+    """The rows of a rule that ignores nothing stay as they were before rules could."""
+    assert ignoring.NOTHING.to_json() == {}
+    assert Ignored(("/a",)).to_json() == {"ignoreFields": ["/a"]}
+    assert Ignored(managers=("x",)).to_json() == {"ignoreManagers": ["x"]}
+    both = Ignored(("/b", "/a"), ("x",)).to_json()
+    assert both == {"ignoreFields": ["/a", "/b"], "ignoreManagers": ["x"]}
+
+
+START = "starts with /"
+IDENTITY = "tell which object it is"
+ESCAPE = "~ is written ~0"
+POSITION = "ends in a position"
+
+
+@pytest.mark.parametrize(
+    ("pointer", "advice"),
+    [
+        ("", START),
+        ("spec/replicas", START),
+        ("#/spec", START),
+        ("/apiVersion", IDENTITY),
+        ("/kind", IDENTITY),
+        ("/metadata", IDENTITY),
+        ("/metadata/name", IDENTITY),
+        ("/metadata/namespace", IDENTITY),
+        ("/*", IDENTITY),
+        ("/metadata/*", IDENTITY),
+        ("/*/name", IDENTITY),
+        ("/*/*", IDENTITY),
+        ("/a~", ESCAPE),
+        ("/a~2b", ESCAPE),
+        ("/a~/b", ESCAPE),
+        ("/spec/list/0", POSITION),
+        ("/spec/list/17", POSITION),
+        ("/a" * 256 + "b", "at most 512 characters"),
+    ],
+)
+def test_a_pointer_that_cannot_work_is_refused(pointer: str, advice: str) -> None:
+    """The message names the entry and says what is wrong; the rule's status shows it."""
+    with pytest.raises(errors.PermanentError, match=advice) as caught:
+        ignoring.check(["/spec/a", pointer], [])
+    assert caught.value.reason == "InvalidSpec"
+    assert caught.value.message.startswith(f"ignoreFields holds {pointer[:80]!r}: ")
+
+
+@pytest.mark.parametrize(
+    "pointer",
+    [
+        "/spec/replicas",
+        "/spec/containers/*/image",
+        "/spec/containers/0/image",
+        "/spec/list/*",
+        "/spec/list/01",
+        "/spec/list/-",
+        "/spec/list/1a",
+        "/metadata/labels",
+        "/metadata/*/name",
+        "/metadata/name/x",
+        "/metadata/annotations/example.com~1a~0b",
+        "/*/name/x",
+        "/*/labels",
+        "/*/namespaces",
+        "/",
+        "/status",
+        "/a" * 256,
+    ],
+)
+def test_a_pointer_that_can_work_is_taken(pointer: str) -> None:
+    """All the rest is somebody's wish."""
+    ignoring.check([pointer], [])
+
+
+NAME, EVERYBODY = "write the name of a field manager", "every field that anybody manages"
+
+
+@pytest.mark.parametrize(
+    ("entry", "advice"),
+    [
+        ("", NAME),
+        ("/scale", NAME),
+        ("kube-controller-manager/", NAME),
+        ("/", NAME),
+        ("*", EVERYBODY),
+        ("**", EVERYBODY),
+        ("m" * 257, "at most 256 characters"),
+    ],
+)
+def test_a_manager_that_cannot_work_is_refused(entry: str, advice: str) -> None:
+    """The message names the entry and says what is wrong."""
+    with pytest.raises(errors.PermanentError, match=advice) as caught:
+        ignoring.check([], ["kube-controller-manager", entry])
+    assert caught.value.reason == "InvalidSpec"
+    assert caught.value.message.startswith(f"ignoreManagers holds {entry[:80]!r}: ")
+
+
+@pytest.mark.parametrize("entry", ["kubectl", "*/scale", "kube-*", "a/b/c", "?", "m" * 256])
+def test_a_manager_that_can_work_is_taken(entry: str) -> None:
+    """A glob, with a subresource or without."""
+    ignoring.check([], [entry])
+
+
+@pytest.mark.parametrize(
+    ("entry", "manager", "subresource", "meant"),
+    [
+        ("kubectl", "kubectl", "", True),
+        ("kubectl", "kubectl", "scale", True),
+        ("kubectl", "kubectl-edit", "", False),
+        ("kubectl", "Kubectl", "", False),
+        ("kube*", "kubectl", "", True),
+        ("kubectl/scale", "kubectl", "scale", True),
+        ("kubectl/scale", "kubectl", "", False),
+        ("kubectl/scale", "other", "scale", False),
+        ("*/scale", "anybody", "scale", True),
+        ("*/scale", "anybody", "status", False),
+        ("a.example.com/x/1", "a.example.com/x/1", "", True),
+        ("a.example.com/x/scale", "a.example.com/x", "scale", True),
+    ],
+)
+def test_who_is_meant(entry: str, manager: str, subresource: str, *, meant: bool) -> None:
+    """A manager by glob, through any subresource or through one; a name with slashes is a name too."""
+    assert ignoring.names_manager(entry, manager=manager, subresource=subresource) is meant
+
+
+@given(st.lists(strategies.texts))
+def test_pointers_and_paths_are_one_to_one(path: list[str]) -> None:
+    """Any key can be named, whatever stands in it."""
+    assert list(ignoring.segments(ignoring.pointer(path))) == path
+
+
+def test_pointers_are_written_as_the_rfc_says() -> None:
+    """RFC 6901, section 3 and 5; a position is a number."""
+    assert ignoring.pointer(("a/b", "m~n", 0, "")) == "/a~1b/m~0n/0/"
+    assert ignoring.segments("/a~1b/m~0n/~01/0/") == ("a/b", "m~n", "~1", "0", "")
