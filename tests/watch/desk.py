@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -68,6 +68,8 @@ class Desk:
         self.database = FaultyDatabase(url)
         self.settings = Settings(database_url=url, node=owner, batch_rows=batch_rows)
         self.stop = threading.Event()
+        # Namespace -> labels, as far as they are known.
+        self.namespaces: Mapping[str, Mapping[str, str]] | None = None
         self.published = Pile()
         self.lead = self.take_lead(owner)
         self.writer = writing.Writer(
@@ -114,6 +116,7 @@ class Desk:
             cluster_rules=[rule for rule in rules if isinstance(rule, kinds.ClusterWatchRule)],
             types=served,
             allow_local=False,
+            namespaces=self.namespaces,
         )
         return self.causes.adopt(
             recording.Seen({config.meta.ref: config}, {SHOP: target}, compilation, frozenset({"uid-repo", uid}))
@@ -191,28 +194,35 @@ class Desk:
         return {(scope.key.resource, scope.key.namespace) for run in found for scope in run.scopes}
 
 
-def watch_rule(*resources: str, namespace: str = "shop", operations: Sequence[str] = ("*",)) -> kinds.WatchRule:
-    """A WatchRule for shop/prod, open to its own namespace."""
+def watch_rule(
+    *resources: str, namespace: str = "shop", operations: Sequence[str] = ("*",), name: str = "rule", **item: Any
+) -> kinds.WatchRule:
+    """A WatchRule for shop/prod, open to its own namespace; `item` narrows it."""
     return kinds.WatchRule.from_object(
         _object(
-            "rule",
+            name,
             namespace=namespace,
             destinationRef={"name": "prod", "namespace": "shop"},
-            rules=[{"resources": list(resources), "operations": list(operations)}],
+            rules=[{"resources": list(resources), "operations": list(operations), **item}],
         )
     )
 
 
-def cluster_rule(*resources: str) -> kinds.ClusterWatchRule:
-    """A ClusterWatchRule for shop/prod over all namespaces."""
+def cluster_rule(*resources: str, **item: Any) -> kinds.ClusterWatchRule:
+    """A ClusterWatchRule for shop/prod over all namespaces; `item` narrows it."""
     return kinds.ClusterWatchRule.from_object(
         _object(
             "wide",
             namespace="",
             destinationRef={"name": "prod", "namespace": "shop"},
-            rules=[{"resources": list(resources), "scope": "Namespaced"}],
+            rules=[{"resources": list(resources), "scope": "Namespaced", **item}],
         )
     )
+
+
+def labelled(obj: dict[str, Any], **labels: str) -> dict[str, Any]:
+    """An object with these labels."""
+    return {**obj, "metadata": {**obj["metadata"], "labels": labels}}
 
 
 def config_map(name: str, at: int, /, *, uid: str = "", namespace: str = "shop", **data: str) -> dict[str, Any]:
