@@ -205,10 +205,5 @@ def _annotation(obj: Mapping[str, Json], name: str) -> Json:
 
 def _at(value: Json, *path: str | int) -> Json:
     for key in path:
-        if isinstance(value, dict):
-            value = value.get(key)
-        elif isinstance(value, list) and isinstance(key, int):
-            value = value[key]
-        else:
-            return None
+        value = value.get(key) if isinstance(value, dict) else None
     return value

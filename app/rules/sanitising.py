@@ -116,12 +116,12 @@ def _plan_of(pointers: tuple[str, ...]) -> _Plan:
 
 def _marked(obj: Mapping[str, Json], ignored: ignoring.Ignored) -> Marks:
     metadata, kind, group = obj.get("metadata"), obj.get("kind"), _group_of(obj)
-    if not isinstance(metadata, dict) or not kind or not isinstance(kind, str):
-        raise errors.PermanentError("an object without kind and metadata cannot be mirrored", reason="InvalidObject")
     if kind == "Secret" and not group:
         raise errors.PermanentError(
             "a Secret is mirrored only encrypted, and no encryption is configured", reason="EncryptionRequired"
         )
+    if not isinstance(metadata, dict) or not kind or not isinstance(kind, str):
+        raise errors.PermanentError("an object without kind and metadata cannot be mirrored", reason="InvalidObject")
     name = metadata.get("name")
     if not name or not isinstance(name, str):
         raise errors.PermanentError("an object without a name cannot be mirrored", reason="InvalidObject")

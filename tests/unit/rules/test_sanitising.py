@@ -1,251 +1,230 @@
-"""Sanitising: what the server and tools wrote goes, what people meant stays."""
+"""Sanitising: what goes is taken out with its reason, once and for all, and nothing else is touched."""
 
 from __future__ import annotations
 
+import contextlib
 import copy
+import json
 from typing import Any
 
 import pytest
 from hypothesis import given
+from hypothesis import strategies as st
 
 from app import errors
-from app.rules import sanitising
+from app.rules import fields, ignoring, sanitising
+from app.rules.ignoring import Ignored
+from app.rules.sanitising import NOTHING_LEFT, Removal
 from tests.unit.rules import strategies
+from tests.unit.rules.live import CASES, live
+
+GONE = object()
 
 
-def _obj(api_version: str, kind: str, *, metadata: dict[str, Any] | None = None, **rest: Any) -> dict[str, Any]:
-    return {"apiVersion": api_version, "kind": kind, "metadata": {"name": "a", **(metadata or {})}, **rest}
+def plain(of: str, **content: Any) -> dict[str, Any]:
+    """An object of `group/Kind` that was on no server."""
+    obj = live(of, **content)
+    del obj["metadata"]["uid"]
+    return obj
 
 
-def _live(obj: dict[str, Any]) -> dict[str, Any]:
-    return {**obj, "metadata": {"uid": "u", **obj["metadata"]}}
+def stripped(value: Any) -> Any:
+    """A copy without what is marked as gone."""
+    if isinstance(value, dict):
+        return {key: stripped(child) for key, child in value.items() if child is not GONE}
+    return [stripped(item) for item in value if item is not GONE] if isinstance(value, list) else value
+
+
+def taking(obj: dict[str, Any], pointers: list[str]) -> Any:
+    """An object without what stands at these places, and nothing more."""
+    obj = copy.deepcopy(obj)
+    for pointer in pointers:
+        *above, last = ignoring.segments(pointer)
+        inner: Any = obj
+        for key in above:
+            inner = inner[int(key) if isinstance(inner, list) else key]
+        inner[int(last) if isinstance(inner, list) else last] = GONE
+    return stripped(obj)
 
 
 def test_status_and_server_metadata_go_everything_else_stays() -> None:
     """A deny-list: data, rules and fields that nobody has heard of stay."""
-    server = dict.fromkeys(["uid", "generation"], "x")
+    server = {row.path[1]: "x" for row in fields.EVERYWHERE if row.path[0] == "metadata" and len(row.path) == 2}
+    assert {"uid", "resourceVersion", "managedFields", "ownerReferences", "generation"} <= server.keys()
     kept = {"labels": {"a": "b"}, "finalizers": ["f"], "generateName": "a-", "unheard": 1}
-    obj = _obj("example.com/v1", "Order", metadata={**server, **kept}, status={"x": 1}, spec={"status": 2}, rules=[])
-    assert sanitising.sanitise(obj) == _obj("example.com/v1", "Order", metadata=kept, spec={"status": 2}, rules=[])
+    obj = live("example.com/Order", metadata={**server, **kept}, status={"x": 1}, spec={"status": 2}, rules=[])
+    assert sanitising.sanitise(obj) == plain("example.com/Order", metadata=kept, spec={"status": 2}, rules=[])
 
 
-def test_tool_annotations_go_and_empty_maps_with_them() -> None:
+def test_tool_annotations_go() -> None:
     """The copy that kubectl keeps holds the data once more; it never leaves the process."""
     last_applied = {"kubectl.kubernetes.io/last-applied-configuration": '{"data":{"canary":"s3cr3t"}}'}
-    clean = sanitising.sanitise(_obj("v1", "ConfigMap", metadata={"annotations": last_applied, "labels": {}}))
-    assert clean == _obj("v1", "ConfigMap", metadata={"labels": {}})
-    clean = sanitising.sanitise(_obj("v1", "ConfigMap", metadata={"annotations": {**last_applied, "mine": "x"}}))
+    clean = sanitising.sanitise(live("ConfigMap", metadata={"annotations": {**last_applied, "mine": "x"}}))
     assert clean["metadata"]["annotations"] == {"mine": "x"}
     assert b"s3cr3t" not in sanitising.body(clean)
 
 
-KIND_TABLE: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
-    (
-        "namespace",
-        _obj(
-            "v1",
-            "Namespace",
-            metadata={"labels": {"kubernetes.io/metadata.name": "a"}},
-            spec={"finalizers": ["kubernetes"]},
-        ),
-        _obj("v1", "Namespace"),
-    ),
-    (
-        "namespace with labels",
-        _obj("v1", "Namespace", metadata={"labels": {"kubernetes.io/metadata.name": "a", "b": "c"}}),
-        _obj("v1", "Namespace", metadata={"labels": {"b": "c"}}),
-    ),
-    (
-        "service",
-        _obj(
-            "v1",
-            "Service",
-            spec={
-                "clusterIP": "10.0.0.1",
-                "clusterIPs": ["10.0.0.1"],
-                "ipFamilies": ["IPv4"],
-                "ipFamilyPolicy": "SingleStack",
-                "healthCheckNodePort": 30001,
-                "ports": [{"port": 80, "nodePort": 30000}],
-            },
-        ),
-        _obj("v1", "Service", spec={"ports": [{"port": 80, "nodePort": 30000}]}),
-    ),
-    (
-        "headless service of two families",
-        _obj(
-            "v1",
-            "Service",
-            spec={
-                "clusterIP": "None",
-                "clusterIPs": ["None"],
-                "ipFamilies": ["IPv4", "IPv6"],
-                "ipFamilyPolicy": "PreferDualStack",
-            },
-        ),
-        _obj(
-            "v1",
-            "Service",
-            spec={
-                "clusterIP": "None",
-                "clusterIPs": ["None"],
-                "ipFamilies": ["IPv4", "IPv6"],
-                "ipFamilyPolicy": "PreferDualStack",
-            },
-        ),
-    ),
-    (
-        "service account",
-        _obj("v1", "ServiceAccount", secrets=[{"name": "a-token-x1y2z"}], imagePullSecrets=[{"name": "pull"}]),
-        _obj("v1", "ServiceAccount", imagePullSecrets=[{"name": "pull"}]),
-    ),
-    (
-        "bound volume",
-        _obj(
-            "v1",
-            "PersistentVolume",
-            metadata={"annotations": {"pv.kubernetes.io/bound-by-controller": "yes"}},
-            spec={"claimRef": {"name": "c", "uid": "u"}, "capacity": {}},
-        ),
-        _obj("v1", "PersistentVolume", spec={"capacity": {}}),
-    ),
-    (
-        "volume for one claim",
-        _obj("v1", "PersistentVolume", spec={"claimRef": {"name": "c", "uid": "u", "resourceVersion": "1"}}),
-        _obj("v1", "PersistentVolume", spec={"claimRef": {"name": "c"}}),
-    ),
-    (
-        "bound claim",
-        _obj(
-            "v1",
-            "PersistentVolumeClaim",
-            metadata={
-                "annotations": {"pv.kubernetes.io/bound-by-controller": "yes", "pv.kubernetes.io/bind-completed": "yes"}
-            },
-            spec={"volumeName": "pv-1", "accessModes": []},
-        ),
-        _obj("v1", "PersistentVolumeClaim", spec={"accessModes": []}),
-    ),
-    (
-        "claim of one volume",
-        _obj("v1", "PersistentVolumeClaim", spec={"volumeName": "pv-1"}),
-        _obj("v1", "PersistentVolumeClaim", spec={"volumeName": "pv-1"}),
-    ),
-    (
-        "stateful set",
-        _obj(
-            "apps/v1",
-            "StatefulSet",
-            spec={
-                "template": {"metadata": {"creationTimestamp": None}, "spec": {}},
-                "volumeClaimTemplates": [
-                    {"metadata": {"name": "d", "creationTimestamp": None}, "status": {"phase": "Pending"}},
-                    "odd",
-                ],
-            },
-        ),
-        _obj(
-            "apps/v1",
-            "StatefulSet",
-            spec={"template": {"spec": {}}, "volumeClaimTemplates": [{"metadata": {"name": "d"}}, "odd"]},
-        ),
-    ),
-    (
-        "job",
-        _obj(
-            "batch/v1",
-            "Job",
-            metadata={"labels": {"job-name": "a", "mine": "x"}},
-            spec={
-                "selector": {"matchLabels": {"controller-uid": "u"}},
-                "template": {"metadata": {"labels": {"batch.kubernetes.io/controller-uid": "u", "job-name": "a"}}},
-            },
-        ),
-        _obj("batch/v1", "Job", metadata={"labels": {"mine": "x"}}),
-    ),
-    (
-        "job with a selector of its own",
-        _obj("batch/v1", "Job", spec={"manualSelector": True, "selector": {"matchLabels": {"a": "b"}}}),
-        _obj("batch/v1", "Job", spec={"manualSelector": True, "selector": {"matchLabels": {"a": "b"}}}),
-    ),
-    (
-        "cron job",
-        _obj("batch/v1", "CronJob", spec={"jobTemplate": {"metadata": {"creationTimestamp": None}, "spec": {"a": 1}}}),
-        _obj("batch/v1", "CronJob", spec={"jobTemplate": {"spec": {"a": 1}}}),
-    ),
-    (
-        "crd",
-        _obj(
-            "apiextensions.k8s.io/v1",
-            "CustomResourceDefinition",
-            spec={"conversion": {"strategy": "None"}, "group": "g"},
-        ),
-        _obj("apiextensions.k8s.io/v1", "CustomResourceDefinition", spec={"group": "g"}),
-    ),
-    (
-        "crd with a webhook",
-        _obj("apiextensions.k8s.io/v1", "CustomResourceDefinition", spec={"conversion": {"strategy": "Webhook"}}),
-        _obj("apiextensions.k8s.io/v1", "CustomResourceDefinition", spec={"conversion": {"strategy": "Webhook"}}),
-    ),
-    (
-        "knative service",
-        _obj("serving.knative.dev/v1", "Service", spec={"clusterIP": "x", "healthCheckNodePort": 1}),
-        _obj("serving.knative.dev/v1", "Service", spec={"clusterIP": "x", "healthCheckNodePort": 1}),
-    ),
-    (
-        "secret of another group",
-        _obj("example.com/v1", "Secret", data={"a": "b"}),
-        _obj("example.com/v1", "Secret", data={"a": "b"}),
-    ),
-    (
-        "odd shapes",
-        _obj("v1", "Service", spec="text"),
-        _obj("v1", "Service", spec="text"),
-    ),
-]
+def test_what_got_empty_goes_and_what_was_empty_stays() -> None:
+    """Nothing is left of a map whose content was the server's; an empty one that somebody wrote is kept."""
+    obj = live(
+        "Namespace",
+        metadata={"labels": {"kubernetes.io/metadata.name": "a"}, "annotations": {}, "finalizers": []},
+        spec={"finalizers": ["kubernetes"]},
+    )
+    assert sanitising.sanitise(obj) == plain("Namespace", metadata={"annotations": {}, "finalizers": []})
+    assert sanitising.removals(obj) == (
+        Removal("/metadata/uid", "written by the API server"),
+        Removal("/metadata/labels/kubernetes.io~1metadata.name", "the name once more"),
+        Removal("/metadata/labels", NOTHING_LEFT),
+        Removal("/spec/finalizers/0", "added by the API server"),
+        Removal("/spec/finalizers", NOTHING_LEFT),
+        Removal("/spec", NOTHING_LEFT),
+    )
 
 
-@pytest.mark.parametrize(("obj", "expected"), [row[1:] for row in KIND_TABLE], ids=[row[0] for row in KIND_TABLE])
-def test_server_fields_go_by_group_and_kind(obj: dict[str, Any], expected: dict[str, Any]) -> None:
-    """The table of fields, line by line; a condition keeps what somebody decided, and once is enough."""
+def test_an_item_that_got_empty_stays() -> None:
+    """The position of an item means something; only `*` takes items."""
+    obj = plain("x.io/Order", spec={"list": [{"a": 1}, {"a": 2, "b": 3}, 4]})
+    clean = sanitising.sanitise(obj, Ignored(("/spec/list/*/a",)))
+    assert clean["spec"] == {"list": [{}, {"b": 3}, 4]}
+    assert "spec" not in sanitising.sanitise(obj, Ignored(("/spec/list/*",)))
+    clean = sanitising.sanitise(obj, Ignored(("/spec/list/1/a", "/spec/list/2/x", "/spec/list/7/a")))
+    assert clean["spec"] == {"list": [{"a": 1}, {"b": 3}, 4]}
+    assert sanitising.sanitise(obj, Ignored(("/spec/list/0",))) == obj
+
+
+def test_ignored_fields_say_which_pointer_it_was() -> None:
+    """The reason of the table comes first; of two pointers, one is named."""
+    obj = plain("x.io/Order", status=1, spec={"a": {"b": 1, "c": 2}, "d~/e": 3})
+    ignored = Ignored(("/status", "/spec/a/b", "/spec/*/c", "/spec/d~0~1e"))
+    assert sanitising.removals(obj, ignored) == (
+        Removal("/status", "what controllers observed"),
+        Removal("/spec/a/b", "ignoreFields /spec/a/b"),
+        Removal("/spec/a/c", "ignoreFields /spec/*/c"),
+        Removal("/spec/a", NOTHING_LEFT),
+        Removal("/spec/d~0~1e", "ignoreFields /spec/d~0~1e"),
+        Removal("/spec", NOTHING_LEFT),
+    )
+    found = sanitising.removals(obj, Ignored(("/spec/a", "/spec/a/b", "/spec/*/c")))
+    assert Removal("/spec/a", "ignoreFields /spec/a") in found
+    assert not [one for one in found if one.pointer.startswith("/spec/a/")]
+    assert Removal("/spec/a/b", "ignoreFields /spec/a/b") in sanitising.removals(
+        obj, Ignored(("/spec/a/b", "/spec/*/b"))
+    )
+
+
+@pytest.mark.parametrize("pointer", ["/apiVersion", "/metadata", "/metadata/name", "/*/name", "/*", "/metadata/*"])
+def test_the_identity_stays_whatever_is_ignored(pointer: str) -> None:
+    """A rule cannot take an object its name, even one that nobody checked."""
+    obj = plain("x.io/Order", metadata={"namespace": "n"})
+    assert sanitising.sanitise(obj, Ignored((pointer,))) == obj
+
+
+_kinds = st.sampled_from([f"{group}/{kind}".strip("/") for group, kind in fields.BY_KIND] + ["x.io/Order"])
+_pointers = st.lists(
+    st.sampled_from(
+        [
+            "/spec/*",
+            "/*/*/a",
+            "/spec/ports/*/nodePort",
+            "/spec/0/a",
+            "/spec/a",
+            "/metadata/labels/*",
+            "/spec/manualSelector",
+            "/spec/ipFamilyPolicy",
+            "/metadata/annotations",
+            "/status",
+            "/*/*/*/*",
+        ]
+    ),
+    max_size=3,
+)
+_ignored = st.builds(lambda pointers: Ignored(tuple(pointers), ("*/scale", "kube*")), _pointers)
+_cases = st.sampled_from(list(CASES.values())).map(lambda case: case[0])
+_hostile = st.builds(
+    lambda of, rest, metadata, spec: {**rest, **live(of, metadata={**metadata, "name": "a"}, spec=spec)},
+    _kinds,
+    strategies.objects,
+    strategies.objects,
+    strategies.objects,
+)
+
+
+@given(_cases | _hostile, _ignored)
+def test_once_is_enough_and_the_list_is_complete(obj: dict[str, Any], ignored: Ignored) -> None:
+    """Idempotent, without a trace in its input; what the list names is what is taken out, whatever the object holds."""
     before = copy.deepcopy(obj)
-    clean = sanitising.sanitise(_live(obj))
-    assert clean == expected
+    clean = sanitising.sanitise(obj, ignored)
+    removed = [one.pointer for one in sanitising.removals(obj, ignored)]
     assert obj == before
-    assert sanitising.sanitise(clean) == clean
+    assert sanitising.sanitise(clean, ignored) == clean
+    assert sanitising.removals(clean, ignored) == ()
+    assert json.dumps(taking(obj, removed)) == json.dumps(clean)
+    assert len(removed) == len(set(removed))
 
 
-@given(strategies.objects)
-def test_an_unknown_kind_keeps_all_but_its_status(rest: dict[str, Any]) -> None:
+@given(rest=strategies.objects, is_live=st.booleans())
+def test_an_unknown_kind_keeps_all_but_its_status(rest: dict[str, Any], *, is_live: bool) -> None:
     """No field of a custom resource is ever lost."""
-    obj = {**rest, **_obj("example.com/v1", "Order")}
+    obj = {**rest, **(live if is_live else plain)("example.com/Order")}
     expected = {key: value for key, value in obj.items() if key != "status"}
-    assert sanitising.sanitise(obj) == expected
+    assert sanitising.sanitise(obj) == {**expected, "metadata": {"name": "a"}}
 
 
-def test_a_secret_is_refused_whatever_a_rule_says() -> None:
+@pytest.mark.parametrize("metadata", [{"name": "a"}, {}, None])
+def test_a_secret_is_refused_whatever_a_rule_says(metadata: Any) -> None:
     """Promise P12: the last door before the ledger; the message holds nothing of it."""
-    with pytest.raises(errors.PermanentError) as caught:
-        sanitising.sanitise(_obj("v1", "Secret", data={"password": "czNjcjN0"}))
-    assert caught.value.reason == "EncryptionRequired"
-    assert "czNjcjN0" not in repr(caught.value)
+    secret = {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "data": {"password": "czNjcjN0"}}
+    for door in (sanitising.sanitise, sanitising.removals):
+        with pytest.raises(errors.PermanentError, match="only encrypted, and no encryption is configured") as caught:
+            door(secret)
+        assert caught.value.reason == "EncryptionRequired"
+        assert "czNjcjN0" not in repr(caught.value)
+
+
+def test_a_secret_of_another_group_is_no_secret_of_ours() -> None:
+    """A kind is a group and a name."""
+    obj = plain("example.com/Secret", data={"a": "b"})
+    assert sanitising.sanitise(obj) == obj
+
+
+WITHOUT_KIND, WITHOUT_NAME = "without kind and metadata", "without a name"
 
 
 @pytest.mark.parametrize(
-    "obj",
+    ("obj", "message"),
     [
-        {},
-        {"kind": "A", "metadata": {}},
-        {"apiVersion": "v1", "metadata": {}},
-        {"apiVersion": "v1", "kind": "A"},
-        {"apiVersion": 1},
+        ({}, "without apiVersion"),
+        ({"kind": "A", "metadata": {"name": "a"}}, "without apiVersion"),
+        ({"apiVersion": 1}, "without apiVersion"),
+        ({"apiVersion": "", "kind": "A", "metadata": {"name": "a"}}, "without apiVersion"),
+        ({"apiVersion": "v1", "metadata": {"name": "a"}}, WITHOUT_KIND),
+        ({"apiVersion": "v1", "kind": "", "metadata": {"name": "a"}}, WITHOUT_KIND),
+        ({"apiVersion": "v1", "kind": ["A"], "metadata": {"name": "a"}}, WITHOUT_KIND),
+        ({"apiVersion": "v1", "kind": "A"}, WITHOUT_KIND),
+        ({"apiVersion": "v1", "kind": "A", "metadata": ["name"]}, WITHOUT_KIND),
+        ({"apiVersion": "v1", "kind": "A", "metadata": {}}, WITHOUT_NAME),
+        ({"apiVersion": "v1", "kind": "A", "metadata": {"name": ""}}, WITHOUT_NAME),
+        ({"apiVersion": "v1", "kind": "A", "metadata": {"name": 1}}, WITHOUT_NAME),
     ],
 )
-def test_what_is_no_object_is_refused(obj: dict[str, Any]) -> None:
+def test_what_is_no_object_is_refused(obj: dict[str, Any], message: str) -> None:
     """It becomes a dead row with a reason."""
-    with pytest.raises(errors.PermanentError) as caught:
+    with pytest.raises(errors.PermanentError, match=f"^an object {message} cannot be mirrored$") as caught:
         sanitising.sanitise(obj)
     assert caught.value.reason == "InvalidObject"
+
+
+@given(strategies.objects, strategies.objects)
+def test_anything_is_sanitised_or_refused_with_a_reason(rest: dict[str, Any], metadata: dict[str, Any]) -> None:
+    """No object that JSON can hold ends the process."""
+    for obj in (
+        rest,
+        {"apiVersion": "v1", "kind": "Service", **rest},
+        {**rest, "apiVersion": "v1", "metadata": metadata},
+    ):
+        with contextlib.suppress(errors.PermanentError):
+            sanitising.sanitise(obj, Ignored(("/*/*/a",), ("*/scale",)))
 
 
 def test_equal_objects_have_equal_hashes() -> None:
