@@ -25,6 +25,7 @@ COMMANDS = [
     "apply",
     "delete",
     "render",
+    "explain",
     "audit",
     "doctor",
     "watch",

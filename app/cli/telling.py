@@ -1,0 +1,129 @@
+"""What `reverser explain` found, in lines for people: wrapped at words, with what belongs together indented.
+
+Neighbours: `overviews.py` and `answering.py` make what is told here.
+"""
+
+from __future__ import annotations
+
+import shutil
+import textwrap
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from app.cli import answering, overviews, tables
+
+# Longer lines are hard to read, shorter ones break every name.
+_WIDEST, _NARROWEST = 120, 40
+_LABEL = 12
+
+
+def width() -> int:
+    """The columns of the terminal; 80 where nobody knows."""
+    return min(_WIDEST, max(_NARROWEST, shutil.get_terminal_size().columns))
+
+
+def tell(said: overviews.Overview | answering.Answer, *, width: int) -> Iterator[str]:
+    """The lines of an explanation."""
+    if isinstance(said, answering.Answer):
+        yield from _answer(said, width)
+    else:
+        yield from _overview(said, width)
+
+
+def _answer(said: answering.Answer, width: int) -> Iterator[str]:
+    where = f" in namespace {said.namespace}" if said.namespace else ""
+    yield from _wrapped(f"{said.object}{where}, for {said.destination}:", width)
+    yield from _wrapped(f"{said.sentence}.", width, indent=2)
+    for note in said.notes:
+        yield from _wrapped(f"{note}.", width, indent=2)
+
+
+def _overview(said: overviews.Overview, width: int) -> Iterator[str]:
+    state = "is ready" if said.ready else f"is not ready ({said.reason})"
+    yield from _wrapped(f"{said.destination} {state}: {said.message}", width)
+    if said.last_error:
+        yield from _labelled("error", said.last_error, width)
+    if said.pending is not None:
+        yield from _labelled("in Git", _in_git(said), width)
+    if not said.rules:
+        yield from _labelled("rules", "none: make a WatchRule whose destinationRef names it", width)
+    for rule in said.rules:
+        yield ""
+        yield from _rule(rule, width)
+
+
+def _in_git(said: overviews.Overview) -> str:
+    parts = [] if said.files is None else [_count(said.files, "file")]
+    if said.retained:
+        parts.append(f"{said.retained} of them kept that no rule stands behind any more")
+    if said.last_sha and said.last_pushed_at:
+        parts.append(f"last commit {said.last_sha[:10]} at {tables.moment(said.last_pushed_at)} UTC")
+    if said.pending:
+        parts.append(f"{_count(said.pending, 'change')} on the way")
+    return ", ".join(parts) or "nothing yet"
+
+
+def _rule(rule: overviews.Rule, width: int) -> Iterator[str]:
+    files = "" if rule.files is None else f" ({_count(rule.files, 'file')})"
+    state = "" if rule.ready else f" is not ready ({rule.reason}): {rule.message}"
+    yield from _wrapped(f"{rule.rule}{state}{files if rule.ready else ''}", width)
+    for selected in rule.selected:
+        yield from _labelled("selects", _selected(selected), width)
+        for label, text in _details(selected):
+            yield from _labelled(label, text, width)
+    for refused in rule.refused if rule.ready else ():
+        yield from _labelled("cannot", f"{refused.resource}: {refused.message} ({refused.reason})", width)
+    for note in rule.left_out:
+        yield from _labelled("left out", note.removeprefix("* leaves out "), width)
+
+
+def _selected(one: overviews.Selected) -> str:
+    where = f" in namespace {one.namespace}" if one.namespace else " in all namespaces" if one.namespaced else ""
+    if one.namespaces is not None:
+        where = f" in {_count(len(one.namespaces), 'namespace')} ({', '.join(one.namespaces)})"
+    every = " (by *)" if one.wildcard else ""
+    return f"{', '.join(one.types)}{where}{every}"
+
+
+def _details(one: overviews.Selected) -> Iterator[tuple[str, str]]:
+    """What narrows a selection, and what is ignored; the usual is not worth a line."""
+    if len(one.operations) < len(_ALL):
+        yield "only", ", ".join(one.operations)
+    for field, value in one.narrowed.items():
+        yield "only", f"{field}: {_short(value)}"
+    for field, value in one.ignored.items():
+        yield "without", f"{field}: {_short(value)}"
+
+
+_ALL = ("CREATE", "UPDATE", "DELETE")
+
+
+def _short(value: Any) -> str:
+    """A value of a manifest in one line."""
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{key}: {_short(one)}" for key, one in value.items()) + "}"
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return "[" + ", ".join(_short(one) for one in value) + "]"
+    return str(value)
+
+
+def _labelled(label: str, text: str, width: int) -> Iterator[str]:
+    """A line that begins with a label, its continuation below the text."""
+    yield from _wrapped(text, width, first=f"  {label:<{_LABEL - 2}}", indent=_LABEL)
+
+
+def _wrapped(text: str, width: int, *, first: str | None = None, indent: int = 0) -> Iterable[str]:
+    """Text in lines; a word that is longer than a line, such as a path, stays whole, to be copied."""
+    hanging = " " * indent
+    return textwrap.wrap(
+        tables.printable(text),
+        width=width,
+        initial_indent=hanging if first is None else first,
+        subsequent_indent=hanging,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"

@@ -1,0 +1,511 @@
+"""`reverser explain`: what a destination mirrors, and for each way in which an object is not in Git the sentence.
+
+The database is written by a real drain into a real repository; nothing of it needs a broker.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from app import settings
+from app.cli import main
+from app.events import Ref
+from app.kube import client, crds, kinds, manifests, paths
+from app.models import ledger, rules, seeds
+from tests.cli.installation import Installation
+from tests.drain.world import World
+from tests.servers.api import EACH, SANDBOX_ONLY, ApiServer, make
+from tests.waiting import wait_until
+
+SHOP = "apiVersion: v1\nkind: Namespace\nmetadata: {name: shop, labels: {team: blue}}\n"
+PLACE = """\
+apiVersion: configbutler.ai/v1alpha1
+kind: GitRepoConfig
+metadata: {{name: repo, namespace: shop}}
+spec: {{repoUrl: "{url}", allowedBranches: [main]}}
+---
+apiVersion: configbutler.ai/v1alpha1
+kind: GitDestination
+metadata: {{name: prod, namespace: shop}}
+spec: {{repoRef: {{name: repo}}, branch: main, baseFolder: clusters/prod}}
+"""
+RULE = """\
+apiVersion: configbutler.ai/v1alpha1
+kind: WatchRule
+metadata: {{name: {name}, namespace: shop}}
+spec:
+  destinationRef: {{name: prod}}
+  rules: [{item}]
+"""
+CONFIG_MAP = """\
+apiVersion: v1
+kind: ConfigMap
+metadata: {{name: {name}, namespace: {namespace}, labels: {{app: {name}}}}}
+data: {{value: "1"}}
+"""
+PATH = "clusters/prod/v1/configmaps/shop/app-config.yaml"
+
+
+class Shop:
+    """A destination in a cluster and in a database, and what a user asks of it."""
+
+    def __init__(self, server: ApiServer, world: World, *, database_url: str) -> None:
+        self.server, self.world = server, world
+        self.prod = world.destination()
+        self.environment = {
+            "KUBECONFIG": str(server.kubeconfig()),
+            "REVERSER_DATABASE_URL": database_url,
+            "REVERSER_ALLOW_LOCAL_REPOS": "true",
+            # Nobody listens there.
+            "REVERSER_BROKER_URL": "redis+socket:///nowhere/redis.sock",
+        }
+        self._made: list[manifests.Manifest] = []
+        self.apply(PLACE.format(url=world.repository.as_uri()))
+
+    def apply(self, text: str) -> None:
+        """Make objects in the cluster."""
+        with self._sender() as sender:
+            for one in manifests.read(text, source="here"):
+                sender.apply(one)
+                self._made.append(one)
+
+    def delete(self, text: str) -> None:
+        """Delete objects of the cluster."""
+        with self._sender() as sender:
+            for one in manifests.read(text, source="here"):
+                sender.delete(one)
+
+    def rule(self, item: str = "{resources: [configmaps]}", *, name: str = "all") -> None:
+        """A WatchRule of shop with one item."""
+        self.apply(RULE.format(name=name, item=item))
+
+    def config_map(self, name: str = "app-config", *, namespace: str = "shop") -> None:
+        """A ConfigMap with a label `app` of its name."""
+        self.apply(CONFIG_MAP.format(name=name, namespace=namespace))
+
+    def mirror(self, value: str | None = "1", *, version: int = 1) -> None:
+        """An Event of the ConfigMap, drained."""
+        self.world.change(self.prod, "app-config", value, version=version)
+        self.world.drain(self.prod)
+
+    def ask(self, *words: str, **env: str) -> Result:
+        """`reverser explain shop/prod` as a user types it."""
+        command = ["explain", "shop/prod", *words]
+        return CliRunner().invoke(main.main, command, env={"COLUMNS": "100", **self.environment, **env})
+
+    def answer(self, *words: str, **env: str) -> dict[str, Any]:
+        """The same as JSON."""
+        done = self.ask(*(words or ("cm/app-config",)), "--output", "json", **env)
+        assert done.exit_code == 0, done.output
+        found: dict[str, Any] = json.loads(done.stdout)
+        return found
+
+    def clean(self) -> None:
+        """Leave the cluster as it was."""
+        with self._sender() as sender:
+            for one in reversed(self._made):
+                sender.delete(one)
+
+    @contextlib.contextmanager
+    def _sender(self) -> Iterator[manifests.Sender]:
+        with contextlib.closing(connect(self.server)) as cluster:
+            yield manifests.Sender(cluster)
+
+
+def connect(server: ApiServer) -> client.Cluster:
+    """The server as its administrator sees it."""
+    return client.connect(settings.Settings(kubeconfig=str(server.kubeconfig())))
+
+
+@pytest.fixture(scope="module", params=EACH)
+def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServer]:
+    """An API server with our kinds and the namespace shop."""
+    with make(request.param, tmp_path_factory.mktemp("server")) as one:
+        with contextlib.closing(connect(one)) as cluster:
+            crds.apply(cluster, allow_local=True)
+            for found in manifests.read(SHOP, source="here"):
+                manifests.Sender(cluster).apply(found)
+        yield one
+
+
+@pytest.fixture
+def shop(server: ApiServer, tmp_path: Path, sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Shop]:
+    """A destination without rules."""
+    monkeypatch.chdir(tmp_path)
+    world = World(tmp_path, sqlite_url)
+    one = Shop(server, world, database_url=sqlite_url)
+    yield one
+    one.clean()
+    world.close()
+
+
+def test_an_object_in_git(shop: Shop) -> None:
+    """Path, branch, commit, time and rule of an object that is in Git, by any name of its type; the broker is away."""
+    shop.rule()
+    shop.config_map()
+    shop.mirror()
+    found = shop.answer()
+    (sha,) = shop.world.log()
+    expected = {"in_git": True, "reason": "InGit", "path": PATH, "branch": "main", "commit": sha, "notes": []}
+    assert {key: found[key] for key in expected} == expected
+    assert found["rule"] == "WatchRule shop/all"
+    assert f"It is in Git: {PATH} on main, since commit {sha[:10]} of " in found["sentence"]
+    for word in ("ConfigMap/app-config", "configmaps/app-config"):
+        assert shop.answer(word) == found
+    text = shop.ask("cm/app-config").stdout
+    assert text.startswith("configmaps/app-config in namespace shop, for shop/prod:\n  It is in Git: ")
+
+
+def test_no_such_destination(shop: Shop) -> None:
+    """A destination that is not there is said, with those that are; exit code 1."""
+    done = CliRunner().invoke(main.main, ["explain", "shop/dev"], env=shop.environment)
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert done.stderr == "Error: there is no GitDestination shop/dev; there are: shop/prod\n"
+    assert CliRunner().invoke(main.main, ["explain", "shop"], env=shop.environment).exit_code == 2
+
+
+def test_a_destination_that_is_not_ready(shop: Shop) -> None:
+    """Nothing gets into Git through a destination that is not ready: its own reason is the answer."""
+    shop.rule()
+    shop.config_map()
+    shop.apply(PLACE.format(url=shop.world.repository.as_uri()).replace("branch: main", "branch: other"))
+    found = shop.answer()
+    assert found["reason"] == "BranchNotAllowed"
+    assert found["sentence"].startswith("The destination is not ready: ")
+    assert "is not ready (BranchNotAllowed)" in shop.ask().stdout
+
+
+def test_a_type_that_is_not_served(shop: Shop) -> None:
+    """A type that the cluster does not serve is said, with the nearest one that it serves."""
+    done = shop.ask("configmapps/app-config")
+    assert done.exit_code == 1
+    assert "the cluster has no type 'configmapps': do you mean configmaps?" in done.stderr
+
+
+def test_no_rule(shop: Shop) -> None:
+    """Without rules, and with rules of other types alone, the answer is what to make."""
+    shop.config_map()
+    assert shop.answer()["reason"] == "NoRule"
+    shop.rule("{resources: [services]}")
+    found = shop.answer()
+    assert (found["reason"], found["in_git"]) == ("NotSelected", False)
+    assert found["sentence"].startswith("No rule of shop/prod selects configmaps")
+
+
+def test_a_type_with_a_problem(shop: Shop) -> None:
+    """A rule that names a type which it cannot have says why: a Secret, another scope, another version."""
+    shop.rule("{resources: [secrets, configmaps, namespaces]}")
+    assert shop.answer("secret/login")["reason"] == "EncryptionRequired"
+    assert shop.answer("ns/shop")["reason"] == "OtherScope"
+    shop.rule("{resources: [configmaps], apiVersions: [v2]}")
+    found = shop.answer()
+    assert (found["reason"], "served as v1 only" in found["sentence"]) == ("OtherVersionOnly", True)
+
+
+def test_a_type_that_may_not_be_read(shop: Shop) -> None:
+    """What the watch daemon says in the rule's status, that the type is forbidden, is the answer."""
+    shop.rule()
+    shop.config_map()
+    path = paths.single(kinds.OUR_TYPES["WatchRule"], Ref("shop", "all"), subresource="status")
+    problem = {"resource": "configmaps", "reason": "Unreadable", "message": "list configmaps: forbidden"}
+    body = json.dumps({"status": {"problems": [problem]}}).encode()
+    with contextlib.closing(connect(shop.server)) as cluster:
+        cluster.request("PATCH", path, body=body, content_type=client.MERGE_PATCH)
+    found = shop.answer()
+    assert (found["reason"], found["sentence"]) == ("Unreadable", "WatchRule shop/all: list configmaps: forbidden")
+    assert "configmaps: list configmaps: forbidden (Unreadable)" in " ".join(shop.ask().stdout.split())
+
+
+def test_what_the_wildcard_leaves_out(shop: Shop) -> None:
+    """A type, and an object, that `*` leaves out is explained with the reason, and how to include it."""
+    shop.rule("{resources: ['*']}")
+    found = shop.answer("leases/leader")
+    assert found["reason"] == "LeftOut"
+    assert "* leaves out leases.coordination.k8s.io: " in found["sentence"]
+    assert "Naming leases.coordination.k8s.io in resources includes it" in found["sentence"]
+    shop.config_map("kube-root-ca.crt")
+    assert "kube-root-ca.crt" in shop.answer("cm/kube-root-ca.crt")["sentence"].partition("leaves it out: ")[2]
+
+
+@pytest.mark.parametrize(
+    ("item", "said"),
+    [
+        ("labelSelector: {matchLabels: {app: web}}", "app"),
+        ("names: [web-*]", "names"),
+        ("excludeNames: [app-*]", "excludeNames"),
+    ],
+)
+def test_what_a_filter_refuses(shop: Shop, item: str, said: str) -> None:
+    """A selector or a name that refuses the object is named; of several rules, the one that nearly takes it."""
+    shop.rule("{resources: [services]}", name="a")
+    shop.rule(f"{{resources: [configmaps], {item}}}")
+    shop.config_map()
+    found = shop.answer()
+    assert (found["reason"], found["in_git"]) == ("NotSelected", False)
+    assert found["sentence"].startswith("WatchRule shop/all leaves it out: ")
+    assert said in found["sentence"]
+
+
+def test_the_namespace_of_another_rule(shop: Shop) -> None:
+    """A WatchRule selects its own namespace, which is the answer for an object of another one."""
+    shop.rule()
+    shop.config_map(namespace="default")
+    found = shop.answer("cm/app-config", "-n", "default")
+    assert (found["reason"], found["namespace"]) == ("OtherNamespace", "default")
+    assert found["sentence"] == "WatchRule shop/all selects configmaps of its own namespace shop only"
+
+
+def test_operations_that_are_not_selected(shop: Shop) -> None:
+    """A rule without CREATE writes an object with its next change, and one of DELETE alone never."""
+    shop.config_map()
+    shop.rule("{resources: [configmaps], operations: [UPDATE]}")
+    found = shop.answer()
+    assert found["reason"] == "OperationNotSelected"
+    assert found["sentence"].endswith("does not select CREATE: the object gets into Git with its next change")
+    shop.rule("{resources: [configmaps], operations: [DELETE]}")
+    assert shop.answer()["sentence"] == "WatchRule shop/all selects DELETE alone, which writes no file"
+
+
+def test_an_object_that_is_gone(shop: Shop) -> None:
+    """An object that does not exist: which commit removed its file, or that there was none."""
+    shop.rule()
+    assert shop.answer()["sentence"] == "It does not exist in the cluster: check name and namespace"
+    shop.mirror()
+    shop.mirror(None, version=2)
+    found = shop.answer()
+    last = shop.world.log()[-1]
+    assert (found["reason"], found["in_git"], found["commit"]) == ("Gone", False, None)
+    assert f"It does not exist in the cluster; commit {last[:10]} of " in found["sentence"]
+
+
+def test_a_file_that_is_kept(shop: Shop) -> None:
+    """A file whose object no rule selects any more is kept, and so is one whose object went unseen: both are said."""
+    shop.rule()
+    shop.config_map()
+    shop.mirror()
+    shop.rule("{resources: [configmaps], names: [other]}")
+    found = shop.answer()
+    assert found["in_git"] is True
+    assert found["notes"][0].startswith("No rule selects it now: WatchRule shop/all leaves it out: ")
+    assert found["notes"][0].endswith("Its file is kept: only a change of the cluster removes one")
+
+
+def test_an_object_on_its_way(shop: Shop) -> None:
+    """An Event that pends is named, before the first file and after it, with what the destination waits for."""
+    shop.rule()
+    shop.config_map()
+    number = shop.world.change(shop.prod, "app-config", "1", version=1)
+    found = shop.answer()
+    assert (found["reason"], found["in_git"]) == ("Pending", False)
+    assert found["sentence"].startswith(f"It is on its way: Event {number} (UPDATE, seen at ")
+    shop.world.drain(shop.prod)
+    number = shop.world.change(shop.prod, "app-config", "2", version=2)
+    found = shop.answer()
+    assert found["reason"] == "InGit"
+    assert found["notes"][0].startswith(f"A newer state is on its way: Event {number} ")
+    assert "1 change on the way" in shop.ask().stdout
+
+
+def test_an_object_that_is_being_seeded(shop: Shop) -> None:
+    """While its type is being listed, an object that was not seen yet is on its way."""
+    shop.rule()
+    shop.config_map()
+    assert shop.answer()["reason"] == "NotSeen"
+    with shop.world.database.write() as connection:
+        scope = seeds.ScopeKey("", "configmaps", "shop"), "v1", True
+        seeds.start(
+            connection, destination_id=shop.prod.id, place_id=shop.prod.place_id, cause="rules changed", scopes=[scope]
+        )
+    found = shop.answer()
+    assert (found["reason"], found["sentence"]) == (
+        "Seeding", "It is on its way: configmaps is being listed for a seed (rules changed)"
+    )  # fmt: skip
+
+
+def test_a_row_that_is_dead(shop: Shop) -> None:
+    """An object that could not be written says the reason of its dead row."""
+    shop.rule()
+    shop.config_map()
+    entry = shop.world.event(shop.prod, "app-config", "1", version=1)
+    shop.world.write(replace(entry, state=ledger.DEAD, reason="it holds text that is no Unicode"))
+    found = shop.answer()
+    assert found["reason"] == "Dead"
+    assert found["sentence"].startswith("It could not be written: it holds text that is no Unicode")
+
+
+def test_what_a_destination_mirrors(shop: Shop) -> None:
+    """Place, rules with types, filters, ignored fields, problems, what `*` leaves out, and the number of files."""
+    shop.rule(
+        "{resources: [configmaps, secrets], names: [app-*], operations: [CREATE, UPDATE], ignoreFields: [/data/x]}"
+    )
+    shop.rule("{resources: ['*'], apiGroups: [coordination.k8s.io, policy]}", name="wide")
+    shop.mirror()
+    found = shop.answer("--output", "json")
+    assert (found["ready"], found["branch"], found["base_folder"]) == (True, "main", "clusters/prod")
+    assert (found["files"], found["pending"], found["retained"]) == (1, 0, 0)
+    narrow, wide = found["rules"]
+    (selected,) = narrow["selected"]
+    assert (selected["types"], selected["namespace"], selected["wildcard"]) == (["configmaps"], "shop", False)
+    assert selected["operations"] == ["CREATE", "UPDATE"]
+    assert (selected["narrowed"], selected["ignored"]) == ({"names": ["app-*"]}, {"ignoreFields": ["/data/x"]})
+    assert [one["reason"] for one in narrow["refused"]] == ["EncryptionRequired"]
+    assert wide["selected"][0]["types"] == ["poddisruptionbudgets.policy"]
+    assert any(note.startswith("* leaves out leases.coordination.k8s.io: ") for note in wide["left_out"])
+
+
+@pytest.mark.parametrize("columns", [80, 120])
+def test_it_fits_the_terminal(shop: Shop, columns: int) -> None:
+    """No line is wider than the terminal, but for a word that is wider by itself; labels stand in one column."""
+    shop.rule("{resources: ['*']}")
+    shop.config_map()
+    shop.mirror()
+    lines = [
+        line
+        for words in ((), ("cm/app-config",), ("cm/nobody",))
+        for line in shop.ask(*words, COLUMNS=str(columns)).stdout.splitlines()
+    ]
+    assert all(len(line) <= columns or " " not in line.strip() for line in lines)
+    assert max(len(line) for line in lines) > columns * 3 // 4
+    assert any(line.startswith("  selects   ") for line in lines)
+    assert any(line.startswith("  left out  ") for line in lines)
+
+
+def test_nothing_of_a_cluster_steers_the_terminal(shop: Shop) -> None:
+    """A name or a message with control characters is printed as text."""
+    shop.rule()
+    done = shop.ask("cm/a\x1b[31mb")
+    assert "\x1b" not in done.output
+    assert "a\\x1b[31mb" in done.stdout
+
+
+def test_without_a_database(shop: Shop, tmp_path: Path) -> None:
+    """Where no database answers, that is said, and the cluster says what the rules select."""
+    shop.rule()
+    shop.config_map()
+    away = {"REVERSER_DATABASE_URL": f"sqlite:///{tmp_path}/nowhere.db"}
+    done = shop.ask("cm/app-config", "--output", "json", **away)
+    assert done.exit_code == 0
+    assert "The database does not answer, so what is in Git is not known: nothing ran here yet" in done.stderr
+    found = json.loads(done.stdout)
+    assert (found["in_git"], found["reason"]) == (None, "Selected")
+    assert "1 file" not in shop.ask(**away).stdout
+
+
+def test_without_a_cluster(shop: Shop, tmp_path: Path) -> None:
+    """Where the cluster does not answer, that is said, and the rules in force in the database are explained."""
+    shop.rule("{resources: [configmaps, services], names: [app-*]}")
+    shop.mirror()
+    with shop.world.database.write() as connection:
+        rules.save(connection, cluster="home", rules=[recorded(shop)])
+    away = tmp_path / "away"
+    away.write_text(shop.server.kubeconfig().read_text().replace(shop.server.url, "https://127.0.0.1:9"))
+    done = shop.ask("deploy/web", KUBECONFIG=str(away))
+    assert done.exit_code == 1
+    assert "what the database knows has no type 'deploy'" in done.stderr
+    found = shop.answer(KUBECONFIG=str(away))
+    assert (found["in_git"], found["path"]) == (True, PATH)
+    assert found["notes"] == ["How it stands in the cluster is not known: the cluster does not answer"]
+    assert shop.answer("svc/app", KUBECONFIG=str(away))["reason"] == "Unknown"
+    done = shop.ask(KUBECONFIG=str(away))
+    assert "The cluster does not answer, so live rules and objects are not known: " in done.stderr
+    assert "only      names: [app-*]" in done.stdout
+
+
+def recorded(shop: Shop) -> rules.RuleSeen:
+    """What the watch daemon recorded of the rule."""
+    item = {"operations": [], "apiGroups": [], "apiVersions": [], "resources": ["configmaps", "services"]}
+    scopes = [
+        {
+            "group": "",
+            "version": "v1",
+            "resource": plural,
+            "kind": kind,
+            "namespace": "shop",
+            "operations": ["CREATE", "DELETE", "UPDATE"],
+            "wildcard": False,
+        }
+        for plural, kind in (("configmaps", "ConfigMap"), ("services", "Service"))
+    ]
+    spec = {"rules": [{**item, "scope": "Namespaced", "names": ["app-*"]}], "scopes": scopes}
+    return rules.RuleSeen(
+        rule="WatchRule shop/all", uid="u", destination_id=shop.prod.id, place_id=shop.prod.place_id, spec=spec
+    )
+
+
+def test_without_anything(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where neither answers, both are said, in one sentence each; exit code 1."""
+    monkeypatch.chdir(tmp_path)
+    done = CliRunner().invoke(main.main, ["explain", "shop/prod"], env={"KUBECONFIG": ""})
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert "The database does not answer" in done.stderr
+    assert "which cluster? Start `reverser up`" in done.stderr
+
+
+def test_render_as_a_rule_has_it(shop: Shop) -> None:
+    """`render --rule` gives the path below the destination's folder, without what rules ignore, live or of a file."""
+    shop.rule("{resources: [configmaps], names: [app-*], ignoreFields: [/data/value]}")
+    shop.config_map()
+    words = ["render", "cm/app-config", "-n", "shop", "--rule", "shop/all", "--why"]
+    done = CliRunner().invoke(main.main, words, env=shop.environment)
+    assert done.exit_code == 0, done.output
+    assert done.stdout.startswith(f"# {PATH}\n")
+    assert "# removed /data/value: " in done.stdout
+    assert "value:" not in done.stdout.replace("/data/value: ", "")
+    assert done.stderr == ""
+    text = CONFIG_MAP.format(name="other", namespace="shop")
+    done = CliRunner().invoke(main.main, ["render", "-f", "-", "--rule", "shop/all"], input=text, env=shop.environment)
+    assert done.exit_code == 0
+    assert done.stdout.startswith("# clusters/prod/v1/configmaps/shop/other.yaml\n")
+    assert done.stderr.startswith(
+        "configmaps/other in namespace shop is not selected: WatchRule shop/all leaves it out: "
+    )
+
+
+def test_render_by_a_rule_that_is_not_there(shop: Shop) -> None:
+    """A rule that is not there, or not ready, is said."""
+    shop.rule("{resources: [nonsense]}")
+    for rule, said in (("shop/nobody", "there is no WatchRule shop/nobody; there are: "), ("shop/all", "is not ready")):
+        words = ["render", "-f", "-", "--rule", rule]
+        done = CliRunner().invoke(main.main, words, input=SHOP, env=shop.environment)
+        assert (done.exit_code, done.stdout) == (1, "")
+        assert said in done.stderr
+
+
+@SANDBOX_ONLY
+@pytest.mark.timeout(240)
+def test_beside_a_running_up(tmp_path: Path, server: ApiServer) -> None:
+    """Beside `up` no variable is needed; the same holds after it ended, with its sandbox alone, and without that."""
+    place = Installation(tmp_path / "data")
+    try:
+        assert place.up().returncode == 0
+        asked = ("explain", "shop/prod", "deploy/web", "--output", "json")
+        found = wait_until(lambda: in_git(place.run(*asked).stdout), timeout=60)
+        assert found["path"] == "clusters/prod/apps/v1/deployments/shop/web.yaml"
+        assert found["notes"] == []
+        file = place.git("show", f"main:{found['path']}")
+        rendered = place.run("render", "deploy/web", "-n", "shop", "--rule", "shop/prod-apps")
+        assert rendered.stdout == f"# {found['path']}\n{file}"
+        overview = json.loads(place.run("explain", "shop/prod", "--output", "json").stdout)
+        assert (overview["files"], overview["retained"], len(overview["rules"])) == (3, 0, 1)
+        place.run("down")
+        rested = place.run(*asked)
+        assert in_git(rested.stdout) == {
+            **found, "notes": ["How it stands in the cluster is not known: the cluster does not answer"]
+        }  # fmt: skip
+        assert "The cluster does not answer" in rested.stderr
+    finally:
+        place.end()
+
+
+def in_git(text: str) -> dict[str, Any]:
+    """The answer, once the object is in Git; empty before."""
+    found: dict[str, Any] = json.loads(text) if text else {}
+    return found if found.get("in_git") else {}
