@@ -54,7 +54,7 @@ def owners(obj: Mapping[str, Any], path: Path) -> list[Owner] | None:
     """Who owns a field that is there; None when nothing tells: no managedFields, or none that can be read."""
     try:
         entries = _entries(obj)
-        return [owner for owner, fields in entries if _owns(fields, obj, path)] if entries else None
+        return [owner for owner, fields in entries if _owns(fields, obj, path=path)] if entries else None
     except _UnreadableError:
         return None
 
@@ -66,7 +66,7 @@ def fields_of(obj: Mapping[str, Any], managers: Sequence[str]) -> list[tuple[Pat
     """
     try:
         shares = [_Share(fields, _reason(owner, managers)) for owner, fields in _entries(obj)]
-        return list(_alone(obj, shares, ())) if any(share.reason for share in shares) else []
+        return list(_alone(obj, shares, path=())) if any(share.reason for share in shares) else []
     except _UnreadableError:
         return []
 
@@ -94,7 +94,7 @@ def _reason(owner: Owner, managers: Sequence[str]) -> str:
     return ""
 
 
-def _owns(fields: FieldSet, value: Any, path: Path) -> bool:
+def _owns(fields: FieldSet, value: Any, *, path: Path) -> bool:
     if not path:
         return True
     key, rest = path[0], path[1:]
@@ -103,10 +103,10 @@ def _owns(fields: FieldSet, value: Any, path: Path) -> bool:
     else:
         sets = [part.fields for part in _parts(fields, value) if part.key == key]
     # An empty set is the whole of what it stands for.
-    return any(isinstance(below, dict) and (not below or _owns(below, value[key], rest)) for below in sets)
+    return any(isinstance(below, dict) and (not below or _owns(below, value[key], path=rest)) for below in sets)
 
 
-def _alone(value: Any, shares: Sequence[_Share], path: Path) -> Iterator[tuple[Path, str]]:
+def _alone(value: Any, shares: Sequence[_Share], *, path: Path) -> Iterator[tuple[Path, str]]:
     """What goes of a map or a list that stays itself."""
     if len(path) > _DEEPEST:
         return
@@ -123,7 +123,7 @@ def _alone(value: Any, shares: Sequence[_Share], path: Path) -> Iterator[tuple[P
             # Where somebody else has a part of an item, the keys that name it stay with it.
             below = [_Share(part.fields, reason) for part, reason in owned]
             kept = {(*here, name) for part, _ in owned for name in part.named_by}
-            yield from (place for place in _alone(value[key], below, here) if place[0] not in kept)
+            yield from (place for place in _alone(value[key], below, path=here) if place[0] not in kept)
 
 
 def _parts(fields: FieldSet, value: Any) -> list[_Part]:
@@ -151,7 +151,7 @@ def _items(named: FieldSet, items: Sequence[Any]) -> Iterator[_Part]:
     keys = {slot[0] for slot in sets}
     for index, item in enumerate(items):
         for names in keys:
-            value = _named(item, names, index)
+            value = _named(item, names, position=index)
             below = None if value is None else sets.get((names, value))
             if below is not None:
                 yield _Part(index, below, whole=not below or "." in below, named_by=names or ())
@@ -176,7 +176,7 @@ def _slot(name: str) -> _Slot:
     return tuple(sorted(key)), _json([key[name] for name in sorted(key)])
 
 
-def _named(item: Any, names: tuple[str, ...] | None, position: int) -> bytes | None:
+def _named(item: Any, names: tuple[str, ...] | None, *, position: int) -> bytes | None:
     if names is None:
         return str(position).encode()
     if not names:

@@ -52,7 +52,7 @@ def sanitise(obj: Mapping[str, Json], ignored: ignoring.Ignored = ignoring.NOTHI
 
 def removals(obj: Mapping[str, Json], ignored: ignoring.Ignored = ignoring.NOTHING) -> tuple[Removal, ...]:
     """What `sanitise` takes out, in the order of the object; what was emptied stands behind its content."""
-    return tuple(_listed(obj, _marked(obj, ignored), ()))
+    return tuple(_listed(obj, _marked(obj, ignored), path=()))
 
 
 def body(sanitised: Mapping[str, Json]) -> bytes:
@@ -216,12 +216,12 @@ def _taken(value: Json, marks: Marks) -> Json:
     return clean
 
 
-def _listed(value: Json, marks: Marks, path: Path) -> Iterator[Removal]:
+def _listed(value: Json, marks: Marks, *, path: Path) -> Iterator[Removal]:
     for key, child in value.items() if isinstance(value, dict) else enumerate(value):
         mark, here = marks.get(key), (*path, key)
         if isinstance(mark, str):
             yield Removal(ignoring.pointer(here), mark)
         elif mark:
-            yield from _listed(child, mark, here)
+            yield from _listed(child, mark, path=here)
             if isinstance(key, str) and not _taken(child, mark):
                 yield Removal(ignoring.pointer(here), NOTHING_LEFT)

@@ -49,6 +49,7 @@ OWNERS: dict[str, tuple[dict[str, Any], ownership.Path, list[Owner] | None]] = {
         [Owner("kubectl", ""), Owner("hpa", "scale")],
     ),
     "of all it stands in": (order(person(), a=1), ("spec", "a"), [Owner("kubectl", "")]),
+    "of a map by a part of it": (order(person(**{"f:a": {}}), a=1), ("spec",), [Owner("kubectl", "")]),
     "of the map alone": (order(person(**{".": {}, "f:b": {}}), a=1), ("spec", "a"), []),
     "of an item by its keys": (
         order(person(**{"f:p": {UDP: {"f:node": {}}}}), p=PORTS),
