@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import hypothesis
 from hypothesis.strategies import SearchStrategy
@@ -22,15 +22,16 @@ LIST = 500
 KEEP = "To keep it as a regression case, add it to tests/unit/rules/cases/found.json."
 
 Same = Callable[[Any, Any], bool]
+Example = TypeVar("Example")
 
 
 def ask(strategy: SearchStrategy[dict[str, Any]], reader: Reader, *, same: Same) -> None:
     """Fail with the smallest object that this reader reads differently, if any example of this run is one."""
-    examples = _examples(strategy)
-    while len(examples) >= 2 * LIST:
-        compare(examples[:LIST], reader, same=same)
-        del examples[:LIST]
-    compare(examples, reader, same=same)
+    made_up = examples(strategy)
+    while len(made_up) >= 2 * LIST:
+        compare(made_up[:LIST], reader, same=same)
+        del made_up[:LIST]
+    compare(made_up, reader, same=same)
 
 
 def compare(objects: Sequence[dict[str, Any]], reader: Reader, *, same: Same) -> None:
@@ -40,13 +41,14 @@ def compare(objects: Sequence[dict[str, Any]], reader: Reader, *, same: Same) ->
         _report(_shrunk(different[0], reader, same))
 
 
-def _examples(strategy: SearchStrategy[dict[str, Any]]) -> list[dict[str, Any]]:
-    collected: list[dict[str, Any]] = []
+def examples(strategy: SearchStrategy[Example]) -> list[Example]:
+    """As many examples as the profile of this run asks for; the test that wants them has the marker `hypothesis`."""
+    collected: list[Example] = []
 
     @hypothesis.settings(database=None, phases=[hypothesis.Phase.generate])
     @hypothesis.given(strategy)
-    def collect(obj: dict[str, Any]) -> None:
-        collected.append(obj)
+    def collect(example: Example) -> None:
+        collected.append(example)
 
     collect()
     return collected
