@@ -13,7 +13,7 @@ import pytest
 
 from app import db, errors
 from app.drain import draining, pushing, recording
-from app.models import destinations, leases
+from app.models import destinations, inventory, leases
 from tests.drain.world import World, path_of
 from tests.waiting import wait_until
 
@@ -53,6 +53,18 @@ def test_own_commit_found_on_the_remote_is_recorded_once(world: World, monkeypat
     assert world.states(prod) == ["pushed"] * 4
     assert len(world.log()) == 4
     assert world.recorded() == world.log()
+
+
+def test_a_found_commit_says_what_selected_its_files(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file that is recorded from its commit has the mark and the rule of its row, as one that is recorded at once."""
+    prod = world.destination()
+    world.write(dataclasses.replace(world.event(prod, "a", "1", version=1), selection="mark"))
+    with dying_after_push(monkeypatch):
+        world.drain(prod)
+    world.drain(prod)
+    with world.database.read() as connection:
+        (item,) = inventory.present(connection, prod.place_id)
+    assert (item.selection, item.rule) == ("mark", "WatchRule shop/all")
 
 
 def test_own_first_commit_on_an_empty_repository_is_found(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from app.drain import sweeping
-from app.models import ledger, seeds
+from app.models import destinations, inventory, ledger, seeds
 from tests.drain.world import World, path_of
 
 
@@ -185,3 +185,49 @@ def test_a_canonical_file_without_its_object_stays(world: World, tmp_path: Path)
     world.seed(prod, [("x", "1", 1)], list_version=10)
     world.drain(prod)
     assert set(world.files()) == {path_of("a"), path_of("x")}
+
+
+def test_what_comes_back_at_its_old_version_is_written(world: World) -> None:
+    """An object whose namespace left a selection and came back did not change: a listing wins over its tombstones."""
+    prod = world.destination()
+    world.seed(prod, [("swept", "1", 3), ("removed", "1", 4)], list_version=5)
+    world.change(prod, "removed", None, version=4)
+    world.seed(prod, [], list_version=10)
+    world.drain(prod)
+    assert world.files() == {}
+    world.seed(prod, [("swept", "1", 3), ("removed", "1", 4)], list_version=20)
+    world.drain(prod)
+    assert set(world.files()) == {path_of("swept"), path_of("removed")}
+
+
+def test_a_departure_of_another_uid_takes_the_file_it_names(world: World) -> None:
+    """A DELETE that carries the uid of the file removes it; one of the object that took the name removes nothing."""
+    prod = world.destination()
+    world.change(prod, "a", "1", version=1, uid="first")
+    world.change(prod, "a", None, version=5, uid="second")
+    world.drain(prod)
+    assert set(world.files()) == {path_of("a")}
+    world.change(prod, "a", None, version=6, uid="first")
+    world.drain(prod)
+    assert world.files() == {}
+    world.change(prod, "a", "2", version=7, uid="second")
+    world.drain(prod)
+    assert set(world.files()) == {path_of("a")}
+
+
+def selected_by(world: World, destination: destinations.Destination) -> dict[str, tuple[str | None, str | None]]:
+    """What selected each file, and under which rule."""
+    with world.database.read() as connection:
+        found = inventory.present(connection, destination.place_id)
+    return {item.identifier.name: (item.selection, item.rule) for item in found}
+
+
+def test_a_file_keeps_what_selected_it(world: World) -> None:
+    """The mark of a row stands with its file; the listing of an unchanged object replaces it, without a commit."""
+    prod = world.destination()
+    for mark, seed in (("before", None), ("after", "run")):
+        entry = world.event(prod, "a", "1", version=3, seed=seed)
+        world.write(dataclasses.replace(entry, selection=mark))
+        world.drain(prod)
+        assert selected_by(world, prod) == {"a": (mark, "WatchRule shop/all")}
+    assert world.states(prod) == ["pushed", "unchanged"]
