@@ -68,14 +68,15 @@ def resolve(item: RuleItem, types: Sequence[ResourceType]) -> Resolution:
     if ANY in item.resources and not wild and not notes:
         problems.append(Problem(ANY, "NotServed", _nothing_served(item)))
     found = wild | named
+    selected = tuple(found[key] for key in sorted(found))
     by_wildcard = frozenset(wild.keys() - named.keys())
     return Resolution(
-        selected=tuple(found[key] for key in sorted(found)),
+        selected=selected,
         problems=tuple(problems),
         by_wildcard=by_wildcard,
         notes=(
             *(note for key, note in notes.items() if key not in named),
-            *_notes_on_objects(by_wildcard),
+            *_notes_on_objects([type_ for type_ in selected if type_.key in by_wildcard]),
         ),
     )
 
@@ -116,12 +117,14 @@ def _resolve_wildcard(
     return found, notes
 
 
-def _notes_on_objects(by_wildcard: Iterable[tuple[str, str]]) -> list[str]:
-    """What `*` leaves out object by object, as far as it reaches such a type; one reason of many types is said once."""
-    keys = sorted(by_wildcard)
-    reasons = dict.fromkeys(reason for key in keys for reason in noise.object_reasons(*key))
-    owned = [f"* leaves out single objects: {noise.OWNED}"] if keys else []
-    return owned + [f"* leaves out single objects: {reason}" for reason in reasons]
+def _notes_on_objects(types: Sequence[ResourceType]) -> list[str]:
+    """What `*` leaves out of the types that it reaches, object by object; one reason of several types is said once."""
+    of_reason: dict[str, list[str]] = {}
+    for type_ in types:
+        for reason in noise.object_reasons(*type_.key):
+            of_reason.setdefault(reason, []).append(str(type_))
+    owned = ["* leaves out every object that a controller owns: it is made from its owner"] if types else []
+    return owned + [f"* leaves out single {', '.join(names)}: {reason}" for reason, names in of_reason.items()]
 
 
 def _resolve_named(

@@ -16,7 +16,7 @@ from app.events import Identifier
 
 # Raised with each change of what is left out object by object: what was mirrored before is then kept, because it is
 # our table that changed and not the cluster.
-EDITION = 2
+EDITION = 1
 
 ANY = "*"
 _NETWORK_STATE = "the network plugin keeps its state there"
@@ -61,7 +61,7 @@ TYPES: Mapping[tuple[str, str], str] = {
 }
 
 # Any object with a controller among its owners, whatever its type.
-OWNED = "a controller owns it and makes it from its owner"
+OWNED = "a controller owns it, and makes it from its owner"
 
 _Object = Mapping[str, Any]
 

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from app.events import Operation, Ref
-from app.rules import compiling, kinds
+from app.rules import compiling, filters, ignoring, kinds, labels
 from app.rules.types import ResourceType
 
 WATCH = frozenset({"list", "watch"})
@@ -79,7 +79,9 @@ def _cluster_rule(name: str = "all", **fields: Any) -> kinds.ClusterWatchRule:
     return kinds.ClusterWatchRule(**{**defaults, **fields})
 
 
-def _compile(*objects: Any, allow_local: bool = False) -> compiling.Compilation:
+def _compile(
+    *objects: Any, allow_local: bool = False, namespaces: dict[str, dict[str, str]] | None = None
+) -> compiling.Compilation:
     def of(kind: type) -> list[Any]:
         return [obj for obj in objects if isinstance(obj, kind)]
 
@@ -90,6 +92,7 @@ def _compile(*objects: Any, allow_local: bool = False) -> compiling.Compilation:
         cluster_rules=of(kinds.ClusterWatchRule),
         types=TYPES,
         allow_local=allow_local,
+        namespaces=namespaces,
     )
 
 
@@ -148,6 +151,115 @@ def test_items_of_one_type_join_their_operations() -> None:
     assert rule is not None
     scopes = [(scope.wildcard, scope.operations) for scope in rule.scopes if scope.type.resource == "configmaps"]
     assert scopes == [(False, {Operation.CREATE, Operation.DELETE}), (True, compiling.matching.WATCHED)]
+
+
+TEAM = labels.LabelSelector((labels.Requirement("team", "In", ("shop",)),))
+NAMESPACES = {"shop": {"team": "shop"}, "shop-dev": {"team": "shop"}, "other": {"team": "other"}, "bare": {}}
+
+
+def _narrowed(**fields: Any) -> tuple[kinds.RuleItem, ...]:
+    return tuple(replace(item, **fields) for item in _items("configmaps"))
+
+
+def test_a_plain_rule_compiles_to_what_it_always_did() -> None:
+    """What narrows a rule is in its spec only where it is set, so that an upgrade changes no rule."""
+    rule = _verdict(_config(), _target(), _rule()).rule
+    assert rule is not None
+    assert rule.spec["rules"] == [
+        {"operations": [], "apiGroups": [], "apiVersions": [], "resources": ["configmaps"], "scope": "Namespaced"}
+    ]
+    assert rule.spec["scopes"] == [
+        {
+            "group": "",
+            "version": "v1",
+            "resource": "configmaps",
+            "kind": "Configmaps",
+            "namespace": "shop",
+            "operations": ["CREATE", "DELETE", "UPDATE"],
+            "wildcard": False,
+        }
+    ]
+    assert rule.scopes[0].covers("shop")
+    assert not rule.scopes[0].covers("other")
+
+
+def test_what_narrows_a_rule_is_in_its_scopes_and_its_spec() -> None:
+    """Filter, ignored fields and the namespaces of today stand beside each scope, as a manifest spells them."""
+    items = _narrowed(
+        names=("b", "a"),
+        namespace_selector=TEAM,
+        exclude_namespaces=("*-dev",),
+        ignored=ignoring.Ignored(("/spec/a",), ("m",)),
+    )
+    rule = _rule_of(_compile(_config(), _target(), _cluster_rule(items=items), namespaces=NAMESPACES))
+    (scope,) = rule.scopes
+    assert scope.filter == filters.Filter(names=("a", "b"), namespaces=TEAM, exclude_namespaces=("*-dev",))
+    assert (scope.ignored, scope.members) == (ignoring.Ignored(("/spec/a",), ("m",)), frozenset({"shop"}))
+    assert [name for name in NAMESPACES if scope.covers(name)] == ["shop"]
+    found = json.loads(json.dumps(rule.spec["scopes"][0]))
+    assert {key: found[key] for key in ("filter", "ignoreFields", "ignoreManagers", "namespaces")} == {
+        "filter": {
+            "names": ["a", "b"],
+            "namespaceSelector": {"matchLabels": {"team": "shop"}},
+            "excludeNamespaces": ["*-dev"],
+        },
+        "ignoreFields": ["/spec/a"],
+        "ignoreManagers": ["m"],
+        "namespaces": ["shop"],
+    }
+
+
+def _rule_of(compilation: compiling.Compilation) -> compiling.CompiledRule:
+    (rule,) = compilation.compiled()
+    return rule
+
+
+def test_members_are_the_namespaces_that_the_selector_selects() -> None:
+    """They are sorted in the spec; none are none, and without a selector nobody is listed."""
+    items = _narrowed(namespace_selector=TEAM)
+    rule = _rule_of(_compile(_config(), _target(), _cluster_rule(items=items), namespaces=NAMESPACES))
+    assert rule.spec["scopes"][0]["namespaces"] == ["shop", "shop-dev"]
+    rule = _rule_of(_compile(_config(), _target(), _cluster_rule(items=items), namespaces={}))
+    assert (rule.scopes[0].members, rule.spec["scopes"][0]["namespaces"]) == (frozenset(), [])
+    excluding = _narrowed(exclude_namespaces=("shop",))
+    rule = _rule_of(_compile(_config(), _target(), _cluster_rule(items=excluding)))
+    assert (rule.scopes[0].members, "namespaces" in rule.spec["scopes"][0]) == (None, False)
+    assert rule.scopes[0].covers("other")
+    assert not rule.scopes[0].covers("shop")
+
+
+def test_namespaces_that_nobody_knows_are_not_none() -> None:
+    """Without the labels of the Namespaces, a rule that asks for them is not ready and says what to do."""
+    asking = _cluster_rule(items=(*_items("configmaps"), *_narrowed(namespace_selector=TEAM)))
+    verdict = _verdict(_config(), _target(), asking)
+    assert (verdict.ready, verdict.reason, verdict.rule) == (False, "NamespacesUnknown", None)
+    assert verdict.message == (
+        "the labels of the Namespaces are not known, and namespaceSelector asks for them: wait until they are read; "
+        "where they may not be, a ClusterRole of the watch daemon's account needs the rule "
+        '{apiGroups: [""], resources: ["namespaces"], verbs: ["list", "watch"]}'
+    )
+    assert _verdict(_config(), _target(), _rule()).ready
+
+
+def test_items_that_narrow_differently_are_scopes_of_their_own() -> None:
+    """Equal wishes join their operations, however they are spelled; different ones stand in a stable order."""
+    items = (
+        *_narrowed(names=("b",), operations=("CREATE",)),
+        *_narrowed(names=("a", "c"), operations=("DELETE",)),
+        *_narrowed(names=("c", "a", "a"), operations=("UPDATE",)),
+        *_narrowed(names=("b",), ignored=ignoring.Ignored(("/spec/a",))),
+        *_items("configmaps"),
+    )
+    found = [_verdict(_config(), _target(), _rule(items=order)).rule for order in (items, items[::-1])]
+    first, second = (rule.scopes if rule else () for rule in found)
+    assert first == second
+    assert {(scope.filter.names, bool(scope.ignored), scope.operations) for scope in first} == {
+        ((), False, compiling.matching.WATCHED),
+        (("b",), False, frozenset({Operation.CREATE})),
+        (("b",), True, compiling.matching.WATCHED),
+        (("a", "c"), False, frozenset({Operation.DELETE, Operation.UPDATE})),
+    }
+    assert len(first) == 4
 
 
 def test_a_problem_leaves_the_rule_ready_when_other_types_remain() -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from app import errors
 from app.events import Ref
-from app.rules import kinds
+from app.rules import filters, ignoring, kinds, labels
 
 META = {
     "name": "prod",
@@ -136,6 +136,120 @@ def test_an_item_goes_into_json_as_it_stands_in_a_manifest() -> None:
         "resources": ["configmaps"],
         "scope": "Namespaced",
     }
+
+
+SELECTOR = {
+    "matchLabels": {"tier": "front"},
+    "matchExpressions": [
+        {"key": "env", "operator": "In", "values": ["qa", "prod"]},
+        {"key": "x", "operator": "Exists"},
+    ],
+}
+READ = labels.LabelSelector(
+    (
+        labels.Requirement("tier", "In", ("front",)),
+        labels.Requirement("env", "In", ("prod", "qa")),
+        labels.Requirement("x", "Exists"),
+    )
+)
+
+
+def _wide(**item: Any) -> dict[str, Any]:
+    target = {"name": "prod", "namespace": "shop"}
+    rule = {"resources": ["configmaps"], "scope": "Namespaced", **item}
+    return {"metadata": {"name": "all"}, "spec": {"destinationRef": target, "rules": [rule]}}
+
+
+def test_what_narrows_an_item_is_read_and_written() -> None:
+    """Each field has its place, in the filter too, and is written only where it is set."""
+    narrowed = {
+        "labelSelector": SELECTOR,
+        "names": ["web-*", "api"],
+        "excludeNames": ["*-tmp"],
+        "namespaceSelector": {"matchLabels": {"team": "shop"}},
+        "excludeNamespaces": ["kube-*"],
+        "ignoreFields": ["/spec/replicas"],
+        "ignoreManagers": ["*/scale"],
+    }
+    (item,) = kinds.ClusterWatchRule.from_object(_wide(**narrowed)).items
+    team = labels.LabelSelector((labels.Requirement("team", "In", ("shop",)),))
+    assert (item.label_selector, item.namespace_selector) == (READ, team)
+    assert (item.names, item.exclude_names, item.exclude_namespaces) == (("web-*", "api"), ("*-tmp",), ("kube-*",))
+    assert item.ignored == ignoring.Ignored(("/spec/replicas",), ("*/scale",))
+    assert item.filter == filters.Filter(READ, ("web-*", "api"), ("*-tmp",), team, ("kube-*",))
+    assert item.to_json().items() >= {**narrowed, "names": ["api", "web-*"], "labelSelector": READ.to_json()}.items()
+
+
+def test_a_selector_that_requires_nothing_selects_everything() -> None:
+    """An empty selector, of objects or of namespaces, is as none."""
+    plain = kinds.ClusterWatchRule.from_object(_wide()).items[0]
+    for empty in ({}, {"matchLabels": {}, "matchExpressions": []}, None):
+        item = kinds.ClusterWatchRule.from_object(_wide(labelSelector=empty, namespaceSelector=empty)).items[0]
+        assert item == plain
+    assert (plain.label_selector, plain.namespace_selector) == (labels.EVERYTHING, None)
+    assert (plain.filter, plain.ignored) == (filters.EVERYTHING, ignoring.NOTHING)
+
+
+UNKNOWN_KEY = "cannot be used: the key 'a b' can be no label: write it like tier or example.com/tier"
+NO_VALUES = "cannot be used: In needs values: list at least one, or use Exists or DoesNotExist"
+NO_OPERATOR = "cannot be used: the operator '' is unknown: use In, NotIn, Exists, DoesNotExist"
+NO_NAME = "which matches no name: write a name, or a glob like web-*"
+WITHOUT_VALUES = [{"key": "x", "operator": "Exists"}, {"key": "a", "operator": "In"}]
+NAMESPACES_HERE = "narrows a ClusterWatchRule with scope Namespaced, and nothing else: remove it"
+
+
+@pytest.mark.parametrize(
+    ("item", "said"),
+    [
+        ({"labelSelector": {"matchLabels": {"a b": "x"}}}, f"labelSelector.matchLabels.a b {UNKNOWN_KEY}"),
+        ({"labelSelector": {"matchLabels": {"a": 5}}}, "labelSelector.matchLabels.a must be a string"),
+        ({"labelSelector": {"matchLabels": []}}, "labelSelector.matchLabels is not a mapping"),
+        ({"labelSelector": {"matchExpressions": WITHOUT_VALUES}}, f"labelSelector.matchExpressions[1] {NO_VALUES}"),
+        ({"labelSelector": {"matchExpressions": {}}}, "labelSelector.matchExpressions must be a list"),
+        ({"labelSelector": "a=b"}, "labelSelector is not a mapping"),
+        (
+            {"namespaceSelector": {"matchExpressions": [{"key": "a"}]}},
+            f"namespaceSelector.matchExpressions[0] {NO_OPERATOR}",
+        ),
+        ({"names": ["a/b"]}, f"names holds 'a/b', {NO_NAME}"),
+        ({"names": ["a", ""]}, f"names holds '', {NO_NAME}"),
+        ({"names": "web"}, "names must be a list"),
+        ({"excludeNames": ["%"]}, f"excludeNames holds '%', {NO_NAME}"),
+        ({"excludeNames": ["x" * 254]}, f"excludeNames holds '{'x' * 80}', {NO_NAME}"),
+        ({"excludeNamespaces": ["Team"]}, f"excludeNamespaces holds 'Team', {NO_NAME}"),
+        ({"scope": "Cluster", "namespaceSelector": SELECTOR}, f"namespaceSelector {NAMESPACES_HERE}"),
+        ({"scope": "Cluster", "excludeNamespaces": ["a"]}, f"excludeNamespaces {NAMESPACES_HERE}"),
+        ({"ignoreFields": [5]}, "ignoreFields must be a list of strings"),
+    ],
+)
+def test_what_narrows_wrongly_is_refused_by_field(item: dict[str, Any], said: str) -> None:
+    """The message has the field's path, what is wrong with it, and what to write."""
+    with pytest.raises(errors.PermanentError) as caught:
+        kinds.ClusterWatchRule.from_object(_wide(**item))
+    assert (caught.value.reason, caught.value.message) == ("InvalidSpec", f"spec.rules[0].{said}")
+
+
+def test_a_watch_rule_has_no_namespaces_to_choose_from() -> None:
+    """What chooses namespaces is refused in a WatchRule, and empty it says nothing."""
+    for field, value in (("namespaceSelector", SELECTOR), ("excludeNamespaces", ["a"])):
+        with pytest.raises(errors.PermanentError, match=rf"rules\[0\]\.{field} {NAMESPACES_HERE}"):
+            kinds.WatchRule.from_object(_rule(**{field: value}))
+    kinds.WatchRule.from_object(_rule(namespaceSelector={}, excludeNamespaces=[]))
+
+
+def test_what_is_ignored_is_checked_with_its_place() -> None:
+    """A pointer or manager that can never work is refused by the entry and the path of its list."""
+    for field, entry in (("ignoreFields", "spec"), ("ignoreManagers", "*")):
+        with pytest.raises(errors.PermanentError) as caught:
+            kinds.WatchRule.from_object(_rule(**{field: [entry]}))
+        assert caught.value.reason == "InvalidSpec"
+        assert caught.value.message.startswith(f"spec.rules[0].{field} holds {entry!r}: ")
+
+
+@pytest.mark.parametrize("name", ["web-*", "system:controller", "a b", "x" * 253, "[!a]", "a\nb"])
+def test_a_glob_may_be_whatever_a_name_may_be(name: str) -> None:
+    """Names of Kubernetes hold more than letters; only / and % are in none."""
+    assert kinds.WatchRule.from_object(_rule(names=[name])).items[0].names == (name,)
 
 
 @pytest.mark.parametrize(

@@ -157,10 +157,29 @@ def test_the_wildcard_leaves_out_what_controllers_generate_and_says_so() -> None
         "controllerrevisions.apps",
     ):
         assert any(note.startswith(f"* leaves out {left_out}:") for note in resolution.notes), left_out
-    assert [note for note in resolution.notes if "single objects" in note] == [
-        f"* leaves out single objects: {reason}"
-        for reason in (noise.OWNED, *noise.object_reasons("", "configmaps"), *noise.object_reasons("", "services"))
+    assert resolution.notes[:3] == (
+        "* leaves out secrets: Secrets are mirrored only encrypted, and only when named",
+        "* leaves out pods: made by controllers from workloads",
+        "* leaves out events: a log of the cluster, not intent",
+    )
+    assert [note for note in resolution.notes if "leaves out single" in note or "every object" in note] == [
+        "* leaves out every object that a controller owns: it is made from its owner",
+        *(f"* leaves out single configmaps: {reason}" for reason in noise.object_reasons("", "configmaps")),
+        *(f"* leaves out single services: {reason}" for reason in noise.object_reasons("", "services")),
     ]
+
+
+def test_one_reason_of_several_types_is_said_once() -> None:
+    """The notes stay short: types that are left out alike share a note."""
+    group = "flowcontrol.apiserver.k8s.io"
+    types = [_type(f"{group}/v1/{name}", namespaced=False) for name in ("prioritylevelconfigurations", "flowschemas")]
+    resolution = matching.resolve(_item("*", scope="Cluster"), types)
+    both = f"flowschemas.{group}, prioritylevelconfigurations.{group}"
+    assert resolution.notes == (
+        "* leaves out every object that a controller owns: it is made from its owner",
+        f"* leaves out single {both}: the API server keeps its defaults up to date",
+    )
+    assert matching.resolve(_item("flowschemas", scope="Cluster"), types).notes == ()
 
 
 def test_naming_a_type_beside_the_wildcard_includes_it() -> None:

@@ -1,0 +1,120 @@
+"""What narrows a rule: by labels and names of objects, and by their namespaces."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from app.rules import filters, labels
+from app.rules.filters import Filter
+
+FRONT = labels.LabelSelector((labels.Requirement("tier", "In", ("front",)),))
+
+
+def test_the_empty_filter_lets_everything_through() -> None:
+    """A rule without any of it selects as it always did."""
+    assert filters.EVERYTHING.selects("a", {})
+    assert filters.EVERYTHING.refusal("a", {}) is None
+    assert filters.EVERYTHING.covers("shop", None)
+    assert filters.EVERYTHING.namespace_refusal("", None) is None
+    assert filters.EVERYTHING.to_json() == {}
+    looks = filters.EVERYTHING.by_object, filters.EVERYTHING.by_namespace, filters.EVERYTHING.by_labels
+    assert looks == (False, False, False)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "name", "found", "why"),
+    [
+        (Filter(names=("web-*", "api")), "web-1", {}, None),
+        (Filter(names=("web-*", "api")), "api", {}, None),
+        (Filter(names=("web-*", "api")), "api-1", {}, "its name matches none of names (api, web-*)"),
+        (Filter(names=("Web",)), "web", {}, "its name matches none of names (Web)"),
+        (Filter(exclude_names=("*-tmp", "x")), "a-tmp", {}, "its name matches *-tmp of excludeNames"),
+        (Filter(exclude_names=("*-tmp", "x")), "x", {}, "its name matches x of excludeNames"),
+        (Filter(exclude_names=("*-tmp", "x")), "X", {}, None),
+        (Filter(names=("a*",), exclude_names=("ab",)), "ab", {}, "its name matches ab of excludeNames"),
+        (Filter(labels=FRONT), "a", {"tier": "front"}, None),
+        (Filter(labels=FRONT), "a", {"tier": "back"}, "its labels do not meet tier=front of labelSelector"),
+        (Filter(labels=FRONT, names=("b",)), "a", {"tier": "front"}, "its name matches none of names (b)"),
+        (Filter(names=("[ab]?",)), "b1", {}, None),
+    ],
+)
+def test_every_part_has_to_let_an_object_through(
+    wanted: Filter, name: str, found: dict[str, str], why: str | None
+) -> None:
+    """The words say which part leaves it out; asked for yes or no, the answer is the same."""
+    assert wanted.refusal(name, found) == why
+    assert wanted.selects(name, found) is (why is None)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "members", "why"),
+    [
+        (Filter(namespaces=FRONT), {"shop"}, None),
+        (
+            Filter(namespaces=FRONT),
+            {"team"},
+            "the labels of its namespace do not meet namespaceSelector (tier=front)",
+        ),
+        (
+            Filter(namespaces=FRONT),
+            set(),
+            "the labels of its namespace do not meet namespaceSelector (tier=front)",
+        ),
+        (Filter(exclude_namespaces=("sh*",)), None, "its namespace matches sh* of excludeNamespaces"),
+        (Filter(exclude_namespaces=("team",)), None, None),
+        (
+            Filter(namespaces=FRONT, exclude_namespaces=("shop",)),
+            {"shop"},
+            "its namespace matches shop of excludeNamespaces",
+        ),
+    ],
+)
+def test_namespaces_are_chosen_by_label_and_left_out_by_name(
+    wanted: Filter, members: set[str] | None, why: str | None
+) -> None:
+    """Both have to let the namespace through."""
+    assert wanted.namespace_refusal("shop", members) == why
+    assert wanted.covers("shop", members) is (why is None)
+
+
+def test_a_filter_knows_what_it_looks_at() -> None:
+    """The index asks which filters look at objects, at namespaces, and at labels that may change."""
+    looks = {
+        Filter(labels=FRONT): (True, False, True),
+        Filter(names=("a",)): (True, False, False),
+        Filter(exclude_names=("a",)): (True, False, False),
+        Filter(namespaces=FRONT): (False, True, True),
+        Filter(exclude_namespaces=("a",)): (False, True, False),
+    }
+    assert {one: (one.by_object, one.by_namespace, one.by_labels) for one in looks} == looks
+
+
+def test_one_wish_is_one_value_and_reads_as_a_manifest() -> None:
+    """Lists are kept sorted and once each; what is written has the fields that a manifest has."""
+    one = Filter(FRONT, ("b", "a", "b"), ("d", "c"), FRONT, ("f", "e"))
+    assert one == Filter(FRONT, ("a", "b"), ("c", "d"), FRONT, ("e", "f"))
+    selector: dict[str, Any] = {"matchLabels": {"tier": "front"}}
+    assert one.to_json() == {
+        "labelSelector": selector,
+        "names": ["a", "b"],
+        "excludeNames": ["c", "d"],
+        "namespaceSelector": selector,
+        "excludeNamespaces": ["e", "f"],
+    }
+    assert Filter(names=("a",)).to_json() == {"names": ["a"]}
+
+
+def test_an_exact_name_is_no_glob() -> None:
+    """Only a name without * ? [ means one object."""
+    wanted = Filter(names=("web", "w*", "a?", "[x]", "x]!-"))
+    assert [name for name in ("web", "w*", "a?", "[x]", "x]!-", "wx") if wanted.names_exactly(name)] == ["web", "x]!-"]
+
+
+@pytest.mark.parametrize(
+    ("glob", "prefix"), [("web-*", "web-"), ("*", ""), ("a?c", "a"), ("ab[c]*", "ab"), ("web", "web"), ("", "")]
+)
+def test_a_glob_begins_with_what_is_written_before_its_first_sign(glob: str, prefix: str) -> None:
+    """Rules are filed by it."""
+    assert filters.literal_prefix(glob) == prefix
