@@ -67,12 +67,15 @@ class _Question:
     def __init__(
         self, view: surveying.View, destination: overviews.Destination, type_: types.ResourceType, ref: events.Ref
     ) -> None:
-        self._destination, self._type, self._ref = destination, type_, ref
         self._scale = weighing.Scale(view.survey, destination.ref)
-        self._trace = _Trace.of(view, destination, type_, ref)
-        self._live = _look(view, type_, ref)
+        # One object whatever version it is read in: the destination's counts.
+        self._destination, self._type, self._ref = destination, self._scale.held(type_), ref
+        self._trace = _Trace.of(view, destination, self._type, ref)
+        self._live = _look(view, self._type, ref)
         self._weighed = (
-            self._scale.weigh(self._live.found) if self._live.found else self._scale.weigh_type(type_, ref.namespace)
+            self._scale.weigh(self._live.found)
+            if self._live.found
+            else self._scale.weigh_type(self._type, ref.namespace)
         )
         self._nearest = weighing.nearest(self._weighed)
 

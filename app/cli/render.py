@@ -15,7 +15,6 @@ from app.cli import naming, offline, options, reading, rendering, surveying, tab
 from app.kube import client, discovery, manifests
 from app.rules import types
 
-_TypeOf = Callable[[manifests.Manifest], types.ResourceType]
 # A subject, or why there is none; and where it was meant to come from.
 _Found = rendering.Subject | tuple[str, errors.ReverserError]
 
@@ -69,15 +68,17 @@ def render(
             for line in view.silent:
                 click.echo(line, err=True)
             printer.scale = weighing.by_rule(view.survey, rule)
-            printer.show(_of_files(found, view.survey.types, namespace))
-            printer.show(_of_cluster(objects, view.survey.types, view.survey.cluster, namespace))
+            served, held = view.survey.types, printer.scale.held
+            printer.show(_of_files(found, served, namespace=namespace))
+            live = _of_cluster(objects, served, cluster=view.survey.cluster, namespace=namespace, held=held)
+            printer.show(live)
     elif objects:
         with targets.opened(data_dir, kubeconfig) as cluster:
             served = naming.Types.of(discovery.discover(cluster.client))
-            printer.show(_of_files(found, served, namespace))
-            printer.show(_of_cluster(objects, served, cluster.client, namespace))
+            printer.show(_of_files(found, served, namespace=namespace))
+            printer.show(_of_cluster(objects, served, cluster=cluster.client, namespace=namespace))
     else:
-        printer.show(_of_files(found, naming.Types(()), namespace))
+        printer.show(_of_files(found, naming.Types(()), namespace=namespace))
     printer.end()
 
 
@@ -121,7 +122,7 @@ class _Printer:
         click.echo(tables.printable(f"Error: {what}: {error.message}"), err=True)
 
 
-def _of_files(found: Sequence[manifests.Manifest], served: naming.Types, namespace: str) -> Iterator[_Found]:
+def _of_files(found: Sequence[manifests.Manifest], served: naming.Types, *, namespace: str) -> Iterator[_Found]:
     """The objects of manifests, with the types that a cluster serves where one was asked."""
     known = offline.Kinds(found)
     for one in found:
@@ -137,13 +138,20 @@ def _of_files(found: Sequence[manifests.Manifest], served: naming.Types, namespa
 
 
 def _of_cluster(
-    objects: Sequence[str], served: naming.Types, cluster: client.Cluster | None, namespace: str
+    objects: Sequence[str],
+    served: naming.Types,
+    *,
+    cluster: client.Cluster | None,
+    namespace: str,
+    held: Callable[[types.ResourceType], types.ResourceType] = lambda type_: type_,
 ) -> Iterator[_Found]:
+    """Live objects; `held` gives a type in the version in which a destination has it."""
     for text in objects:
         try:
             if cluster is None:
                 raise errors.PermanentError("the cluster does not answer: it is not known what the object says")
             type_, name = served.parse(text)
+            type_ = held(type_)
             place = (namespace or manifests.DEFAULT_NAMESPACE) if type_.namespaced else ""
             yield rendering.from_cluster(cluster, type_, events.Ref(place, name))
         except errors.ReverserError as error:

@@ -28,7 +28,7 @@ _NAMESPACES = offline.make_type(group="", version="v1", resource="namespaces", k
 class Survey:
     """Everything compiled. `raws` are our objects as they were read, `unreadable` those that cannot be used.
 
-    `cluster` is None where this is what the database remembers.
+    `cluster` is None where this is what the database remembers. `remarks` say what this account may not see.
     """
 
     compilation: compiling.Compilation
@@ -36,6 +36,7 @@ class Survey:
     raws: Mapping[tuple[str, events.Ref], Raw]
     unreadable: Mapping[tuple[str, events.Ref], errors.PermanentError]
     cluster: client.Cluster | None = None
+    remarks: tuple[str, ...] = ()
 
     def rules_of(self, destination: events.Ref) -> list[tuple[compiling.RuleKey, compiling.RuleVerdict]]:
         """The rules that name a destination, by name, the ones that are not ready included."""
@@ -79,34 +80,38 @@ def view(data_dir: Path, kubeconfig: str) -> Iterator[View]:
         try:
             database = stack.enter_context(records.opened(data_dir))
         except errors.ReverserError as error:
-            silent.append(f"The database does not answer, so what is in Git is not known: {_said(error)}.")
+            silent.append(f"What is in Git is not known: {_said(error)}.")
         try:
             cluster = stack.enter_context(_cluster(data_dir, kubeconfig, found))
             survey = _of_same_cluster(cluster, database, found, allow_local=_allows_local(data_dir, found))
-        except (WrongClusterError, targets.AmbiguousError, errors.SettingsError):
+        except (WrongClusterError, targets.AmbiguousError):
             raise
         except errors.ReverserError as error:
-            silent.append(f"The cluster does not answer, so live rules and objects are not known: {_said(error)}.")
+            if kubeconfig and isinstance(error, errors.SettingsError):
+                raise
+            silent.append(f"Live rules and objects are not known: {_said(error)}.")
         if survey is None:
             if database is None:
                 raise errors.PermanentError(" ".join(silent).removesuffix("."))
             with database.read() as connection:
                 survey = of_database(connection, cluster=found.cluster)
-        yield View(survey, database, found, tuple(silent))
+        yield View(survey, database, found, (*silent, *survey.remarks))
 
 
 def _of_same_cluster(
     cluster: targets.Opened, database: db.Database | None, found: settings.Settings, *, allow_local: bool
 ) -> Survey:
-    """The survey of a cluster that is the one that the database is about."""
+    """The survey of a cluster, unless it is known to be another one than the database is about."""
     if database is not None:
         with database.read() as connection:
             recorded = leases.recorded_uid(connection, cluster=found.cluster)
-        if recorded not in {"", cluster.client.uid()}:
-            raise WrongClusterError(
-                f"{cluster.where} is not the cluster that the database is about: give the --data-dir, or the "
-                "REVERSER_DATABASE_URL, of this one"
-            )
+        # An account that may not read kube-system cannot tell, and may ask all the same.
+        with contextlib.suppress(problems.Forbidden):
+            if recorded and cluster.client.uid() != recorded:
+                raise WrongClusterError(
+                    f"{cluster.where} is not the cluster that the database is about: give the --data-dir, or the "
+                    "REVERSER_DATABASE_URL, of this one"
+                )
     return of_cluster(cluster.client, allow_local=allow_local, page_size=found.page_size)
 
 
@@ -117,14 +122,14 @@ def of_cluster(cluster: client.Cluster, *, allow_local: bool, page_size: int) ->
     for kind in sorted(served.ours_served):
         for page in listing.list_pages(cluster, our_kinds.OUR_TYPES[kind], "", page_size=page_size):
             read.take(kind, page.items)
+    namespaces, remarks = _namespaces(cluster, read, page_size)
     return Survey(
-        compilation=read.compile(
-            served.types, allow_local=allow_local, namespaces=_namespaces(cluster, read, page_size)
-        ),
+        compilation=read.compile(served.types, allow_local=allow_local, namespaces=namespaces),
         types=naming.Types.of(served),
         raws=read.raws,
         unreadable=read.unreadable,
         cluster=cluster,
+        remarks=remarks,
     )
 
 
@@ -225,15 +230,18 @@ def _allows_local(data_dir: Path, found: settings.Settings) -> bool:
     return found.allow_local_repos or updata.DataFolder.at(data_dir).lock.exists()
 
 
-def _namespaces(cluster: client.Cluster, read: _Read, page_size: int) -> Mapping[str, Mapping[str, str]] | None:
-    """The labels of all namespaces, where a rule asks for them; None where the account may not list them."""
+def _namespaces(
+    cluster: client.Cluster, read: _Read, page_size: int
+) -> tuple[Mapping[str, Mapping[str, str]] | None, tuple[str, ...]]:
+    """The labels of all namespaces, where a rule asks for them; None, and why, where this account may not read them."""
     if all(item.namespace_selector is None for rule in read.cluster_rules for item in rule.items):
-        return None
+        return None, ()
     try:
         pages = list(listing.list_pages(cluster, _NAMESPACES, "", page_size=page_size))
-    except problems.Forbidden:
-        return None
-    return {one["metadata"]["name"]: one["metadata"].get("labels") or {} for page in pages for one in page.items}
+    except problems.Forbidden as error:
+        return None, (f"This account does not see what a namespaceSelector selects: {error.message}.",)
+    found = (one["metadata"] for page in pages for one in page.items)
+    return {metadata["name"]: metadata.get("labels") or {} for metadata in found}, ()
 
 
 def _said(error: errors.ReverserError) -> str:

@@ -62,6 +62,11 @@ class Scale:
         """What the ready ones select."""
         return selecting.Matcher([verdict.rule for _, verdict in self.rules if verdict.rule is not None])
 
+    def held(self, type_: types.ResourceType) -> types.ResourceType:
+        """The type in the version in which the destination has it; as it is where no rule selects it."""
+        scopes = (scope for _, verdict in self.rules if verdict.rule for scope in verdict.rule.scopes)
+        return next((scope.type for scope in scopes if scope.type.key == type_.key), type_)
+
     def weigh_type(self, type_: types.ResourceType, namespace: str) -> list[Weighed]:
         """What each rule does with objects of a type in a namespace, as far as it does not depend on the object."""
         return [self._type(key, verdict, type_, namespace) for key, verdict in self.rules]
@@ -127,6 +132,7 @@ class RuleScale:
 
     def __init__(self, scale: Scale, rule: compiling.CompiledRule) -> None:
         self._scale, self._rule = scale, rule
+        self.held = scale.held
 
     def frame(self, subject: rendering.Subject) -> Frame:
         """How an object is written by way of this rule, also where the rule does not select it."""

@@ -91,7 +91,10 @@ def _objects(document: Any, place: str) -> Iterator[Manifest]:
     if document is None:
         return
     if isinstance(document, dict) and str(document.get("kind")).endswith("List") and "items" in document:
-        for number, item in enumerate(document["items"] or (), start=1):
+        items = [] if document["items"] is None else document["items"]
+        if not isinstance(items, list):
+            raise errors.PermanentError(f"{place}: the items of the {document['kind']} are no list")
+        for number, item in enumerate(items, start=1):
             yield _object(item, f"{place}, item {number}")
     else:
         yield _object(document, place)

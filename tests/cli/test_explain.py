@@ -15,14 +15,15 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from app import settings
-from app.cli import main
+from app import errors, settings
+from app.cli import main, naming, overviews, surveying
 from app.events import Ref
 from app.kube import client, crds, kinds, manifests, paths
-from app.models import ledger, rules, seeds
+from app.models import leases, ledger, rules, seeds
+from app.rules import compiling
 from tests.cli.installation import Installation
 from tests.drain.world import World
-from tests.servers.api import EACH, SANDBOX_ONLY, ApiServer, make
+from tests.servers.api import EACH, KUBE_ONLY, SANDBOX_ONLY, ApiServer, make
 from tests.waiting import wait_until
 
 SHOP = "apiVersion: v1\nkind: Namespace\nmetadata: {name: shop, labels: {team: blue}}\n"
@@ -386,6 +387,119 @@ def test_nothing_of_a_cluster_steers_the_terminal(shop: Shop) -> None:
     assert "a\\x1b[31mb" in done.stdout
 
 
+LAMPS = """\
+apiVersion: apiextensions.k8s.io/v1
+kind: CustomResourceDefinition
+metadata: {name: lamps.shop.example}
+spec:
+  group: shop.example
+  names: {plural: lamps, singular: lamp, kind: Lamp, listKind: LampList}
+  scope: Namespaced
+  versions:
+    - {name: v1, served: true, storage: true, schema: {openAPIV3Schema: {type: object}}}
+    - {name: v1beta1, served: true, storage: false, schema: {openAPIV3Schema: {type: object}}}
+---
+apiVersion: shop.example/v1
+kind: Lamp
+metadata: {name: desk, namespace: shop}
+"""
+
+
+def test_the_version_is_that_of_the_destination(shop: Shop) -> None:
+    """An object is one object whatever version the cluster prefers: it is explained and rendered as the rule has it."""
+    shop.apply(LAMPS)
+    shop.rule("{resources: [lamps], apiVersions: [v1beta1]}")
+    assert shop.answer("lamp/desk")["reason"] == "NotSeen"
+    words = ["render", "lamp/desk", "-n", "shop", "--rule", "shop/all"]
+    done = CliRunner().invoke(main.main, words, env=shop.environment)
+    assert done.stdout.startswith("# clusters/prod/shop.example/v1beta1/lamps/shop/desk.yaml\n"), done.output
+    assert done.stderr == ""
+    words = ["render", "-f", "-", "--rule", "shop/all"]
+    done = CliRunner().invoke(main.main, words, input=LAMPS.partition("---\n")[2], env=shop.environment)
+    assert "WatchRule shop/all mirrors lamps.shop.example as v1beta1, and this is v1" in done.stderr
+
+
+VIEWER = """\
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRole
+metadata: {name: explains}
+rules: [{apiGroups: [configbutler.ai], resources: ["*"], verbs: [list]}]
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRoleBinding
+metadata: {name: explains}
+roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: explains}
+subjects: [{apiGroup: rbac.authorization.k8s.io, kind: User, name: reader}]
+"""
+WIDE = """\
+apiVersion: configbutler.ai/v1alpha1
+kind: ClusterWatchRule
+metadata: {name: blue}
+spec:
+  destinationRef: {name: prod, namespace: shop}
+  rules: [{scope: Namespaced, resources: [configmaps], namespaceSelector: {matchLabels: {team: blue}}}]
+"""
+
+
+def test_a_rule_over_namespaces(shop: Shop) -> None:
+    """What a namespaceSelector selects now is named, and an object outside of it is told which part refuses it."""
+    shop.apply(WIDE)
+    shop.config_map()
+    shop.config_map(namespace="default")
+    (rule,) = shop.answer("--output", "json")["rules"]
+    assert rule["selected"][0]["namespaces"] == ["shop"]
+    assert "selects   configmaps in 1 namespace (shop)" in shop.ask().stdout
+    assert shop.answer()["reason"] == "NotSeen"
+    found = shop.answer("cm/app-config", "-n", "default")
+    assert found["reason"] == "NotSelected"
+    assert "namespaceSelector" in found["sentence"]
+
+
+@KUBE_ONLY
+def test_an_account_that_may_not_see_everything(shop: Shop) -> None:
+    """What the account that asks may not read is said, with the right that is missing; the rest is explained."""
+    shop.apply(WIDE)
+    shop.rule()
+    shop.config_map()
+    reader = {"KUBECONFIG": str(shop.server.kubeconfig("reader"))}
+    done = shop.ask(**reader)
+    assert "Live rules and objects are not known: " in done.stderr
+    assert "forbidden: a Role or ClusterRole needs the rule" in done.stderr
+    shop.apply(VIEWER)
+    done = wait_until(lambda: allowed(shop.ask("cm/app-config", **reader)))
+    assert "This account does not see what a namespaceSelector selects: list namespaces: forbidden" in done.stderr
+    assert "whether it selects the object is not known: get configmaps shop/app-config: forbidden" in " ".join(
+        done.stdout.split()
+    )
+
+
+def allowed(done: Result) -> Result | None:
+    """The answer, once the account may list our kinds."""
+    return done if "This account" in done.stderr else None
+
+
+def test_a_database_of_another_cluster(shop: Shop) -> None:
+    """A cluster that is not the one that the database is about is refused: the two would explain each other wrongly."""
+    with shop.world.database.write() as connection:
+        leases.take_lead(connection, cluster="home", cluster_uid="another", owner="me", seconds=60.0)
+    done = shop.ask()
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert f"Error: the cluster at {shop.server.url} is not the cluster that the database is about" in done.stderr
+
+
+def test_a_rule_that_cannot_be_read(shop: Shop) -> None:
+    """A rule that cannot be used at all, which an older schema let through, is shown with its reason."""
+    survey = surveying.Survey(
+        compilation=compiling.Compilation({}, {}, {}),
+        types=naming.Types(()),
+        raws={("WatchRule", Ref("shop", "odd")): {"spec": {"destinationRef": {"name": "prod"}}}},
+        unreadable={("WatchRule", Ref("shop", "odd")): errors.PermanentError("spec.rules must be a list")},
+    )
+    view = surveying.View(survey, shop.world.database, settings.Settings(), ())
+    (rule,) = overviews.overview(view, overviews.find(view, Ref("shop", "prod"))).rules
+    assert (rule.rule, rule.ready, rule.message) == ("WatchRule shop/odd", False, "spec.rules must be a list")
+
+
 def test_without_a_database(shop: Shop, tmp_path: Path) -> None:
     """Where no database answers, that is said, and the cluster says what the rules select."""
     shop.rule()
@@ -393,7 +507,7 @@ def test_without_a_database(shop: Shop, tmp_path: Path) -> None:
     away = {"REVERSER_DATABASE_URL": f"sqlite:///{tmp_path}/nowhere.db"}
     done = shop.ask("cm/app-config", "--output", "json", **away)
     assert done.exit_code == 0
-    assert "The database does not answer, so what is in Git is not known: nothing ran here yet" in done.stderr
+    assert "What is in Git is not known: nothing ran here yet" in done.stderr
     found = json.loads(done.stdout)
     assert (found["in_git"], found["reason"]) == (None, "Selected")
     assert "1 file" not in shop.ask(**away).stdout
@@ -414,8 +528,9 @@ def test_without_a_cluster(shop: Shop, tmp_path: Path) -> None:
     assert (found["in_git"], found["path"]) == (True, PATH)
     assert found["notes"] == ["How it stands in the cluster is not known: the cluster does not answer"]
     assert shop.answer("svc/app", KUBECONFIG=str(away))["reason"] == "Unknown"
+    away.unlink()
     done = shop.ask(KUBECONFIG=str(away))
-    assert "The cluster does not answer, so live rules and objects are not known: " in done.stderr
+    assert "Live rules and objects are not known: " in done.stderr
     assert "only      names: [app-*]" in done.stdout
 
 
@@ -445,7 +560,7 @@ def test_without_anything(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.chdir(tmp_path)
     done = CliRunner().invoke(main.main, ["explain", "shop/prod"], env={"KUBECONFIG": ""})
     assert (done.exit_code, done.stdout) == (1, "")
-    assert "The database does not answer" in done.stderr
+    assert "What is in Git is not known" in done.stderr
     assert "which cluster? Start `reverser up`" in done.stderr
 
 
@@ -500,7 +615,7 @@ def test_beside_a_running_up(tmp_path: Path, server: ApiServer) -> None:
         assert in_git(rested.stdout) == {
             **found, "notes": ["How it stands in the cluster is not known: the cluster does not answer"]
         }  # fmt: skip
-        assert "The cluster does not answer" in rested.stderr
+        assert "Live rules and objects are not known" in rested.stderr
     finally:
         place.end()
 

@@ -193,6 +193,7 @@ BAD = {
     "broken.yaml": "broken.yaml, line 2: this is no YAML",
     "empty.yaml": "there is no object in empty.yaml",
     "nameless.yaml": "nameless.yaml, line 1: the ConfigMap has no metadata.name",
+    "list.yaml": "list.yaml, line 1: the items of the List are no list",
     "slashes.yaml": "'a/b/c' is no apiVersion: write VERSION or GROUP/VERSION",
     "core.yaml": "'x' is no version of the core group",
 }
@@ -205,6 +206,7 @@ def test_bad_input_is_one_sentence(tmp_path: Path, name: str) -> None:
     (tmp_path / "broken.yaml").write_text("a: b\n  c: [\n")
     (tmp_path / "empty.yaml").write_text("---\n")
     (tmp_path / "nameless.yaml").write_text("apiVersion: v1\nkind: ConfigMap\nmetadata: {}\n")
+    (tmp_path / "list.yaml").write_text("apiVersion: v1\nkind: List\nitems: 5\n")
     (tmp_path / "slashes.yaml").write_text("apiVersion: a/b/c\nkind: A\nmetadata: {name: a}\n")
     (tmp_path / "core.yaml").write_text("apiVersion: x\nkind: A\nmetadata: {name: a}\n")
     done = reverser("render", "-f", name)
