@@ -17,16 +17,17 @@ from tests import properties
 from tests.readers import asking, go, kubectl, python, reading
 from tests.unit.rules import strategies
 
-CASES = sorted((Path(__file__).parents[1] / "unit" / "rules" / "cases").glob("*.json"))
+RULES = Path(__file__).parents[1] / "unit" / "rules"
+CASES = [*sorted((RULES / "cases").glob("*.json")), *sorted((RULES / "golden").glob("*.json"))]
 INT64 = range(-(2**63), 2**63)
 each_case_file = pytest.mark.parametrize("path", CASES, ids=lambda path: path.stem)
 
 
 def cases(path: Path) -> list[dict[str, Any]]:
-    """The objects of a file."""
-    found: list[dict[str, Any]] = json.loads(path.read_text())
+    """The objects of a file: a list of them, or one that shows what is typical."""
+    found = json.loads(path.read_text())
     assert found
-    return found
+    return found if isinstance(found, list) else [found]
 
 
 def cases_of_kubernetes(path: Path) -> list[dict[str, Any]]:
