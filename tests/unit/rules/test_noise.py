@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from app.events import Identifier
 from app.rules import noise
 
+REFERENCE = Path(__file__).parents[3] / "docs" / "reference" / "watchrule.md"
 RBAC = "rbac.authorization.k8s.io"
 FLOW = "flowcontrol.apiserver.k8s.io"
 ROLES = "the API server makes the default roles and bindings, and repairs them at each start"
@@ -223,3 +225,15 @@ def test_reasons_of_a_type_are_given_once() -> None:
     assert len(noise.object_reasons("", "configmaps")) == 5
     assert noise.object_reasons(RBAC, "roles") == (ROLES,)
     assert noise.object_reasons("apps", "deployments") == ()
+
+
+def test_the_reference_has_every_line_of_the_tables() -> None:
+    """Whoever wonders why an object is not mirrored finds its type and the reason in one row of the reference."""
+    rows = [line for line in REFERENCE.read_text().splitlines() if line.startswith("| ")]
+    for group, resource, reason in (
+        *((*key, reason) for key, reason in noise.TYPES.items()),
+        *((one.group, one.resource, one.reason) for one in noise.OBJECTS),
+        ("", "every type", noise.OWNED),
+    ):
+        name = f"all of `{group}`" if resource == noise.ANY else f"{resource}.{group}" if group else resource
+        assert any(name in row and reason in row for row in rows), (name, reason)
