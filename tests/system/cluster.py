@@ -38,6 +38,7 @@ KINDS = {
     "serviceaccounts": ("v1", "ServiceAccount"),
     "limitranges": ("v1", "LimitRange"),
     "deployments": ("apps/v1", "Deployment"),
+    "leases": ("coordination.k8s.io/v1", "Lease"),
     "roles": ("rbac.authorization.k8s.io/v1", "Role"),
     "gitrepoconfigs": (GROUP, "GitRepoConfig"),
     "gitdestinations": (GROUP, "GitDestination"),
@@ -77,7 +78,7 @@ class Api:
         return self._pool.request("GET", self.server.url + path, headers=self._headers).data.decode()
 
     def create(self, resource: str, namespace: str, name: str, **fields: Any) -> Object:
-        """Create one object; `fields` are its top-level fields, `labels` and `annotations` go into its metadata."""
+        """Create one object; `fields` are its top-level fields; labels, annotations and owners go into its metadata."""
         return self.request("POST", collection(resource, namespace), manifest(resource, name, **fields))
 
     def merge(self, resource: str, namespace: str, name: str, /, **fields: Any) -> Object:
@@ -183,7 +184,7 @@ def single(resource: str, namespace: str, name: str) -> str:
 def manifest(resource: str, name: str, **fields: Any) -> Object:
     """One object as a user writes it."""
     version, kind = KINDS[resource]
-    metadata = {key: fields.pop(key) for key in ("labels", "annotations") if key in fields}
+    metadata = {key: fields.pop(key) for key in ("labels", "annotations", "ownerReferences") if key in fields}
     return {"apiVersion": version, "kind": kind, "metadata": {"name": name, **metadata}, **fields}
 
 
