@@ -79,6 +79,10 @@ class Holding(NamedTuple):
     mark: str
 
 
+# By group, resource and namespace.
+Holdings = Mapping[tuple[str, str, str], tuple[Holding, ...]]
+
+
 @dataclass(frozen=True)
 class Routing:
     """Everything that turns a change into Events: rules, destinations, and what they hold."""
@@ -90,13 +94,13 @@ class Routing:
     streams: Mapping[StreamKey, types.ResourceType] = field(default_factory=dict)
     # Destination id -> the marks of its scopes; and the same by what they hold, for each change.
     marks: Mapping[int, Marks] = field(default_factory=dict)
-    holdings: Mapping[seeds.ScopeKey, tuple[Holding, ...]] = field(default_factory=dict)
+    holdings: Holdings = field(default_factory=dict)
 
     def holding(self, key: inventory.Key) -> tuple[Holding, ...]:
         """The destinations that hold the type of an object, in its namespace or in all: each of them once."""
         group, resource, namespace, _ = key
-        wide = self.holdings.get(seeds.ScopeKey(group, resource, ""), ())
-        return wide + self.holdings.get(seeds.ScopeKey(group, resource, namespace), ()) if namespace else wide
+        wide = self.holdings.get((group, resource, ""), ())
+        return wide + self.holdings.get((group, resource, namespace), ()) if namespace else wide
 
     def covered(self, key: StreamKey) -> Iterator[tuple[int, tuple[WantedScope, ...]]]:
         """Destinations that a stream serves, with the scopes that come through it."""
@@ -132,12 +136,12 @@ def marks(found: Iterable[selecting.DestinationScope]) -> Marks:
     return {seeds.ScopeKey(scope.type.group, scope.type.resource, scope.namespace): scope.mark for scope in found}
 
 
-def holdings(marks: Mapping[int, Marks], targets: Iterable[Target]) -> dict[seeds.ScopeKey, tuple[Holding, ...]]:
+def holdings(marks: Mapping[int, Marks], targets: Iterable[Target]) -> Holdings:
     """The scopes of all destinations, by what they hold."""
-    held: dict[seeds.ScopeKey, list[Holding]] = {}
+    held: dict[tuple[str, str, str], list[Holding]] = {}
     for target in targets:
         for key, mark in marks[target.id].items():
-            held.setdefault(key, []).append(Holding(target, mark))
+            held.setdefault((key.group, key.resource, key.namespace), []).append(Holding(target, mark))
     return {key: tuple(every) for key, every in held.items()}
 
 
