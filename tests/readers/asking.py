@@ -19,6 +19,8 @@ from tests.readers.reading import Reader
 
 # How many files a program gets at a time; the last list takes what is left over, so that none is shorter.
 LIST = 500
+# While an object shrinks, most of those that are asked about differ, and kubectl stops at each.
+SHORT_LIST = 8
 KEEP = "To keep it as a regression case, add it to tests/unit/rules/cases/found.json."
 
 Same = Callable[[Any, Any], bool]
@@ -65,17 +67,20 @@ def _different(objects: Sequence[dict[str, Any]], reader: Reader, same: Same) ->
 
 def _shrunk(found: Difference, reader: Reader, same: Same) -> Difference:
     """The smallest that differs, of those that are reached by leaving out one thing at a time."""
-    while different := _different(list(_smaller_objects(found[0])), reader, same):
-        found = min(different, key=lambda difference: len(json.dumps(difference[0])))
+    smaller: Difference | None = found
+    while smaller:
+        found = smaller
+        candidates = sorted(_smaller_objects(found[0]), key=lambda obj: len(json.dumps(obj)))
+        lists = (candidates[start : start + SHORT_LIST] for start in range(0, len(candidates), SHORT_LIST))
+        smaller = next((different[0] for some in lists if (different := _different(some, reader, same))), None)
     return found
 
 
-# What an object keeps while it shrinks: without it, it is none to kubectl.
-_KEPT = {"apiVersion", "kind", "metadata"}
-
-
 def _smaller_objects(obj: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    return (smaller for smaller in _smaller(obj) if isinstance(smaller, dict) and obj.keys() & _KEPT <= smaller.keys())
+    """Without what makes it an object, kubectl would refuse it for another reason."""
+    kept = {key: obj[key] for key in ("apiVersion", "kind", "metadata") if key in obj}
+    rest = {key: obj[key] for key in obj if key not in kept}
+    return ({**smaller, **kept} for smaller in _smaller(rest) if isinstance(smaller, dict))
 
 
 def _smaller(value: Any) -> Iterator[Any]:
