@@ -26,8 +26,8 @@ SCRUBBED = ("GIT_", "REVERSER_", "KUBECONFIG", "XDG_", "SSH_", "PG", "CELERY_", 
 PROXIES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
 GIT_CONFIG = "[user]\n\tname = Test\n\temail = test@example.com\n[init]\n\tdefaultBranch = main\n"
 
-# `make test` stays quick; CI looks harder; `make test-long` asks for 20,000 with --hypothesis-profile=long. For each of a
-# thousand mutants the same few examples have to do: a mutant that lives by luck would be another one each time.
+# `make test` stays quick; CI looks harder; `make test-long` asks for 20,000 with --hypothesis-profile=long. For each of
+# many mutants the same few examples have to do: a mutant that lives by luck would be another one each time.
 hypothesis.settings.register_profile("dev", max_examples=100, deadline=None, print_blob=True)
 hypothesis.settings.register_profile("ci", max_examples=1_000, deadline=None, print_blob=True)
 hypothesis.settings.register_profile("long", max_examples=20_000, deadline=None, print_blob=True)
