@@ -115,6 +115,7 @@ _INJECTED = "a controller writes it, which an annotation asks for"
 _WEBHOOKS = _rows(_INJECTED, "/webhooks/*/clientConfig/caBundle", when=evidence.CA_INJECTED)
 _MOUNTS = tuple(f"/spec/{containers}/*/volumeMounts/*" for containers in ("initContainers", "containers"))
 _BINDING = ("pv.kubernetes.io/bind-completed", "pv.kubernetes.io/bound-by-controller", "pv.kubernetes.io/migrated-to")
+_ATTACHED = _rows("added while a volume is attached", "/metadata/finalizers/*", when=evidence.OF_ATTACHER)
 
 # Group and kind -> what goes besides EVERYWHERE.
 BY_KIND: Mapping[tuple[str, str], tuple[Field, ...]] = {
@@ -131,6 +132,12 @@ BY_KIND: Mapping[tuple[str, str], tuple[Field, ...]] = {
     ("", "Node"): (
         *_rows("allocated to the node", "/spec/podCIDR", "/spec/podCIDRs", when=evidence.ALLOCATED),
         *_rows("the state of the node, written by controllers", "/spec/taints/*", when=evidence.TAINT_OF_STATE),
+        *_annotations(
+            "the state of the node, written by controllers",
+            "csi.volume.kubernetes.io/nodeid",
+            "node.alpha.kubernetes.io/ttl",
+            "volumes.kubernetes.io/controller-managed-attach-detach",
+        ),
     ),
     ("", "PersistentVolume"): (
         *_rows("a controller bound the volume", "/spec/claimRef", when=evidence.BOUND_BY_CONTROLLER),
@@ -148,7 +155,7 @@ BY_KIND: Mapping[tuple[str, str], tuple[Field, ...]] = {
             "external-provisioner.volume.kubernetes.io/finalizer",
             "kubernetes.io/pv-controller",
         ),
-        *_rows("added while a volume is attached", "/metadata/finalizers/*", when=evidence.OF_ATTACHER),
+        *_ATTACHED,
     ),
     ("", "PersistentVolumeClaim"): (
         *_rows("a controller bound the claim", "/spec/volumeName", when=evidence.BOUND_BY_CONTROLLER),
@@ -166,6 +173,8 @@ BY_KIND: Mapping[tuple[str, str], tuple[Field, ...]] = {
         *_rows("chosen by the scheduler", "/spec/nodeName", when=evidence.ALLOCATED),
         *_rows("computed from priorityClassName", "/spec/priority"),
         *_rows("computed from priorityClassName", "/spec/preemptionPolicy", when=evidence.KNOWN_ALLOCATED),
+        *_rows("computed from runtimeClassName", "/spec/overhead", when=evidence.KNOWN_ALLOCATED),
+        *_rows("for debugging a running pod: nothing that is applied may have it", "/spec/ephemeralContainers"),
         *_rows("added by the API server", "/spec/tolerations/*", when=evidence.DEFAULT_TOLERATION),
         *_rows("the token of the ServiceAccount, mounted by the API server", "/spec/volumes/*", when=evidence.TOKEN),
         *_rows("the token of the ServiceAccount, mounted by the API server", *_MOUNTS, when=evidence.TOKEN),
@@ -241,10 +250,18 @@ BY_KIND: Mapping[tuple[str, str], tuple[Field, ...]] = {
     ),
     ("discovery.k8s.io", "EndpointSlice"): _TRIGGERED,
     ("networking.k8s.io", "Ingress"): _annotations("written by a cloud's controller", "ingress.kubernetes.io/backends"),
+    ("networking.k8s.io", "ServiceCIDR"): _finalizers(
+        "added to every range", "networking.k8s.io/service-cidr-finalizer"
+    ),
     ("rbac.authorization.k8s.io", "ClusterRole"): _rows(
         "gathered from other roles", "/rules", when=evidence.AGGREGATED
     ),
     ("resource.k8s.io", "ResourceClaim"): _finalizers(
         "added while the claim is in use", "resource.kubernetes.io/delete-protection"
     ),
+    ("storage.k8s.io", "VolumeAttachment"): (
+        *_ATTACHED,
+        *_annotations("written by the attacher", "csi.alpha.kubernetes.io/node-id"),
+    ),
+    ("storage.k8s.io", "VolumeAttributesClass"): _finalizers("added to every class", "kubernetes.io/vac-protection"),
 }

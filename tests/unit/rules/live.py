@@ -346,9 +346,14 @@ CASES: dict[str, tuple[dict[str, Any], list[str]]] = {
         ],
     ),
     "pod, known": (
-        live("Pod", metadata=NOBODY, spec={"nodeName": "n", "preemptionPolicy": "Never"}),
-        ["/spec/nodeName", "/spec/preemptionPolicy"],
+        live("Pod", metadata=NOBODY, spec={"nodeName": "n", "preemptionPolicy": "Never", "overhead": {"cpu": "1"}}),
+        ["/spec/nodeName", "/spec/preemptionPolicy", "/spec/overhead"],
     ),
+    "pod with its own overhead": (
+        live("Pod", metadata=owned("f:spec", "f:overhead"), spec={"overhead": {"cpu": "1"}}),
+        [],
+    ),
+    "pod with an overhead of nobody knows whom": (live("Pod", spec={"overhead": {"cpu": "1"}}), []),
     "pod on a chosen node": (live("Pod", metadata=owned("f:spec", "f:nodeName"), spec={"nodeName": "n"}), []),
     "pod of two accounts": (live("Pod", spec={"serviceAccount": "s", "serviceAccountName": "t"}), []),
     **{
@@ -510,6 +515,14 @@ CASES: dict[str, tuple[dict[str, Any], list[str]]] = {
         live("resource.k8s.io/ResourceClaim", metadata={"finalizers": ["resource.kubernetes.io/delete-protection"]}),
         ["/metadata/finalizers/0"],
     ),
+    **{
+        f"finalizer of a {of}": (live(of, metadata={"finalizers": [finalizer, "mine"]}), ["/metadata/finalizers/0"])
+        for of, finalizer in (
+            ("networking.k8s.io/ServiceCIDR", "networking.k8s.io/service-cidr-finalizer"),
+            ("storage.k8s.io/VolumeAttachment", "external-attacher/csi-example-com"),
+            ("storage.k8s.io/VolumeAttributesClass", "kubernetes.io/vac-protection"),
+        )
+    },
     "stateful set": (
         live(
             "apps/StatefulSet",
