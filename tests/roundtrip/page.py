@@ -20,19 +20,20 @@ _ABOUT = """
 Each object is created, mirrored, deleted, made anew by `kubectl apply` from its file, and mirrored again. The manifests
 are in `tests/roundtrip/manifests`. The columns, as sums over the objects of a type:
 
-- **written**: fields of the manifests; **lost**: those that the server keeps and the files do not say.
+- **written**: fields of the manifests; **lost**: those that the server keeps and the files do not say, but for the
+  fields listed below.
 - **by the server**: fields that the server left out or wrote in its own way: `0.5Gi` becomes `512Mi`, `""` goes.
 - **defaults**: fields of the files that nobody wrote: defaults that the API documents.
 - **removed**: fields, or whole parts, that are not mirrored because they are the server's.
 - **again**: whether the second mirroring is the first, byte for byte.
 """
 _COLUMNS = ("type", "objects", "written", "lost", "by the server", "defaults", "removed", "bytes", "again")
-# What a manifest may say and a live object, made anew from its file, does not: the reason.
-_NEVER = {
-    '`metadata.labels["kubernetes.io/metadata.name"]` of a Namespace': "the server gives it to each Namespace itself: "
-    "the one field that counts as lost above",
-    "a key with the value `null` in a custom resource": "the file says it, and `kubectl create` and `kubectl apply "
-    "--server-side` bring it back; client-side `kubectl apply` leaves it out",
+# What is in the files, or rightly is not, and kubectl makes something else of.
+_KUBECTL = {
+    "a key with the value `null` in a custom resource": "the file says it; client-side `kubectl apply` leaves it out, "
+    "`kubectl apply --server-side` brings it back",
+    "`spec.taints` of a living Node": "the file leaves out the taints of the node's state; `kubectl apply` replaces "
+    "the whole list, and the controller that wrote them writes them again",
 }
 
 
@@ -57,7 +58,8 @@ def _lines(travelling: Travelling) -> Iterator[str]:
     yield "\n## Types that are not mirrored\n"
     yield from _table(("type", "reason"), travels.REASONS.items())
     yield "\n## Fields that do not come back\n"
-    yield from _table(("field", "reason"), _NEVER.items())
+    never = [(f"`{field}` of {kind}", reason) for (kind, field), reason in travels.NEVER_SAID.items()]
+    yield from _table(("field", "reason"), [*never, *_KUBECTL.items()])
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> Iterator[str]:

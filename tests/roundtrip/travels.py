@@ -7,7 +7,7 @@ fails the round trip until it has a manifest, or a reason here.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -54,6 +54,13 @@ REASONS: Mapping[Kind, str] = {
     Kind("authorization.k8s.io/v1", "SelfSubjectRulesReview"): _NO_OBJECT,
     Kind("authorization.k8s.io/v1", "SubjectAccessReview"): _NO_OBJECT,
 }
+# What a person may write and no file says: kind and field -> the reason.
+_SERVERS_OWN = "a default for the kind, which the server fills in: left out where it says no more than that"
+NEVER_SAID: Mapping[tuple[Kind, str], str] = {
+    (Kind("apiextensions.k8s.io/v1", "CustomResourceDefinition"), "spec.names.listKind"): _SERVERS_OWN,
+    (Kind("apiextensions.k8s.io/v1", "CustomResourceDefinition"), "spec.names.singular"): _SERVERS_OWN,
+    (Kind("v1", "Namespace"), "metadata.labels.kubernetes.io/metadata.name"): "the server gives it to each Namespace",
+}
 # What a type needs for being mirrored, and for having been created.
 NEEDED = frozenset({"list", "watch", "create", "delete", "get"})
 
@@ -82,9 +89,9 @@ def kind_of(obj: Mapping[str, Any]) -> Kind:
     return Kind(obj["apiVersion"], obj["kind"])
 
 
-def called(manifests: Iterable[Object], name: str) -> Object:
+def named(kind: Kind, name: str) -> Object:
     """The manifest of this name."""
-    return next(one for one in manifests if one["metadata"]["name"] == name)
+    return next(one for one in by_kind()[kind] if one["metadata"]["name"] == name)
 
 
 def served(client: Client) -> dict[Kind, Served]:
