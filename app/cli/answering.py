@@ -259,7 +259,7 @@ class _Trace:
                 file=next((one for one in files if one.place_id == destination.place_id), None),
                 elsewhere=tuple(one for one in files if one.place_id != destination.place_id),
                 change=tracing.last_change(connection, destination.id, key),
-                row=tracing.last_row(connection, destination.id, key),
+                row=tracing.last_row(connection, destination.id, key, place_id=destination.place_id),
                 seeding=_seeding(seeds.open_runs(connection, [destination.id]), type_, ref.namespace),
             )
 

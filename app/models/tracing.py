@@ -78,11 +78,11 @@ def last_change(connection: Connection, destination_id: int, key: inventory.Key)
     return None if row is None else Change(*row)
 
 
-def last_row(connection: Connection, destination_id: int, key: inventory.Key) -> Row | None:
-    """The newest Event of the object that the ledger still holds."""
+def last_row(connection: Connection, destination_id: int, key: inventory.Key, *, place_id: int | None) -> Row | None:
+    """The newest Event of the object for one place that the ledger still holds."""
     query = (
         select(_E.sequence, _E.operation, _E.state, _E.state_reason, _E.observed_at, _E.rule)
-        .where(_E.destination_id == destination_id, *_same(_E, key))
+        .where(_E.destination_id == destination_id, _E.place_id == place_id, *_same(_E, key))
         .order_by(_E.sequence.desc())
         .limit(1)
     )

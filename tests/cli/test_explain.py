@@ -19,111 +19,13 @@ from app import errors, settings
 from app.cli import main, naming, overviews, surveying
 from app.events import Ref
 from app.kube import client, crds, kinds, manifests, paths
-from app.models import leases, ledger, rules, seeds
+from app.models import destinations, leases, ledger, rules, seeds
 from app.rules import compiling
 from tests.cli.installation import Installation
+from tests.cli.shop import CONFIG_MAP, PATH, PLACE, SHOP, Shop, connect
 from tests.drain.world import World
 from tests.servers.api import EACH, KUBE_ONLY, SANDBOX_ONLY, ApiServer, make
 from tests.waiting import wait_until
-
-SHOP = "apiVersion: v1\nkind: Namespace\nmetadata: {name: shop, labels: {team: blue}}\n"
-PLACE = """\
-apiVersion: configbutler.ai/v1alpha1
-kind: GitRepoConfig
-metadata: {{name: repo, namespace: shop}}
-spec: {{repoUrl: "{url}", allowedBranches: [main]}}
----
-apiVersion: configbutler.ai/v1alpha1
-kind: GitDestination
-metadata: {{name: prod, namespace: shop}}
-spec: {{repoRef: {{name: repo}}, branch: main, baseFolder: clusters/prod}}
-"""
-RULE = """\
-apiVersion: configbutler.ai/v1alpha1
-kind: WatchRule
-metadata: {{name: {name}, namespace: shop}}
-spec:
-  destinationRef: {{name: prod}}
-  rules: [{item}]
-"""
-CONFIG_MAP = """\
-apiVersion: v1
-kind: ConfigMap
-metadata: {{name: {name}, namespace: {namespace}, labels: {{app: {name}}}}}
-data: {{value: "1"}}
-"""
-PATH = "clusters/prod/v1/configmaps/shop/app-config.yaml"
-
-
-class Shop:
-    """A destination in a cluster and in a database, and what a user asks of it."""
-
-    def __init__(self, server: ApiServer, world: World, *, database_url: str) -> None:
-        self.server, self.world = server, world
-        self.prod = world.destination()
-        self.environment = {
-            "KUBECONFIG": str(server.kubeconfig()),
-            "REVERSER_DATABASE_URL": database_url,
-            "REVERSER_ALLOW_LOCAL_REPOS": "true",
-            # Nobody listens there.
-            "REVERSER_BROKER_URL": "redis+socket:///nowhere/redis.sock",
-        }
-        self._made: list[manifests.Manifest] = []
-        self.apply(PLACE.format(url=world.repository.as_uri()))
-
-    def apply(self, text: str) -> None:
-        """Make objects in the cluster."""
-        with self._sender() as sender:
-            for one in manifests.read(text, source="here"):
-                sender.apply(one)
-                self._made.append(one)
-
-    def delete(self, text: str) -> None:
-        """Delete objects of the cluster."""
-        with self._sender() as sender:
-            for one in manifests.read(text, source="here"):
-                sender.delete(one)
-
-    def rule(self, item: str = "{resources: [configmaps]}", *, name: str = "all") -> None:
-        """A WatchRule of shop with one item."""
-        self.apply(RULE.format(name=name, item=item))
-
-    def config_map(self, name: str = "app-config", *, namespace: str = "shop") -> None:
-        """A ConfigMap with a label `app` of its name."""
-        self.apply(CONFIG_MAP.format(name=name, namespace=namespace))
-
-    def mirror(self, value: str | None = "1", *, version: int = 1) -> None:
-        """An Event of the ConfigMap, drained."""
-        self.world.change(self.prod, "app-config", value, version=version)
-        self.world.drain(self.prod)
-
-    def ask(self, *words: str, **env: str) -> Result:
-        """`reverser explain shop/prod` as a user types it."""
-        command = ["explain", "shop/prod", *words]
-        return CliRunner().invoke(main.main, command, env={"COLUMNS": "100", **self.environment, **env})
-
-    def answer(self, *words: str, **env: str) -> dict[str, Any]:
-        """The same as JSON."""
-        done = self.ask(*(words or ("cm/app-config",)), "--output", "json", **env)
-        assert done.exit_code == 0, done.output
-        found: dict[str, Any] = json.loads(done.stdout)
-        return found
-
-    def clean(self) -> None:
-        """Leave the cluster as it was."""
-        with self._sender() as sender:
-            for one in reversed(self._made):
-                sender.delete(one)
-
-    @contextlib.contextmanager
-    def _sender(self) -> Iterator[manifests.Sender]:
-        with contextlib.closing(connect(self.server)) as cluster:
-            yield manifests.Sender(cluster)
-
-
-def connect(server: ApiServer) -> client.Cluster:
-    """The server as its administrator sees it."""
-    return client.connect(settings.Settings(kubeconfig=str(server.kubeconfig())))
 
 
 @pytest.fixture(scope="module", params=EACH)
@@ -299,6 +201,72 @@ def test_a_file_that_is_kept(shop: Shop) -> None:
     assert found["notes"][0].endswith("Its file is kept: only a change of the cluster removes one")
 
 
+def test_a_file_whose_object_is_gone(shop: Shop) -> None:
+    """A file whose object does not exist any more: the rule that removes it, or that none does; also while it ends."""
+    shop.rule("{resources: [configmaps], operations: [CREATE, UPDATE]}")
+    shop.mirror()
+    gone = "It does not exist any more in the cluster, and its file is there still"
+    assert shop.answer()["notes"] == [f"{gone}: no rule with DELETE covers it, so it is kept"]
+    shop.rule()
+    assert shop.answer()["notes"] == [f"{gone}: WatchRule shop/all removes it when the change is seen"]
+    finalized = CONFIG_MAP.format(name="app-config", namespace="shop").replace("labels:", "finalizers: [a/b], labels:")
+    shop.apply(finalized)
+    shop.delete(finalized)
+    assert shop.answer()["notes"][0].startswith("It is being deleted in the cluster, and its file is there still: ")
+    shop.apply(finalized.replace("[a/b]", "[]"))
+
+
+def test_an_object_that_is_being_deleted(shop: Shop) -> None:
+    """An object that is on its way out is as good as gone."""
+    shop.rule()
+    finalized = CONFIG_MAP.format(name="app-config", namespace="shop").replace("labels:", "finalizers: [a/b], labels:")
+    shop.apply(finalized)
+    shop.delete(finalized)
+    found = shop.answer()
+    assert found["reason"] == "Gone"
+    assert found["sentence"].startswith("It is being deleted in the cluster, since 20")
+    shop.apply(finalized.replace("[a/b]", "[]"))
+
+
+def test_a_file_that_was_there_before(shop: Shop, tmp_path: Path) -> None:
+    """A file that somebody else had committed, and that is right as it is, was taken over: no commit of ours has it."""
+    shop.rule()
+    shop.config_map()
+    shop.mirror()
+    text = shop.world.git("show", f"main:{PATH}")
+    shop.world.somebody_pushes(tmp_path, PATH.replace("app-config", "theirs"), text.replace("app-config", "theirs"))
+    shop.world.change(shop.prod, "theirs", "1", version=2)
+    shop.world.drain(shop.prod)
+    shop.config_map("theirs")
+    found = shop.answer("cm/theirs")
+    assert (found["in_git"], found["commit"], found["rule"]) == (True, None, None)
+    assert found["sentence"].endswith("on main, which stood there before Reverser and was taken over")
+
+
+def test_a_file_of_a_former_place(shop: Shop) -> None:
+    """What a destination left behind when it moved is said."""
+    shop.rule()
+    shop.config_map()
+    shop.mirror()
+    shop.world.destination(folder="clusters/other")
+    found = shop.answer()
+    assert (found["in_git"], found["reason"]) == (False, "NotSeen")
+    assert found["notes"] == [f"A file of a former place is kept: {PATH} on main"]
+
+
+@pytest.mark.parametrize("state", [ledger.SUPERSEDED, ledger.STALE, ledger.HELD, ledger.UNCHANGED])
+def test_what_became_of_the_last_event(shop: Shop, state: str) -> None:
+    """An object whose last Event wrote nothing is told what became of it, with the reason."""
+    shop.rule()
+    shop.config_map()
+    entry = shop.world.event(shop.prod, "app-config", "1", version=1)
+    shop.world.write(replace(entry, state=state, reason="as the test says"))
+    found = shop.answer()
+    assert found["reason"] == state.capitalize()
+    assert found["sentence"].startswith("Event 1 (UPDATE, seen at ")
+    assert found["sentence"].endswith(": as the test says")
+
+
 def test_an_object_on_its_way(shop: Shop) -> None:
     """An Event that pends is named, before the first file and after it, with what the destination waits for."""
     shop.rule()
@@ -313,6 +281,11 @@ def test_an_object_on_its_way(shop: Shop) -> None:
     assert found["reason"] == "InGit"
     assert found["notes"][0].startswith(f"A newer state is on its way: Event {number} ")
     assert "1 change on the way" in shop.ask().stdout
+    with shop.world.database.write() as connection:
+        error = errors.TemporaryError("the host is away", reason="HostUnreachable")
+        destinations.put_off(connection, shop.prod.id, seconds=60.0, error=error)
+    assert shop.answer()["notes"][0].endswith("pends; the destination waits: the host is away")
+    assert "  error     the host is away" in shop.ask().stdout
 
 
 def test_an_object_that_is_being_seeded(shop: Shop) -> None:
