@@ -37,7 +37,8 @@ def stripped(value: Any) -> Any:
 
 def taking(obj: dict[str, Any], pointers: list[str]) -> Any:
     """An object without what stands at these places, and nothing more."""
-    obj = copy.deepcopy(obj)
+    # By way of JSON: a deep copy would keep one map for two places where the case has one.
+    obj = json.loads(json.dumps(obj))
     for pointer in pointers:
         *above, last = ignoring.segments(pointer)
         inner: Any = obj
