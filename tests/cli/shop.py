@@ -41,6 +41,8 @@ kind: ConfigMap
 metadata: {{name: {name}, namespace: {namespace}, labels: {{app: {name}}}}}
 data: {{value: "1"}}
 """
+# Stays while it is being deleted.
+FINALIZED = CONFIG_MAP.format(name="app-config", namespace="shop").replace("labels:", "finalizers: [a/b], labels:")
 PATH = "clusters/prod/v1/configmaps/shop/app-config.yaml"
 
 

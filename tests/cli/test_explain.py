@@ -22,9 +22,10 @@ from app.kube import client, crds, kinds, manifests, paths
 from app.models import destinations, leases, ledger, rules, seeds
 from app.rules import compiling
 from tests.cli.installation import Installation
-from tests.cli.shop import CONFIG_MAP, PATH, PLACE, SHOP, Shop, connect
+from tests.cli.shop import CONFIG_MAP, FINALIZED, PATH, PLACE, SHOP, Shop, connect
 from tests.drain.world import World
 from tests.servers.api import EACH, KUBE_ONLY, SANDBOX_ONLY, ApiServer, make
+from tests.servers.sandbox import SandboxServer
 from tests.waiting import wait_until
 
 
@@ -209,23 +210,21 @@ def test_a_file_whose_object_is_gone(shop: Shop) -> None:
     assert shop.answer()["notes"] == [f"{gone}: no rule with DELETE covers it, so it is kept"]
     shop.rule()
     assert shop.answer()["notes"] == [f"{gone}: WatchRule shop/all removes it when the change is seen"]
-    finalized = CONFIG_MAP.format(name="app-config", namespace="shop").replace("labels:", "finalizers: [a/b], labels:")
-    shop.apply(finalized)
-    shop.delete(finalized)
+    shop.apply(FINALIZED)
+    shop.delete(FINALIZED)
     assert shop.answer()["notes"][0].startswith("It is being deleted in the cluster, and its file is there still: ")
-    shop.apply(finalized.replace("[a/b]", "[]"))
+    shop.apply(FINALIZED.replace("[a/b]", "[]"))
 
 
 def test_an_object_that_is_being_deleted(shop: Shop) -> None:
     """An object that is on its way out is as good as gone."""
     shop.rule()
-    finalized = CONFIG_MAP.format(name="app-config", namespace="shop").replace("labels:", "finalizers: [a/b], labels:")
-    shop.apply(finalized)
-    shop.delete(finalized)
+    shop.apply(FINALIZED)
+    shop.delete(FINALIZED)
     found = shop.answer()
     assert found["reason"] == "Gone"
     assert found["sentence"].startswith("It is being deleted in the cluster, since 20")
-    shop.apply(finalized.replace("[a/b]", "[]"))
+    shop.apply(FINALIZED.replace("[a/b]", "[]"))
 
 
 def test_a_file_that_was_there_before(shop: Shop, tmp_path: Path) -> None:
@@ -584,6 +583,8 @@ def test_beside_a_running_up(tmp_path: Path, server: ApiServer) -> None:
         overview = json.loads(place.run("explain", "shop/prod", "--output", "json").stdout)
         assert (overview["files"], overview["retained"], len(overview["rules"])) == (3, 0, 1)
         place.run("down")
+        with SandboxServer(place.folder.path):
+            assert in_git(place.run(*asked).stdout) == found
         rested = place.run(*asked)
         assert in_git(rested.stdout) == {
             **found, "notes": ["How it stands in the cluster is not known: the cluster does not answer"]
