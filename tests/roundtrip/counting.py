@@ -37,7 +37,7 @@ class Count:
             added=sum(len(list(added(trip))) for trip in trips),
             removed=sum(len(sanitising.removals(trip.live)) for trip in trips),
             size=sum(len(trip.first) for trip in trips),
-            equal=all(trip.first == trip.second for trip in trips),
+            equal=all(trip.first == trip.second == trip.by_server for trip in trips),
         )
 
 

@@ -25,13 +25,16 @@ are in `tests/roundtrip/manifests`. The columns, as sums over the objects of a t
 - **by the server**: fields that the server left out or wrote in its own way: `0.5Gi` becomes `512Mi`, `""` goes.
 - **defaults**: fields of the files that nobody wrote: defaults that the API documents.
 - **removed**: fields, or whole parts, that are not mirrored because they are the server's.
-- **again**: whether the second mirroring is the first, byte for byte.
+- **again**: whether the second mirroring is the first, byte for byte, by `kubectl apply` and by `kubectl apply
+  --server-side`.
 """
 _COLUMNS = ("type", "objects", "written", "lost", "by the server", "defaults", "removed", "bytes", "again")
 # What is in the files, or rightly is not, and kubectl makes something else of.
 _KUBECTL = {
     "a key with the value `null` in a custom resource": "the file says it; client-side `kubectl apply` leaves it out, "
     "`kubectl apply --server-side` brings it back",
+    "the character U+0085 in a text": "the file says it; client-side `kubectl apply` brings it back, of "
+    "`kubectl apply --server-side` the server makes a space",
     "`spec.taints` of a living Node": "the file leaves out the taints of the node's state; `kubectl apply` replaces "
     "the whole list, and the controller that wrote them writes them again",
 }

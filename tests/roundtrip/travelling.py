@@ -42,6 +42,8 @@ class Trip:
     path: str
     first: bytes
     second: bytes
+    # The same by `kubectl apply --server-side`, which leaves another record of who owns what.
+    by_server: bytes
 
 
 def serve(name: str, folder: Path) -> ApiServer:
@@ -123,16 +125,24 @@ class Travelling:
         self.client.call("DELETE", one, gracePeriodSeconds=0).done()
         wait_until(lambda: self._is_gone(one), what=f"{one} is gone")
 
-    def apply(self, files: Mapping[str, bytes]) -> None:
+    def apply(self, files: Mapping[str, bytes], *flags: str) -> None:
         """`kubectl apply` on mirrored files."""
         self.write_files(files)
-        self.kubectl("apply", *(f"--filename={path}" for path in files))
+        self.kubectl("apply", *flags, *(f"--filename={path}" for path in files))
 
     def write_files(self, files: Mapping[str, bytes]) -> None:
         """Put files where kubectl finds them."""
         for path, content in files.items():
             (self.folder / path).parent.mkdir(parents=True, exist_ok=True)
             (self.folder / path).write_bytes(content)
+
+    def again(self, manifests: Sequence[Object], files: Mapping[str, bytes], *flags: str) -> list[bytes]:
+        """Objects made anew from their files, as they are mirrored then; nothing is left of them."""
+        self.apply(files, *flags)
+        found = [mirrored(self.read(manifest)) for manifest in manifests]
+        for manifest in manifests:
+            self.remove(manifest)
+        return found
 
     def kubectl(self, *words: str) -> str:
         """What a person types in the folder of files; it has to work."""
@@ -158,13 +168,12 @@ class Travelling:
         files = {self.path_of(live): mirrored(live) for live in lives}
         for manifest in manifests:
             self.remove(manifest)
-        self.apply(files)
-        again = [mirrored(self.read(manifest)) for manifest in manifests]
-        for manifest in manifests:
-            self.remove(manifest)
+        again = zip(self.again(manifests, files), self.again(manifests, files, "--server-side"), strict=True)
         return tuple(
-            Trip(manifest, live, path, first, second)
-            for manifest, live, (path, first), second in zip(manifests, lives, files.items(), again, strict=True)
+            Trip(manifest, live, path, first, second, by_server)
+            for manifest, live, (path, first), (second, by_server) in zip(
+                manifests, lives, files.items(), again, strict=True
+            )
         )
 
     def _one(self, manifest: Object) -> str:
