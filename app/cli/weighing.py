@@ -46,6 +46,9 @@ class Frame:
     remark: str = ""
 
 
+# How a refusal begins that is not the rule's own wish (`app/rules/selecting.py`).
+_BY_WILDCARD = "* leaves it out: "
+
 NO_RULE = Frame("", ignoring.NOTHING)
 
 
@@ -161,6 +164,8 @@ def _with_filter(one: Weighed, refusals: Sequence[str | None]) -> Weighed:
     said = [why for why in refusals if why]
     if not said or len(said) < len(refusals):
         return one
+    if said[0].startswith(_BY_WILDCARD):
+        return Weighed(one.rule, Near.LEFT_OUT, "LeftOut", f"{one.rule}: {said[0]}")
     return Weighed(one.rule, Near.FILTERED, "NotSelected", f"{one.rule} leaves it out: {said[0]}")
 
 
