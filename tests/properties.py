@@ -98,6 +98,9 @@ class Recorder:
         self, terminalreporter: pytest.TerminalReporter, exitstatus: int, config: pytest.Config
     ) -> None:
         """Write the page of a whole run in which everything passed; say so, or why not."""
+        if hasattr(config, "workerinput"):
+            # One of several processes, which knows of its own part alone; all reports reach the one that started it.
+            return
         why_not = self._why_not(exitstatus, config)
         if not why_not:
             self._page.write_text(self._text())
@@ -106,7 +109,8 @@ class Recorder:
     def _why_not(self, exitstatus: int, config: pytest.Config) -> str:
         if exitstatus != pytest.ExitCode.OK:
             return "the run failed"
-        if config.args_source is not pytest.Config.ArgsSource.TESTPATHS or config.getoption("keyword"):
+        narrowed = any(config.getoption(name) for name in ("keyword", "deselect", "lf"))
+        if narrowed or config.args_source is not pytest.Config.ArgsSource.TESTPATHS:
             return "only a part of the tests was asked for"
         if self._left_out:
             return f"properties were left out: {', '.join(self._left_out)}"
