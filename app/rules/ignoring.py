@@ -22,7 +22,7 @@ LONGEST_POINTER = 512
 LONGEST_MANAGER = 256
 
 _ESCAPE_OF_NOTHING = re.compile(r"~(?![01])")
-_POSITION = re.compile(r"0|[1-9][0-9]*")
+_POSITION = re.compile(r"[0-9]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,8 +94,8 @@ def _problem_of_pointer(text: str) -> str:
     path = segments(text)
     if any(_hits(path, identity) for identity in IDENTITY):
         return "apiVersion, kind, metadata.name and metadata.namespace tell which object it is: name other fields"
-    if _POSITION.fullmatch(path[-1]):
-        return "it ends in a position, and the next item would take that place: end it in * or in a field of the item"
+    if any(_POSITION.fullmatch(key) for key in path):
+        return "it holds the position of an item, and positions move: write * for every item"
     return ""
 
 

@@ -159,8 +159,9 @@ class _Search:
             below = [(key, plan.keys[key]) for key in plan.keys.keys() & value.keys()] if plan.keys else []
             if plan.every:
                 below += [(key, plan.every) for key in value]
-        elif isinstance(value, list):
-            below = _into_items(plan, value)
+        elif isinstance(value, list) and plan.every:
+            # No row names a position (`ignoring.check`): positions move.
+            below = [(index, plan.every) for index in range(len(value))]
         else:
             return marks
         for key, deeper in below:
@@ -175,12 +176,6 @@ class _Search:
             if row.when is None or (self._live and row.when.holds(evidence.Found(self._obj, path, value))):
                 return "" if path in ignoring.IDENTITY else row.reason
         return ""
-
-
-def _into_items(plan: _Plan, items: list[Json]) -> list[tuple[Any, _Plan]]:
-    # A position leads into an item; no pointer ends in one (`ignoring.check`), so `always` is not asked.
-    below = [(index, plan.keys[str(index)]) for index in range(len(items)) if str(index) in plan.keys]
-    return below + ([(index, plan.every) for index in range(len(items))] if plan.every else [])
 
 
 def _merge(marks: Marks, more: Marks) -> None:

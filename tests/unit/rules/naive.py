@@ -40,11 +40,9 @@ def at(value: Any, path: Path) -> Any:
 
 
 def is_named(obj: Any, path: Path, pointer: str) -> bool:
-    """Whether a pointer means a place; a position alone takes no item."""
+    """Whether a pointer means a place; an item of a list is only every item."""
     wanted = [segment.replace("~1", "/").replace("~0", "~") for segment in pointer.split("/")[1:]]
-    if isinstance(path[-1], int) and wanted[-1] != "*":
-        return False
-    return len(wanted) == len(path) and all(one in ("*", str(key)) for one, key in zip(wanted, path, strict=True))
+    return len(wanted) == len(path) and all(one in ("*", key) for one, key in zip(wanted, path, strict=True))
 
 
 def is_theirs(obj: dict[str, Any], path: Path, managers: tuple[str, ...]) -> bool:

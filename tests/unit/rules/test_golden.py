@@ -10,9 +10,11 @@ import json
 from pathlib import Path
 
 import pytest
+import yaml
 
 from app.rules import rendering
 
+PAGE = Path(__file__).parents[3] / "docs" / "reference" / "yaml-and-paths.md"
 OBJECTS = sorted((Path(__file__).parent / "golden").glob("*.json"))
 
 
@@ -24,6 +26,12 @@ def _file(path: Path) -> Path:
 def test_typical_objects_look_as_they_did(path: Path) -> None:
     """The file of an object changes when the object does, and not with a new version of Reverser."""
     assert rendering.render(json.loads(path.read_text())).decode() == _file(path).read_bytes().decode()
+
+
+def test_the_page_shows_what_is_written() -> None:
+    """The example of the reference is a file as it is written, byte for byte."""
+    shown = PAGE.read_text().partition("```yaml\n")[2].partition("```")[0]
+    assert rendering.render(yaml.safe_load(shown)).decode() == shown
 
 
 def _write_anew() -> None:

@@ -89,9 +89,7 @@ def test_an_item_that_got_empty_stays() -> None:
     clean = sanitising.sanitise(obj, Ignored(("/spec/list/*/a",)))
     assert clean["spec"] == {"list": [{}, {"b": 3}, 4]}
     assert "spec" not in sanitising.sanitise(obj, Ignored(("/spec/list/*",)))
-    clean = sanitising.sanitise(obj, Ignored(("/spec/list/1/a", "/spec/list/2/x", "/spec/list/7/a")))
-    assert clean["spec"] == {"list": [{"a": 1}, {"b": 3}, 4]}
-    assert sanitising.sanitise(obj, Ignored(("/spec/list/0",))) == obj
+    assert sanitising.sanitise(obj, Ignored(("/spec/list/0", "/spec/list/1/a"))) == obj
 
 
 def test_ignored_fields_say_which_pointer_it_was() -> None:
