@@ -1,0 +1,187 @@
+"""Any history of objects, labels and rules, against one sentence: only a change of the cluster removes a file.
+
+The writer's batches, the drain's verdicts and the sweep's rule are the real ones; ledger, inventory and Git are dicts.
+"""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from app.drain import deciding
+from app.kube import watching
+from app.models import inventory, ledger, seeds
+from app.rules import kinds, versions
+from app.watch import batching, inbox, routing, runs
+from tests.watch.desk import CONFIG_MAPS, config_map, labelled, watch_rule
+from tests.watch.test_eventing import routes
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+NAMES, APPS = ("a", "b"), ("web", "api")
+RULES: tuple[kinds.WatchRule, ...] = (
+    watch_rule("configmaps", labelSelector={"matchLabels": {"app": "web"}}),
+    watch_rule("configmaps", labelSelector={"matchLabels": {"app": "api"}}),
+    watch_rule("configmaps", labelSelector={"matchLabels": {"app": "web"}}, excludeNames=["b"]),
+)
+ROUTES = tuple(routes(rule, CONFIG_MAPS) for rule in RULES)
+STREAM = routing.StreamKey("", "v1", "configmaps", "shop")
+SCOPE = routing.WantedScope(seeds.ScopeKey("", "configmaps", "shop"), "v1", sweepable=True)
+
+
+def selected(rule: int, name: str, app: str) -> bool:
+    """What the rules above say, said again."""
+    return app == ("api" if rule == 1 else "web") and not (rule == 2 and name == "b")
+
+
+@dataclass
+class History:
+    """A cluster, a destination that follows it, and what should be in Git: each file with its rule when last seen."""
+
+    rule: int = 0
+    objects: dict[str, dict[str, Any]] = field(default_factory=dict)
+    known: dict[inventory.Key, inventory.Known] = field(default_factory=dict)
+    items: dict[str, inventory.Item] = field(default_factory=dict)
+    expected: dict[str, int] = field(default_factory=dict)
+    blind: bool = False
+    clock: Any = field(default_factory=lambda: itertools.count(100))
+    seeds: Any = field(default_factory=lambda: itertools.count(1))
+
+    def put(self, name: str, app: str) -> None:
+        """Create an object, or give it another label."""
+        at = next(self.clock)
+        before = self.objects.get(name)
+        uid = before["metadata"]["uid"] if before else f"uid-{at}"
+        self.objects[name] = labelled(config_map(name, at, uid=uid, text="same"), app=app)
+        self._happened("MODIFIED" if before else "ADDED", self.objects[name])
+
+    def touch(self, name: str) -> None:
+        """Change what is not mirrored."""
+        if name in self.objects:
+            self.put(name, self.objects[name]["metadata"]["labels"]["app"])
+
+    def delete(self, name: str) -> None:
+        """Delete an object; its last state says so."""
+        gone = self.objects.pop(name, None)
+        if gone is not None:
+            metadata = {**gone["metadata"], "resourceVersion": str(next(self.clock))}
+            self._happened("DELETED", {**gone, "metadata": metadata})
+
+    def choose(self, rule: int) -> None:
+        """Change the rule. What it touches is listed later."""
+        self.rule = rule
+
+    def restart(self) -> None:
+        """Another leader knows what the inventory says."""
+        self.known = {
+            inventory.key_of(item.identifier): inventory.Known(
+                item.identifier.uid, item.content_hash or "", item.selection
+            )
+            for item in self.items.values()
+            if not item.removed
+        }
+
+    def look_away(self) -> None:
+        """Lose the stream: what happens now is seen by a listing only."""
+        self.blind = True
+
+    def list(self) -> None:
+        """List everything, and sweep."""
+        self.blind = False
+        at, run = str(next(self.clock)), f"run-{next(self.seeds)}"
+        batch = self._batch(runs.OpenRun(run, 1, "test", {SCOPE: runs.ScopeState()}))
+        listing = inbox.Listing(STREAM, CONFIG_MAPS, ((run, SCOPE),), 1)
+        batch.add_page(inbox.Page(listing, list(self.objects.values()), NOW, at))
+        self._commit(batch)
+        named = {row.event.identifier.name for row in batch.entries if row.event.identifier is not None}
+        for name, item in self.items.items():
+            newer = versions.newer(item.resource_version, at) is not False
+            if name not in named and not item.removed and not newer:
+                self.items[name] = replace(item, removed=True, resource_version=at, selection=None)
+        for name in {*self.objects, *self.expected}:
+            self._seen(name)
+
+    def _happened(self, kind: watching.Kind, obj: dict[str, Any]) -> None:
+        if self.blind:
+            return
+        batch = self._batch()
+        change = watching.Change(kind, obj, obj["metadata"]["resourceVersion"])
+        batch.add_live(inbox.Live(STREAM, CONFIG_MAPS, change, 1, NOW))
+        self._commit(batch)
+        self._seen(obj["metadata"]["name"])
+
+    def _batch(self, *open_runs: runs.OpenRun) -> batching.Batch:
+        book = runs.SeedBook()
+        book.runs = {run.id: run for run in open_runs}
+        return batching.Batch("home", ROUTES[self.rule], book, {1: batching.Overlay(self.known)})
+
+    def _commit(self, batch: batching.Batch) -> None:
+        for overlay in batch.known.values():
+            overlay.apply()
+        for row in batch.entries:
+            if row.state == ledger.PENDING:
+                self._drain(row)
+
+    def _drain(self, row: ledger.Entry) -> None:
+        event = row.event
+        assert event.identifier is not None
+        pending = ledger.Pending(
+            sequence=0, id=event.id, place_id=7, operation=event.operation, identifier=event.identifier,
+            resource_version=event.resource_version, observed_at=NOW, rule=event.rule, user=None,
+            content_hash=event.content_hash, seed_run_id=event.seed, source_epoch=1, selection=row.selection,
+        )  # fmt: skip
+        name = event.identifier.name
+        verdict = deciding.judge(pending, self.items.get(name))
+        if isinstance(verdict, deciding.End):
+            return
+        self.items[name] = inventory.Item(
+            name, event.identifier, event.resource_version, event.content_hash, None, event.seed,
+            removed=isinstance(verdict, deciding.Remove), selection=row.selection,
+        )  # fmt: skip
+
+    def _seen(self, name: str) -> None:
+        """The sentence itself: selected stands, gone goes, and what left goes unless the rule is another one."""
+        found = self.objects.get(name)
+        if found is None:
+            self.expected.pop(name, None)
+        elif selected(self.rule, name, found["metadata"]["labels"]["app"]):
+            self.expected[name] = self.rule
+        elif self.expected.get(name) == self.rule:
+            del self.expected[name]
+
+    def files(self) -> set[str]:
+        """What stands in Git."""
+        return {name for name, item in self.items.items() if not item.removed}
+
+
+# What happens to objects is more frequent than what happens to those who watch.
+PUT = st.tuples(st.just("put"), st.sampled_from(NAMES), st.sampled_from(APPS))
+STEPS = st.one_of(
+    PUT,
+    PUT,
+    st.tuples(st.sampled_from(["touch", "delete"]), st.sampled_from(NAMES)),
+    st.tuples(st.just("choose"), st.integers(0, 2)),
+    st.tuples(st.sampled_from(["look_away", "list", "restart"])),
+)
+
+
+@pytest.mark.promise("P2", "P10")
+@given(st.lists(STEPS, min_size=8, max_size=20))
+@example([("put", "a", "web"), ("look_away",), ("put", "a", "api"), ("list",), ("put", "a", "web")])
+@example([("put", "a", "web"), ("choose", 1), ("touch", "a"), ("list",), ("choose", 0), ("touch", "a")])
+@example([("put", "a", "web"), ("choose", 2), ("touch", "a"), ("put", "a", "api")])
+def test_only_a_change_of_the_cluster_removes_a_file(steps: list[tuple[Any, ...]]) -> None:
+    """Whatever happens, seen or listed: what is selected stands, what left is gone, and a rule takes nothing along."""
+    history = History()
+    for step, *arguments in [*steps, ("list",)]:
+        getattr(history, step)(*arguments)
+        if not history.blind:
+            assert history.files() == set(history.expected)
+    (holding,) = ROUTES[history.rule].holding(("", "configmaps", "shop", ""))
+    held = {name for name in history.expected if history.items[name].selection == holding.mark}
+    assert held == {name for name, rule in history.expected.items() if rule == history.rule}
