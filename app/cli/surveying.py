@@ -93,6 +93,7 @@ def view(data_dir: Path, kubeconfig: str) -> Iterator[View]:
         if survey is None:
             if database is None:
                 raise errors.PermanentError(" ".join(silent).removesuffix("."))
+            silent.append("What follows is what the database has in force.")
             with database.read() as connection:
                 survey = of_database(connection, cluster=found.cluster)
         yield View(survey, database, found, (*silent, *survey.remarks))
