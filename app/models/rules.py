@@ -34,7 +34,7 @@ class CompiledRuleRow(base.Base):
     valid_from: Mapped[base.Moment]
     valid_to: Mapped[datetime | None] = mapped_column(base.Utc)
     # What changed from the version before, and what became of this one: for people.
-    difference: Mapped[str | None] = mapped_column(Text)
+    difference: Mapped[str | None] = mapped_column(base.Escaped)
     ended: Mapped[str | None] = mapped_column(Text)
 
 

@@ -27,6 +27,8 @@ log = structlog.get_logger(__name__)
 _BEAT = 1.0
 # Counting the files of a large destination takes a moment, and nobody watches that number by the second.
 _COUNT_EVERY = 10.0
+# The time between two counts is at least so many times what the last one took.
+_COUNT_SHARE = 20
 # After a write that failed, the object waits this long: a conflict or a refusal must not become a loop.
 _AFTER_FAILURE = 10.0
 
@@ -94,11 +96,13 @@ class Reporter:
             self._repos = states.of_repo_configs(connection)
             if time.monotonic() < self._count_at:
                 return
-            self._count_at = time.monotonic() + _COUNT_EVERY
+            started = time.monotonic()
             by_id = {state.destination_id: state for state in self._states.values()}
             counts = states.file_counts(connection, list(by_id))
             unsettled = states.in_seed(connection, list(by_id))
             self._versions = rules.versions(connection, cluster=self._settings.cluster)
+        now = time.monotonic()
+        self._count_at = now + max(_COUNT_EVERY, _COUNT_SHARE * (now - started))
         marks = self._writer.routes.marks
         tallies = {
             id_: judging.tally(found, place_id=by_id[id_].place_id, marks=marks.get(id_, {}))

@@ -86,6 +86,18 @@ def test_each_version_says_what_changed_and_why_it_ended(records: Records) -> No
     ]
 
 
+def test_a_difference_may_quote_anything(records: Records) -> None:
+    """A name with U+0000 in a rule is written on both databases: nobody's rule stops the daemon of all."""
+    prod = records.destination()
+    scope = {"group": "", "version": "v1", "resource": "configmaps", "namespace": "shop", "operations": ["CREATE"]}
+    for name in ("a", "b\x00\ud800"):
+        save(records, seen(prod, spec={"scopes": [{**scope, "filter": {"names": [name]}}]}))
+    row = rules.CompiledRuleRow
+    with records.database.read() as connection:
+        (*_, told) = connection.scalars(select(row.difference).order_by(row.version))
+    assert told == "names a -> b\x00\ud800"
+
+
 def test_the_versions_in_force_are_told_by_rule(records: Records) -> None:
     """The status of a rule says which version of it is in force."""
     prod = records.destination()
