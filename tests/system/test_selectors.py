@@ -346,12 +346,12 @@ def test_a_rule_is_narrowed_and_widened(shared: Embedded, api: Api, repository: 
     plain = {"resources": ["configmaps"]}
     story = Story.begin(shared, api, repository, plain)
     story.put("one", app="web")
-    story.put("two")
-    story.put("three")
-    story.wait("one", "two", "three")
+    for name in ("two", "three", "four"):
+        story.put(name)
+    story.wait("one", "two", "three", "four")
     before = story.commits()
     story.choose({**plain, "labelSelector": WEB})
-    story.wait_retained(2)
+    story.wait_retained(3)
     assert story.commits() == before
 
     # What is kept stays as it was, until its object goes; what is selected now lives on.
@@ -362,16 +362,21 @@ def test_a_rule_is_narrowed_and_widened(shared: Embedded, api: Api, repository: 
     wait_until(lambda: len(story.commits()) == len(before) + 1, ARRIVES_WITHIN, what="the change that is selected")
     assert repository.tree()[story.destination.path("configmaps", "two")] == kept
     api.delete("configmaps", story.namespace, "three")
-    wait_until(lambda: story.names() == {"one", "two"}, ARRIVES_WITHIN, what="the delete of what was kept")
+    wait_until(lambda: story.names() == {"one", "two", "four"}, ARRIVES_WITHIN, what="the delete of what was kept")
+    story.label("four", app="web")
+    labelled = story.destination.path("configmaps", "four")
+    wait_until(lambda: "app: web" in repository.read(labelled), ARRIVES_WITHIN, what="what was kept is selected again")
+    story.label("four", app=None)
+    wait_until(lambda: story.names() == {"one", "two"}, ARRIVES_WITHIN, what="and leaves as any other")
     story.label("one", app="database")
     wait_until(lambda: story.names() == {"two"}, ARRIVES_WITHIN, what="what left the selector")
     restart(story)
 
     story.choose(plain)
-    story.wait("one", "two")
+    story.wait("one", "two", "four")
     before = story.commits()
     api.delete("watchrules", story.namespace, story.destination.name)
-    story.wait_retained(2)
+    story.wait_retained(3)
     assert story.commits() == before
 
 
