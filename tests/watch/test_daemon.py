@@ -209,6 +209,8 @@ def test_status_says_what_became_of_our_objects(world: World) -> None:
     rule = wait_until(lambda: world.status("WatchRule", "rule") if world.status("WatchRule", "rule")["ready"] else {})
     assert rule["resolvedTypes"] == ["v1/configmaps"]
     assert {problem["reason"] for problem in rule["problems"]} == {"EncryptionRequired", "NotServed"}
+    counted = wait_until(lambda: world.status("WatchRule", "rule").get("ruleVersion"), timeout=20)
+    assert (counted, world.status("WatchRule", "rule")["objects"]) == (1, 0)
     world.apply("GitDestination", "prod", repoRef={"name": "repo"}, branch="dev", baseFolder="clusters/prod")
     wait_until(lambda: world.status("GitDestination", "prod")["ready"].get("reason") == "BranchNotAllowed", timeout=10)
     assert world.status("GitDestination", "prod")["observedGeneration"] == 2
