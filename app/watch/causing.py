@@ -279,8 +279,8 @@ class _Unit(NamedTuple):
     member: str | None = None
 
 
-# What counts as how, of a scope in a compiled rule's spec. With the name of the rule, which files are counted by.
-_HOW = ("operations", "wildcard", "filter", "ignoreFields", "ignoreManagers")
+# What a scope in a compiled rule's spec says beside how it selects.
+_WHERE = frozenset({"group", "version", "resource", "kind", "namespace", "namespaces"})
 
 
 def _units(in_force: Iterable[base.AnyRow]) -> dict[int, set[_Unit]]:
@@ -289,7 +289,8 @@ def _units(in_force: Iterable[base.AnyRow]) -> dict[int, set[_Unit]]:
     for row in in_force:
         found = units.setdefault(row.destination_id, set())
         for scope in row.spec["scopes"]:
-            how = json.dumps([row.rule, *(scope.get(field) for field in _HOW)], sort_keys=True)
+            # With the name of the rule: the files are counted by it.
+            how = json.dumps([row.rule, {field: scope[field] for field in scope.keys() - _WHERE}], sort_keys=True)
             unit = _Unit(scope["group"], scope["resource"], scope["version"], scope["namespace"], how)
             found.add(unit)
             found.update(unit._replace(member=name) for name in scope.get("namespaces", ()))
