@@ -153,6 +153,7 @@ class _Search:
     def marks(self, plan: _Plan, value: Json, *, path: Path) -> Marks:
         """What goes of a map or a list that stands at `path`."""
         marks: Marks = {}
+        below: list[tuple[Any, _Plan]]
         if isinstance(value, dict):
             for key in plan.always.keys() & value.keys():
                 marks[key] = plan.always[key]
