@@ -163,8 +163,9 @@ def _removed(
 ) -> Selected | None:
     """The DELETE of an object that is gone, or that left the selection under which its file was written."""
     rule = selection.rules.get(events.Operation.DELETE) if selection is not None else None
-    left = found is not None and (subject.deleted or found.mark == holding.mark)
-    if rule is None and left:
+    # Under its name there is another object: that of the file is gone, whatever became of the rules.
+    gone = subject.deleted or (found is not None and found.uid != subject.identifier.uid)
+    if rule is None and found is not None and (gone or found.mark == holding.mark):
         rule = matcher.remover(subject.identifier, holding.target.ref)
     if rule is None:
         return None

@@ -41,13 +41,13 @@ def selected(rule: int, name: str, app: str) -> bool:
 
 @dataclass
 class History:
-    """A cluster, a destination that follows it, and what should be in Git: each file with its rule when last seen."""
+    """A cluster, a destination that follows it, and what should be in Git: each file's rule and uid when last seen."""
 
     rule: int = 0
     objects: dict[str, dict[str, Any]] = field(default_factory=dict)
     known: dict[inventory.Key, inventory.Known] = field(default_factory=dict)
     items: dict[str, inventory.Item] = field(default_factory=dict)
-    expected: dict[str, int] = field(default_factory=dict)
+    expected: dict[str, tuple[int, str]] = field(default_factory=dict)
     blind: bool = False
     clock: Any = field(default_factory=lambda: itertools.count(100))
     seeds: Any = field(default_factory=lambda: itertools.count(1))
@@ -147,12 +147,12 @@ class History:
     def _seen(self, name: str) -> None:
         """The sentence itself: selected stands, gone goes, and what left goes unless the rule is another one."""
         found = self.objects.get(name)
-        if found is None:
+        uid = found["metadata"]["uid"] if found else ""
+        rule, written = self.expected.get(name, (self.rule, uid))
+        if found and selected(self.rule, name, found["metadata"]["labels"]["app"]):
+            self.expected[name] = self.rule, uid
+        elif written != uid or rule == self.rule:
             self.expected.pop(name, None)
-        elif selected(self.rule, name, found["metadata"]["labels"]["app"]):
-            self.expected[name] = self.rule
-        elif self.expected.get(name) == self.rule:
-            del self.expected[name]
 
     def files(self) -> set[str]:
         """What stands in Git."""
@@ -175,6 +175,7 @@ STEPS = st.one_of(
 @example([("put", "a", "web"), ("look_away",), ("put", "a", "api"), ("list",), ("put", "a", "web")])
 @example([("put", "a", "web"), ("choose", 1), ("touch", "a"), ("list",), ("choose", 0), ("touch", "a")])
 @example([("put", "a", "web"), ("choose", 2), ("touch", "a"), ("put", "a", "api")])
+@example([("put", "b", "web"), ("choose", 1), ("look_away",), ("delete", "b"), ("put", "b", "web"), ("list",)])
 def test_only_a_change_of_the_cluster_removes_a_file(steps: list[tuple[Any, ...]]) -> None:
     """Whatever happens, seen or listed: what is selected stands, what left is gone, and a rule takes nothing along."""
     history = History()
@@ -184,4 +185,4 @@ def test_only_a_change_of_the_cluster_removes_a_file(steps: list[tuple[Any, ...]
             assert history.files() == set(history.expected)
     (holding,) = ROUTES[history.rule].holding(("", "configmaps", "shop", ""))
     held = {name for name in history.expected if history.items[name].selection == holding.mark}
-    assert held == {name for name, rule in history.expected.items() if rule == history.rule}
+    assert held == {name for name, (rule, _) in history.expected.items() if rule == history.rule}
