@@ -12,7 +12,7 @@ from pathlib import Path
 from xdist.scheduler import LoadFileScheduling
 
 # The folders whose files take long, in the order of their starts; what is not named comes after them.
-FIRST = ("system", "worker", "cli", "watch", "drain")
+FIRST = ("system", "roundtrip", "worker", "cli", "watch", "drain")
 _ON_KUBE = re.compile(r"\[(?:.*-)?kube(?:-.*)?\]$")
 
 
