@@ -32,6 +32,7 @@ def describe(before: _Spec | None, after: _Spec) -> str:
         if before.get(field) != after.get(field)
     ]
     parts += _scopes(_by_type(before), _by_type(after))
+    parts += _namespaces(_members(before), _members(after))
     return "; ".join(parts) or SAME
 
 
@@ -65,8 +66,7 @@ def _changes(before: Sequence[_Spec], after: Sequence[_Spec]) -> list[str]:
     if len(before) == len(after) == 1:
         (old,), (new,) = map(_said, before), map(_said, after)
         changed = [field for field in {**old, **new} if old.get(field) != new.get(field)]
-        said = [f"{field} {old.get(field, _NOTHING)} -> {new.get(field, _NOTHING)}" for field in changed]
-        return said + _namespaces(before[0].get("namespaces"), after[0].get("namespaces"))
+        return [f"{field} {old.get(field, _NOTHING)} -> {new.get(field, _NOTHING)}" for field in changed]
     return [f"selected by {_ways(before)} -> {_ways(after)}"]
 
 
@@ -77,10 +77,12 @@ def _ways(scopes: Iterable[_Spec]) -> str:
 
 
 def _said(scope: _Spec) -> _Said:
-    """The parts of one scope that a person may have changed; its namespaces are said apart, one by one."""
+    """The parts of one scope that a person may have changed, and the edition of our table behind `*`."""
     said = {"operations": ", ".join(scope["operations"])}
     if scope.get("wildcard"):
         said["resources"] = "*"
+    if "noise" in scope:
+        said["resources"] = f"* (edition {scope['noise']} of what it leaves out)"
     values = {**scope.get("filter", {}), **{field: scope[field] for field in _IGNORED if field in scope}}
     return said | {field: _text(value) for field, value in values.items()}
 
@@ -88,10 +90,23 @@ def _said(scope: _Spec) -> _Said:
 _IGNORED = ("ignoreFields", "ignoreManagers")
 
 
-def _namespaces(before: Sequence[str] | None, after: Sequence[str] | None) -> list[str]:
-    old, new = set(before or ()), set(after or ())
-    signs = [f"+ {name}" for name in sorted(new - old)] + [f"- {name}" for name in sorted(old - new)]
-    return [f"namespaces {' '.join(signs)}"] if signs else []
+def _members(spec: _Spec) -> dict[str, set[str]]:
+    """Who belongs to each namespaceSelector, by what it says."""
+    return {
+        "; ".join(f"{field} {_text(value)}" for field, value in one.items() if field != "members"): set(one["members"])
+        for one in spec.get("namespaces", ())
+    }
+
+
+def _namespaces(before: Mapping[str, set[str]], after: Mapping[str, set[str]]) -> list[str]:
+    """Who came and went with the labels of a namespace; with another selector, the rule changed and says so."""
+    parts = []
+    for selector in (one for one in after if one in before):
+        signs = [f"+ {name}" for name in sorted(after[selector] - before[selector])]
+        signs += [f"- {name}" for name in sorted(before[selector] - after[selector])]
+        if signs:
+            parts.append(f"namespaces {' '.join(signs)}" + (f" ({selector})" if len(after) > 1 else ""))
+    return parts
 
 
 def _text(value: Any) -> str:

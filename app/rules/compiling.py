@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 from app import errors
 from app.events import Operation, Ref
-from app.rules import branches, filters, ignoring, kinds, matching, paths, urls
+from app.rules import branches, filters, ignoring, kinds, matching, noise, paths, urls
 from app.rules.types import ResourceType
 
 RuleKind = Literal["WatchRule", "ClusterWatchRule"]
@@ -92,6 +92,23 @@ class Scope:
     def covers(self, namespace: str) -> bool:
         """Whether it selects objects of this namespace at all."""
         return self.namespace in ("", namespace) and self.filter.covers(namespace, self.members)
+
+    def selects(self) -> dict[str, Any]:
+        """Everything that decides what it selects, as specs say it and as marks are made of it.
+
+        Who belongs to a namespaceSelector is not in it: that is the cluster's word and not the rule's.
+        """
+        return {
+            "group": self.type.group,
+            "version": self.type.version,
+            "resource": self.type.resource,
+            "namespace": self.namespace,
+            "operations": sorted(operation.value for operation in self.operations),
+            "wildcard": self.wildcard,
+            # Only what is set, so that a plain rule reads as it did before there was any of it.
+            **({"noise": noise.EDITION} if self.wildcard else {}),
+            **({"filter": narrowed} if (narrowed := self.filter.to_json()) else {}),
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -415,25 +432,26 @@ def _compiled(rule: kinds.AnyRule, *, place: Place, scopes: tuple[Scope, ...]) -
             "branch": place.branch,
             "baseFolder": place.base_folder,
             "rules": [item.to_json() for item in rule.items],
-            "scopes": [_scope_json(scope) for scope in scopes],
+            "scopes": [{**scope.selects(), "kind": scope.type.kind, **scope.ignored.to_json()} for scope in scopes],
+            **({"namespaces": members} if (members := _members_json(scopes)) else {}),
         },
     )
 
 
-def _scope_json(scope: Scope) -> dict[str, Any]:
-    return {
-        "group": scope.type.group,
-        "version": scope.type.version,
-        "resource": scope.type.resource,
-        "kind": scope.type.kind,
-        "namespace": scope.namespace,
-        "operations": sorted(operation.value for operation in scope.operations),
-        "wildcard": scope.wildcard,
-        # Only what is set, so that a plain rule reads as it did before there was any of it.
-        **({"filter": narrowed} if (narrowed := scope.filter.to_json()) else {}),
-        **scope.ignored.to_json(),
-        **({"namespaces": sorted(scope.members)} if scope.members is not None else {}),
+def _members_json(scopes: Iterable[Scope]) -> list[dict[str, Any]]:
+    """Who belongs to each namespaceSelector, once and not with each type: that may be thousands."""
+    chosen = {
+        (scope.filter.namespaces, scope.filter.exclude_namespaces): scope
+        for scope in scopes
+        if scope.members is not None
     }
+    return [
+        {
+            **{field: value for field, value in scope.filter.to_json().items() if field in filters.BY_NAMESPACE},
+            "members": sorted(scope.members or ()),
+        }
+        for scope in chosen.values()
+    ]
 
 
 def _ready_message(rule: kinds.AnyRule, scopes: Sequence[Scope], problems: Sequence[matching.Problem]) -> str:

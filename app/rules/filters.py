@@ -14,6 +14,8 @@ from typing import Any
 from app.rules import labels as labelling
 
 _GLOB = frozenset("*?[")
+# The fields that look at the namespace of an object, as a manifest spells them.
+BY_NAMESPACE = ("namespaceSelector", "excludeNamespaces")
 
 
 @dataclass(frozen=True, slots=True)

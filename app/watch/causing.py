@@ -7,16 +7,14 @@ place that is not the current one. `reconciling.py`, `streams.py` and `seeding.p
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
 
 import structlog
 
 from app.models import base, cursors, destinations, leases, rules, seeds
 from app.rules import types
-from app.watch import inbox, recording, routing, writing
+from app.watch import comparing, inbox, recording, routing, writing
 
 log = structlog.get_logger(__name__)
 
@@ -73,18 +71,16 @@ class Causes:
 
     def _adopt(self, seen: recording.Seen) -> routing.Routing:
         def work(connection: base.Connection) -> recording.Recorded:
-            before = _units(rules.in_force(connection, cluster=self._cluster))
+            before = rules.in_force(connection, cluster=self._cluster)
             recorded = recording.record(connection, seen, cluster=self._cluster, before=self._recorded)
-            after = _units(rules.in_force(connection, cluster=self._cluster))
+            changed = comparing.changes(before, rules.in_force(connection, cluster=self._cluster))
             open_runs = {run.destination_id: run for run in seeds.open_runs(connection, recorded.routes.scopes)}
             synced = seeds.synced_places(connection, recorded.routes.scopes)
             for target in recorded.routes.targets.values():
                 wanted = recorded.routes.scopes.get(target.id, ())
-                touched = _touched(wanted, after.get(target.id, set()) ^ before.get(target.id, set()))
                 need = _Need(
                     wanted=wanted,
-                    touched=touched,
-                    rules_changed=bool(touched) or target.id in recorded.changed,
+                    change=changed.get(target.id, comparing.NO_CHANGE),
                     taken_over=self._first,
                     synced=target.place_id in synced,
                     run=open_runs.get(target.id),
@@ -199,15 +195,25 @@ class _Need:
     """What decides whether a destination is seeded, and with what."""
 
     wanted: Sequence[routing.WantedScope]
-    # The scopes in which something else is selected than before, or in another way.
-    touched: set[routing.WantedScope]
-    rules_changed: bool
+    # What the rules select now that they did not before.
+    change: comparing.Change
     # Whether this leader sees the destination's seeds for the first time.
     taken_over: bool
     # Whether the place was ever seeded to the end.
     synced: bool
     # The open seed, possibly of a former place.
     run: seeds.Run | None
+
+    @property
+    def rules_changed(self) -> bool:
+        """Whether anything is selected otherwise than before."""
+        return self.change.rules or bool(self.change.members)
+
+    @property
+    def touched(self) -> set[routing.WantedScope]:
+        """The scopes, or single namespaces of them, in which something else is selected, or in another way."""
+        selected = comparing.touched(self.wanted, self.change.selected)
+        return selected | comparing.parts(self.wanted, self.change.members)
 
 
 def _seed(connection: base.Connection, target: routing.Target, need: _Need) -> None:
@@ -234,21 +240,7 @@ def _cause(need: _Need, run: seeds.Run | None) -> str:
 
 def _overlapping(wanted: Sequence[routing.WantedScope], run: seeds.Run | None) -> set[routing.WantedScope]:
     """What is left to list of an open run: the rule that asked for it may be wider or narrower."""
-    opened = [scope.key for scope in run.scopes] if run is not None else []
-    shared = (
-        _within(scope, one.namespace)
-        for scope in wanted
-        for one in opened
-        if (one.group, one.resource) == (scope.key.group, scope.key.resource)
-    )
-    return {scope for scope in shared if scope is not None}
-
-
-def _within(scope: routing.WantedScope, namespace: str) -> routing.WantedScope | None:
-    """The part of a scope that is in a namespace, all of it for an empty one; None where there is none."""
-    if not namespace:
-        return scope
-    return scope._replace(key=replace(scope.key, namespace=namespace)) if scope.holds(namespace) else None
+    return comparing.parts(wanted, [scope.key for scope in run.scopes] if run is not None else [])
 
 
 def _start(
@@ -263,55 +255,6 @@ def _start(
     )
     seeds.start(connection, destination_id=target.id, place_id=target.place_id, cause=cause, scopes=wanted)
     log.info("seed_started", destination=str(target.ref), cause=cause, scopes=len(wanted))
-
-
-class _Unit(NamedTuple):
-    """A piece of what a destination's rules select: a type, in what namespace and how.
-
-    `member` is one namespace that a namespaceSelector selects now; the piece without one stands for the rest.
-    """
-
-    group: str
-    resource: str
-    version: str
-    namespace: str
-    how: str
-    member: str | None = None
-
-
-# What a scope in a compiled rule's spec says beside how it selects.
-_WHERE = frozenset({"group", "version", "resource", "kind", "namespace", "namespaces"})
-
-
-def _units(in_force: Iterable[base.AnyRow]) -> dict[int, set[_Unit]]:
-    """What each destination's rules select, in pieces that can be compared across compilations."""
-    units: dict[int, set[_Unit]] = {}
-    for row in in_force:
-        found = units.setdefault(row.destination_id, set())
-        for scope in row.spec["scopes"]:
-            # With the name of the rule: the files are counted by it.
-            how = json.dumps([row.rule, {field: scope[field] for field in scope.keys() - _WHERE}], sort_keys=True)
-            unit = _Unit(scope["group"], scope["resource"], scope["version"], scope["namespace"], how)
-            found.add(unit)
-            found.update(unit._replace(member=name) for name in scope.get("namespaces", ()))
-    return units
-
-
-def _touched(wanted: Sequence[routing.WantedScope], units: set[_Unit]) -> set[routing.WantedScope]:
-    """The scopes to list when these pieces came or went: what is selected in them has another mark now.
-
-    A namespace that came or went with its labels changes no mark: it alone is listed.
-    """
-    found = set()
-    for scope in wanted:
-        for unit in units:
-            if unit[:2] != (scope.key.group, scope.key.resource):
-                continue
-            if unit.member is not None:
-                found.add(_within(scope, unit.member))
-            elif _within(scope, unit.namespace) is not None:
-                found.add(scope)
-    return {scope for scope in found if scope is not None}
 
 
 def _resume_point(key: routing.StreamKey, stored: Sequence[cursors.Cursor]) -> cursors.Cursor | None:

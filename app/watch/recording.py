@@ -38,10 +38,9 @@ _Saved = Mapping[tuple[str, events.Ref], tuple[object, Any]]
 
 @dataclass(frozen=True)
 class Recorded:
-    """The routing that follows, the ids of destinations whose rules changed, and what need not be written again."""
+    """The routing that follows, and what need not be written again."""
 
     routes: routing.Routing
-    changed: frozenset[int] = frozenset()
     saved: _Saved = field(default_factory=dict)
 
 
@@ -79,9 +78,9 @@ def record(connection: base.Connection, seen: Seen, *, cluster: str, before: Rec
         if target is not None:
             targets[ref] = target
     compiled = [rule for rule in seen.compilation.compiled() if rule.destination in targets]
-    changed = rules.save(connection, cluster=cluster, rules=[_rule_seen(rule, targets) for rule in compiled])
+    rules.save(connection, cluster=cluster, rules=[_rule_seen(rule, targets) for rule in compiled])
     destinations.retire_repo_configs(connection, keep=set(seen.present))
-    return Recorded(_routing(seen.compilation, compiled, targets), frozenset(changed), saved)
+    return Recorded(_routing(seen.compilation, compiled, targets), saved)
 
 
 def _config_row(seen: Seen, ref: events.Ref) -> destinations.RepoConfigSeen:

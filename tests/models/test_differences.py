@@ -27,6 +27,11 @@ def scope(resource: str, namespace: str = "shop", group: str = "", **more: Any) 
     }
 
 
+def members(selector: Json, *names: str, **more: Any) -> Json:
+    """Who belongs to a namespaceSelector."""
+    return {"namespaceSelector": selector, **more, "members": list(names)}
+
+
 def spec(*scopes: Json, **more: Any) -> Json:
     """A compiled rule."""
     place = {"destination": "shop/prod", "repository": "https://x/y", "branch": "main", "baseFolder": "clusters/prod"}
@@ -71,11 +76,26 @@ APP, TIER = (
         (spec(MAPS), filtered(names=["web-*"]), "names (none) -> web-*"),
         (spec(MAPS), spec(scope("configmaps", ignoreFields=["/data/a"])), "ignoreFields (none) -> /data/a"),
         (
-            spec(scope("configmaps", namespaces=["a", "b"])),
-            spec(scope("configmaps", namespaces=["b", "c"])),
+            spec(MAPS, namespaces=[members(APP, "a", "b")]),
+            spec(MAPS, namespaces=[members(APP, "b", "c")]),
             "namespaces + c - a",
         ),
+        (
+            spec(MAPS, namespaces=[members(APP, "a"), members(TIER, "a", excludeNamespaces=["x-*"])]),
+            spec(MAPS, namespaces=[members(APP, "a"), members(TIER, "a", "b", excludeNamespaces=["x-*"])]),
+            "namespaces + b (namespaceSelector tier in (a, b); excludeNamespaces x-*)",
+        ),
+        (
+            spec(scope("configmaps", filter={"namespaceSelector": APP}), namespaces=[members(APP, "a")]),
+            spec(scope("configmaps", filter={"namespaceSelector": TIER}), namespaces=[members(TIER, "b")]),
+            "namespaceSelector app=web -> tier in (a, b)",
+        ),
         (spec(MAPS), spec(scope("configmaps", wildcard=True)), "resources (none) -> *"),
+        (
+            spec(*(scope(name, wildcard=True) for name in ("configmaps", "services"))),
+            spec(*(scope(name, wildcard=True, noise=1) for name in ("configmaps", "services"))),
+            "resources * -> * (edition 1 of what it leaves out)",
+        ),
         (
             spec(scope("configmaps", operations=["DELETE"])),
             spec(
@@ -117,10 +137,17 @@ SCOPES = st.builds(
     filter=st.fixed_dictionaries(
         {}, optional={"names": st.lists(st.text(max_size=3), max_size=2), "labelSelector": st.just(APP)}
     ),
-    namespaces=st.lists(st.sampled_from("abc"), unique=True).map(sorted),
+)
+MEMBERS = st.builds(
+    lambda selector, names: members(selector, *sorted(names)),
+    st.sampled_from([APP, TIER]),
+    st.sets(st.sampled_from("abc")),
 )
 SPECS = st.builds(
-    lambda scopes, branch: spec(*scopes, branch=branch), st.lists(SCOPES, max_size=3), st.sampled_from(["main", "dev"])
+    lambda scopes, branch, namespaces: spec(*scopes, branch=branch, namespaces=namespaces),
+    st.lists(SCOPES, max_size=3),
+    st.sampled_from(["main", "dev"]),
+    st.lists(MEMBERS, max_size=2, unique_by=lambda one: str(one["namespaceSelector"])),
 )
 
 

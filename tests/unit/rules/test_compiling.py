@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from app.events import Operation, Ref
-from app.rules import compiling, filters, ignoring, kinds, labels
+from app.rules import compiling, filters, ignoring, kinds, labels, noise
 from app.rules.types import ResourceType
 
 WATCH = frozenset({"list", "watch"})
@@ -197,7 +197,7 @@ def test_what_narrows_a_rule_is_in_its_scopes_and_its_spec() -> None:
     assert (scope.ignored, scope.members) == (ignoring.Ignored(("/spec/a",), ("m",)), frozenset({"shop"}))
     assert [name for name in NAMESPACES if scope.covers(name)] == ["shop"]
     found = json.loads(json.dumps(rule.spec["scopes"][0]))
-    assert {key: found[key] for key in ("filter", "ignoreFields", "ignoreManagers", "namespaces")} == {
+    assert {key: found[key] for key in ("filter", "ignoreFields", "ignoreManagers")} == {
         "filter": {
             "names": ["a", "b"],
             "namespaceSelector": {"matchLabels": {"team": "shop"}},
@@ -205,8 +205,10 @@ def test_what_narrows_a_rule_is_in_its_scopes_and_its_spec() -> None:
         },
         "ignoreFields": ["/spec/a"],
         "ignoreManagers": ["m"],
-        "namespaces": ["shop"],
     }
+    assert rule.spec["namespaces"] == [
+        {"namespaceSelector": {"matchLabels": {"team": "shop"}}, "excludeNamespaces": ["*-dev"], "members": ["shop"]}
+    ]
 
 
 def _rule_of(compilation: compiling.Compilation) -> compiling.CompiledRule:
@@ -217,15 +219,40 @@ def _rule_of(compilation: compiling.Compilation) -> compiling.CompiledRule:
 def test_members_are_the_namespaces_that_the_selector_selects() -> None:
     """They are sorted in the spec; none are none, and without a selector nobody is listed."""
     items = _narrowed(namespace_selector=TEAM)
+    said = {"namespaceSelector": {"matchLabels": {"team": "shop"}}}
     rule = _rule_of(_compile(_config(), _target(), _cluster_rule(items=items), namespaces=NAMESPACES))
-    assert rule.spec["scopes"][0]["namespaces"] == ["shop", "shop-dev"]
+    assert rule.spec["namespaces"] == [{**said, "members": ["shop", "shop-dev"]}]
     rule = _rule_of(_compile(_config(), _target(), _cluster_rule(items=items), namespaces={}))
-    assert (rule.scopes[0].members, rule.spec["scopes"][0]["namespaces"]) == (frozenset(), [])
+    assert (rule.scopes[0].members, rule.spec["namespaces"]) == (frozenset(), [{**said, "members": []}])
     excluding = _narrowed(exclude_namespaces=("shop",))
     rule = _rule_of(_compile(_config(), _target(), _cluster_rule(items=excluding)))
-    assert (rule.scopes[0].members, "namespaces" in rule.spec["scopes"][0]) == (None, False)
+    assert (rule.scopes[0].members, "namespaces" in rule.spec) == (None, False)
     assert rule.scopes[0].covers("other")
     assert not rule.scopes[0].covers("shop")
+
+
+def test_members_stand_once_however_many_types_there_are() -> None:
+    """Thousands of namespaces on dozens of types are one list; each other selector has a list of its own."""
+    plain, apart = _narrowed(namespace_selector=TEAM), _narrowed(namespace_selector=TEAM, exclude_namespaces=("shop",))
+    items = (*(replace(item, resources=("*",)) for item in plain), *apart)
+    rule = _rule_of(_compile(_config(), _target(), _cluster_rule(items=items), namespaces=NAMESPACES))
+    assert len([scope for scope in rule.scopes if scope.members is not None]) > len(rule.spec["namespaces"])
+    assert sorted(one["members"] for one in rule.spec["namespaces"]) == [["shop", "shop-dev"], ["shop-dev"]]
+    assert not any("namespaces" in scope for scope in rule.spec["scopes"])
+
+
+def test_a_wildcard_says_the_edition_of_what_it_leaves_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another table of noise is another version of the rules with `*`, and of no other rule."""
+
+    def specs() -> list[object]:
+        rules = _compile(_config(), _target(), _rule(items=_items("*")), _rule(name="named")).compiled()
+        return [rule.spec for rule in rules]
+
+    wild, named = specs()
+    monkeypatch.setattr(noise, "EDITION", noise.EDITION + 1)
+    later_wild, later_named = specs()
+    assert later_named == named
+    assert later_wild != wild
 
 
 def test_namespaces_that_nobody_knows_are_not_none() -> None:
