@@ -112,7 +112,10 @@ class Reporter:
         # because of its mark, and the last figure is the better one.
         kept = {id_: count for id_, count in self._retained.items() if id_ in unsettled}
         self._retained = {id_: tally.retained for id_, tally in tallies.items()} | kept
-        self._held = sum((Counter(tally.held) for tally in tallies.values()), Counter())
+        held = Counter[str]()
+        for tally in tallies.values():
+            held.update(tally.held)
+        self._held = held
 
     def _judge(self, outcome: reconciling.Outcome) -> Iterator[tuple[str, events.Ref, judging.Judged]]:
         compilation = outcome.compilation
