@@ -27,6 +27,9 @@ log = structlog.get_logger(__name__)
 
 # Listed objects of one batch: enough for the rate, few enough that a live change never waits for long.
 SEED_ROWS = 500
+# Changes of one batch for each row that it may have: most changes may select nothing, and what they leave has to be
+# written, and the seeds have to have their turn, while more of them come.
+CHANGES_A_ROW = 10
 # How long the writer sleeps when nothing is to do before it looks for a stop.
 _IDLE = 0.5
 
@@ -156,7 +159,7 @@ class Writer:
         # One object may give many destinations a row each: a batch is full afterwards, by what its last one gave. A
         # flood of changes leaves a tenth to the seeds, so that they end.
         most = self.settings.batch_rows
-        while len(batch) < most - most // 10 or batch.empty:
+        while (len(batch) < most - most // 10 and batch.changes < most * CHANGES_A_ROW) or batch.empty:
             if self.inbox.next_is_call():
                 return batch
             item = self.inbox.take_live()
@@ -270,6 +273,7 @@ class Writer:
         target = self.routes.target_of(run.destination_id)
         row = eventing.sync_entry(target, origin, seed=run.id, scopes=tuple(_scope_count(scope) for scope in counted))
         seeds.finish(connection, run.id, state=seeds.SYNCED)
+        self._reread |= seeds.open_queued(connection, run.destination_id)
         return ledger.append(connection, [row], numbers)
 
     def _take_effect(self, batch: batching.Batch) -> None:

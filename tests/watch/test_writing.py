@@ -12,7 +12,7 @@ from app import db, errors
 from app.models import ledger
 from app.watch import eventing
 from tests.waiting import wait_until
-from tests.watch.desk import CONFIG_MAPS, ROLES, Desk, away, config_map, watch_rule
+from tests.watch.desk import CONFIG_MAPS, ROLES, Desk, away, config_map, labelled, watch_rule
 
 
 @pytest.fixture
@@ -321,6 +321,25 @@ def test_two_hundred_rows_fit_small_batches(database_url: str) -> None:
         desk.seed(*(config_map(f"n{number}", 110) for number in range(200)))
         assert len(desk.rows()) == 201
         assert max(sizes) <= 20
+    finally:
+        desk.close()
+
+
+def test_a_flood_of_changes_that_select_nothing_ends_a_batch(database_url: str) -> None:
+    """However many changes wait that give no row, the cursor moves before the last of them, and pages have their turn.
+
+    A batch that waited for rows would have no end while changes come faster than they are looked at.
+    """
+    desk = Desk(database_url, batch_rows=5)
+    try:
+        desk.start(watch_rule("configmaps", labelSelector={"matchLabels": {"app": "web"}}))
+        desk.page(desk.begin(), [labelled(config_map("a", 110), app="web")], ended_at="120")
+        for number in range(201, 301):
+            desk.live("MODIFIED", config_map("b", number))
+        desk.writer._write_next()
+        assert (desk.cursor(), desk.rows()) == ("250", [("CREATE", "a", "pending"), ("SEED_SYNC", "", "pending")])
+        desk.write()
+        assert desk.cursor() == "300"
     finally:
         desk.close()
 
