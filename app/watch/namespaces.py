@@ -1,13 +1,15 @@
 """The labels of all namespaces, while a rule selects by them.
 
 A rule with a `namespaceSelector` is compiled with them, and again when they change (`reconciling.py`). What is not
-known is never read as "no namespaces": an answer that does not come makes the rule wait, a refusal is said in its
-status, and labels that were known once stay through a failure. Nobody is asked while no rule needs it.
+known is never read as "no namespaces": an answer that does not come makes the rule wait, all others only for a moment;
+a refusal is said in its status, and labels that were known once stay through a failure. Nobody is asked while no rule
+needs it.
 """
 
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Mapping
 
 from app import errors
@@ -27,8 +29,8 @@ NAMESPACES = types.ResourceType(
     verbs=frozenset({"list", "watch"}),
     preferred=True,
 )
-# After so many failures in a row the other rules go on without an answer: about ten seconds.
-PATIENCE = 4
+# Seconds after which the other rules go on without an answer, whether it fails, hangs or is long.
+PATIENCE = 10.0
 _TICK = 0.5
 
 
@@ -48,7 +50,8 @@ class Namespaces:
         self._wanted = threading.Event()
         self._lock = threading.Lock()
         self._labels: dict[str, Labels] | None = None
-        self._failures = 0
+        # Since when there is no answer, though one is wanted; None while there is.
+        self._silent_since: float | None = None
 
     @property
     def labels(self) -> Mapping[str, Labels] | None:
@@ -59,14 +62,15 @@ class Namespaces:
     def want(self, *, wanted: bool) -> bool:
         """Follow them from now on, or not any more; whether it makes sense to go on with what is known.
 
-        False only before the first answer: it sets `changed`, as does a refusal, and failing for long.
+        False only before the first answer, which sets `changed`, as does a refusal; and for PATIENCE seconds at most,
+        the end of which sets nothing: ask again.
         """
         if not wanted:
             self._forget()
             return True
         self._wanted.set()
         with self._lock:
-            return self._labels is not None or bool(self.problem)
+            return self._labels is not None or bool(self.problem) or self._silent() >= PATIENCE
 
     def run(self) -> None:
         """Thread: follow them while they are wanted, until told to stop."""
@@ -83,7 +87,7 @@ class Namespaces:
             return
         self._wanted.clear()
         with self._lock:
-            self._labels, self.problem, self._failures = None, "", 0
+            self._labels, self.problem, self._silent_since = None, "", None
         self._follower.close()
 
     def _follow(self) -> None:
@@ -102,7 +106,7 @@ class Namespaces:
             if not self._wanted.is_set():
                 return
             same = self._labels == found and not self.problem
-            self._labels, self.problem, self._failures = found, "", 0
+            self._labels, self.problem, self._silent_since = found, "", None
         if not same:
             self._changed.set()
 
@@ -121,14 +125,22 @@ class Namespaces:
     def _failed(self, error: errors.ReverserError) -> str:
         """What cannot be read is said at once where a person has to act, else when it does not pass."""
         with self._lock:
-            self._failures += 1
-            said = not isinstance(error, errors.TemporaryError) or self._failures >= PATIENCE
-            news = said and self._wanted.is_set() and self.problem != error.message
+            said = self._wanted.is_set() and (
+                not isinstance(error, errors.TemporaryError) or self._silent() >= PATIENCE
+            )
+            news = said and self.problem != error.message
             if news:
                 self.problem = error.message
         if news:
             self._changed.set()
         return error.message
+
+    def _silent(self) -> float:
+        """For how many seconds no answer has come. The caller has the lock."""
+        now = time.monotonic()
+        if self._silent_since is None:
+            self._silent_since = now
+        return now - self._silent_since
 
 
 def _labels(obj: Mapping[str, Mapping[str, Labels]]) -> Labels:

@@ -73,6 +73,8 @@ class Reconciler:
         self._stop = stop
         self._types: tuple[types.ResourceType, ...] = ()
         self._discover_at = [0.0]
+        # Whether a reconciliation waits for the labels of namespaces.
+        self._held = False
 
     def run(self) -> None:
         """Reconcile on each change, until told to stop."""
@@ -90,6 +92,9 @@ class Reconciler:
         while not self._stop.is_set() and time.monotonic() < self._discover_at[0]:
             if changed.wait(min(0.5, max(0.0, self._discover_at[0] - time.monotonic()))):
                 break
+            if self._held and self._namespaces.want(wanted=True):
+                # Nobody says that patience has ended.
+                changed.set()
         if not changed.is_set():
             return False
         for _ in range(10):
@@ -123,7 +128,8 @@ class Reconciler:
 
     def _reconcile(self) -> None:
         read = _read(self._objects.snapshot())
-        if not self._namespaces.want(wanted=_selects_namespaces(read)):
+        self._held = not self._namespaces.want(wanted=_selects_namespaces(read))
+        if self._held:
             # Their labels come within a moment, and wake this thread: without them a rule would end and begin again.
             return
         compilation = compiling.compile_all(

@@ -1,0 +1,123 @@
+"""The reconciler without a cluster: what it does while the labels of namespaces do not come."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Iterator, Mapping
+from typing import Any, NoReturn
+
+import pytest
+
+from app import errors, events
+from app.kube import discovery, listing
+from app.rules import compiling, kinds
+from app.watch import namespaces, reconciling
+from tests.waiting import wait_until
+from tests.watch.desk import CONFIG_MAPS, ROLES, SHOP, Desk
+
+NARROW = compiling.RuleKey("WatchRule", events.Ref("shop", "narrow"))
+WIDE = compiling.RuleKey("ClusterWatchRule", events.Ref("", "wide"))
+
+
+class Ours:
+    """Stands where our objects are followed: these are all that there are."""
+
+    complete = True
+
+    def __init__(self, *found: dict[str, Any]) -> None:
+        self.changed, self.types_changed = threading.Event(), threading.Event()
+        self.found: dict[str, dict[events.Ref, dict[str, Any]]] = {}
+        for raw in found:
+            metadata = raw["metadata"]
+            ref = events.Ref(metadata.get("namespace", ""), metadata["name"])
+            self.found.setdefault(raw["kind"], {})[ref] = raw
+
+    def snapshot(self) -> Mapping[str, Mapping[events.Ref, dict[str, Any]]]:
+        return self.found
+
+
+class NoStreams:
+    """Stands where the streams are: nothing is watched."""
+
+    def follow(self, _routes: object) -> None: ...
+
+    def try_again(self) -> None: ...
+
+
+def ours(*wide: dict[str, Any]) -> Ours:
+    """A destination, a rule of its own namespace, and a cluster rule of these items."""
+    destination = {"name": SHOP.name, "namespace": SHOP.namespace}
+    return Ours(
+        _object("GitRepoConfig", "repo", repoUrl="https://example.com/x.git", allowedBranches=["*"]),
+        _object("GitDestination", "prod", repoRef={"name": "repo"}, branch="main", baseFolder="clusters/prod"),
+        _object("WatchRule", "narrow", destinationRef=destination, rules=[{"resources": ["roles"]}]),
+        _object("ClusterWatchRule", "wide", destinationRef=destination, rules=list(wide)),
+    )
+
+
+def of_team(team: str) -> dict[str, Any]:
+    """A rule item that selects namespaces."""
+    selector = {"matchLabels": {"team": team}}
+    return {"resources": ["configmaps"], "scope": "Namespaced", "namespaceSelector": selector}
+
+
+@contextlib.contextmanager
+def running(desk: Desk, objects: Ours) -> Iterator[reconciling.Reconciler]:
+    """A reconciler and a follower of namespaces with their threads."""
+    stop = threading.Event()
+    followed = namespaces.Namespaces(desk.settings, None, changed=objects.changed, stop=stop)  # type: ignore[arg-type]
+    reconciler = reconciling.Reconciler(
+        desk.settings,
+        cluster=None,  # type: ignore[arg-type]
+        objects=objects,  # type: ignore[arg-type]
+        followed=followed,
+        causes=desk.causes,
+        running=NoStreams(),  # type: ignore[arg-type]
+        stop=stop,
+    )
+    threads = [threading.Thread(target=job, daemon=True) for job in (followed.run, reconciler.run)]
+    for thread in threads:
+        thread.start()
+    try:
+        yield reconciler
+    finally:
+        stop.set()
+        threads[1].join(20)
+
+
+@pytest.fixture(autouse=True)
+def silent(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A cluster that says what it serves, and never answers who has which labels."""
+    answer = threading.Event()
+
+    def hang(*_args: object, **_options: object) -> NoReturn:
+        answer.wait()
+        raise errors.TemporaryError("the cluster does not answer")
+
+    served = discovery.Discovery((CONFIG_MAPS, ROLES), frozenset(), frozenset())
+    monkeypatch.setattr(discovery, "discover", lambda _cluster: served)
+    monkeypatch.setattr(listing, "list_pages", hang)
+    monkeypatch.setattr(namespaces, "PATIENCE", 0.2)
+    yield
+    answer.set()
+
+
+def outcome(reconciler: reconciling.Reconciler) -> dict[compiling.RuleKey, compiling.RuleVerdict]:
+    """What became of the rules, once anything did."""
+    wait_until(lambda: reconciler.outcome, what="a reconciliation")
+    assert reconciler.outcome
+    return reconciler.outcome.compilation.rules
+
+
+def test_a_list_of_namespaces_that_hangs_holds_up_its_own_rule_only(desk: Desk) -> None:
+    """Labels that do not come, without any failure, keep the rule that asks for them waiting, and no other."""
+    with running(desk, ours(of_team("a"))) as reconciler:
+        found = outcome(reconciler)
+        assert (found[NARROW].reason, found[WIDE].reason) == (compiling.READY, "NamespacesUnknown")
+
+
+def _object(kind: str, name: str, **spec: Any) -> dict[str, Any]:
+    metadata = {"name": name, "uid": f"uid-{name}", "generation": 1}
+    place = {} if kind == "ClusterWatchRule" else {"namespace": "shop"}
+    return {"apiVersion": kinds.API_VERSION, "kind": kind, "metadata": {**metadata, **place}, "spec": spec}
