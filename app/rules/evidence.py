@@ -53,9 +53,10 @@ _INJECTORS_BY_TRUE = (
 
 
 class Found(NamedTuple):
-    """A value at a place of an object."""
+    """A value at a place of an object, and who manages what in it."""
 
     obj: Mapping[str, Json]
+    managed: ownership.Managed
     path: Path
     value: Json
 
@@ -84,7 +85,7 @@ def written_alone_by(manager: str, subresource: str) -> When:
     owner = ownership.Owner(manager, subresource)
     return When(
         f"managedFields say that only {manager} owns it, through `{subresource}`",
-        lambda found: _is_written(found.obj, owner) and ownership.owners(found.obj, found.path) == [owner],
+        lambda found: _is_written(found.obj, owner) and found.managed.owners(found.path) == frozenset({owner}),
     )
 
 
@@ -98,7 +99,7 @@ def _is_written(obj: Mapping[str, Json], owner: ownership.Owner) -> bool:
 
 def _is_allocated(found: Found, *, unknown: bool) -> bool:
     """Whether nobody outside of the control plane owns it; `unknown` where managedFields do not tell."""
-    owners = ownership.owners(found.obj, found.path)
+    owners = found.managed.owners(found.path)
     if owners is None:
         return unknown
     names = {owner.manager for owner in owners} - CONTROL_PLANE

@@ -25,8 +25,7 @@ from app.rules import evidence, fields, ignoring, ownership
 
 Json = Any
 Path = ownership.Path
-# What goes, as a tree: a reason where something goes as a whole, the same one level down where a part of it goes.
-Marks = dict[Any, Any]
+Marks = ownership.Marks
 
 NOTHING_LEFT = "nothing is left in it"
 # Of the fields that rules ignore, as many sets as an installation has in use, and more.
@@ -129,9 +128,7 @@ def _marked(obj: Mapping[str, Json], ignored: ignoring.Ignored) -> Marks:
     marks = search.marks(_BY_KIND.get((group, kind), _GENERAL), obj, path=())
     if ignored:
         _merge(marks, search.marks(_plan_of(ignored.fields), obj, path=()))
-        for path, reason in ownership.fields_of(obj, ignored.managers):
-            if path not in ignoring.IDENTITY:
-                _merge(marks, _nested(path, reason))
+        _merge(marks, search.managed.alone(ignored.managers))
     return marks
 
 
@@ -147,6 +144,7 @@ class _Search:
     """Looks for the places of a plan in one object."""
 
     def __init__(self, obj: Mapping[str, Json], *, live: bool) -> None:
+        self.managed = ownership.Managed(obj)
         self._obj = obj
         self._live = live
 
@@ -168,13 +166,16 @@ class _Search:
         for key, deeper in below:
             child, here = value[key], (*path, key)
             mark = (deeper.rows and self._reason(deeper.rows, child, path=here)) or self.marks(deeper, child, path=here)
-            if mark:
+            if mark and key not in marks:
+                marks[key] = mark
+            elif mark:
                 _merge(marks, {key: mark})
         return marks
 
     def _reason(self, rows: Iterable[fields.Field], value: Json, *, path: Path) -> str:
+        found = evidence.Found(self._obj, self.managed, path, value)
         for row in rows:
-            if row.when is None or (self._live and row.when.holds(evidence.Found(self._obj, path, value))):
+            if row.when is None or (self._live and row.when.holds(found)):
                 return "" if path in ignoring.IDENTITY else row.reason
         return ""
 
@@ -189,25 +190,18 @@ def _merge(marks: Marks, more: Marks) -> None:
             _merge(present, mark)
 
 
-def _nested(path: Path, reason: str) -> Marks:
-    *above, last = path
-    marks: Marks = {last: reason}
-    for key in reversed(above):
-        marks = {key: marks}
-    return marks
-
-
 def _taken(value: Json, marks: Marks) -> Json:
     """A copy of a map or a list without what is marked in it."""
-    clean, gone = value.copy(), []
+    clean, gone = value.copy(), set()
     for key, mark in marks.items():
         if not isinstance(mark, str):
             clean[key] = _taken(value[key], mark)
             if clean[key] or isinstance(key, int):
                 continue
-        gone.append(key)
-    # From behind, because each item of a list has its position until those behind it are gone.
-    for key in sorted(gone, reverse=True) if isinstance(value, list) else gone:
+        gone.add(key)
+    if isinstance(clean, list):
+        return [item for index, item in enumerate(clean) if index not in gone]
+    for key in gone:
         del clean[key]
     return clean
 

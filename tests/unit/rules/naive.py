@@ -55,7 +55,19 @@ def is_theirs(obj: dict[str, Any], path: Path, managers: tuple[str, ...]) -> boo
     whole = [node for node in nodes_at(theirs, obj, path) if not node or (isinstance(path[-1], int) and "." in node)]
     held = bool(nodes_at(others, obj, path))
     held |= any(node == {} for end in range(1, len(path)) for node in nodes_at(others, obj, path[:end]))
-    return bool(whole) and not held and not names_a_shared_item(obj, path, [*theirs, *others])
+    every = [*theirs, *others]
+    return bool(whole) and not held and not names_a_shared_item(obj, path, every) and not is_unclear(obj, path, every)
+
+
+def is_unclear(obj: dict[str, Any], path: Path, sets: list[Any]) -> bool:
+    """Whether a place is, or is in, an item that something names together with another item."""
+    for end in (end for end, key in enumerate(path) if isinstance(key, int)):
+        items, key = at(obj, path[:end]), path[end]
+        for name in {name for node in nodes_at(sets, obj, path[:end]) for name in node}:
+            alike = [position for position, item in enumerate(items) if names(name, item, position)]
+            if key in alike and len(alike) > 1:
+                return True
+    return False
 
 
 def names_a_shared_item(obj: dict[str, Any], path: Path, sets: list[Any]) -> bool:
