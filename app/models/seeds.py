@@ -7,7 +7,7 @@ transaction that sees written = listed for each complete scope (promise P10).
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -17,6 +17,8 @@ from sqlalchemy.orm import Mapped, mapped_column
 from app.models import base, destinations
 
 # States of a run: listing -> synced (SEED_SYNC is in the ledger) -> swept; or superseded at any time before.
+# What may not disturb a run that is open waits beside it as a run of its own, queued until that one is synced.
+QUEUED = "queued"
 LISTING = "listing"
 SYNCED = "synced"
 SWEPT = "swept"
@@ -107,14 +109,50 @@ def start(
     cause: str,
     scopes: Iterable[tuple[ScopeKey, str, bool]],
 ) -> str:
-    """Begin a seed and supersede any open one of the destination; its id. Scopes are (key, version, sweepable)."""
-    supersede(connection, destination_id)
+    """Begin a seed and supersede the one that is listed for the destination; its id.
+
+    Scopes are (key, version, sweepable). What is queued stays so.
+    """
+    supersede(connection, destination_id, states=(LISTING,))
+    run = _insert(connection, destination_id=destination_id, place_id=place_id, cause=cause, state=LISTING)
+    _add_scopes(connection, run, scopes)
+    return run
+
+
+def queue(
+    connection: Connection,
+    *,
+    destination_id: int,
+    place_id: int,
+    cause: str,
+    scopes: Iterable[tuple[ScopeKey, str, bool]],
+) -> None:
+    """Let scopes wait for the end of the seed that is open: they are listed next. What waits already waits once."""
+    query = select(_R.id).where(_R.destination_id == destination_id, _R.state == QUEUED)
+    run = connection.scalar(query)
+    if run is None:
+        run = _insert(connection, destination_id=destination_id, place_id=place_id, cause=cause, state=QUEUED)
+    known = {scope.key for scope in scopes_of(connection, run)}
+    _add_scopes(connection, run, [scope for scope in scopes if scope[0] not in known])
+
+
+def open_queued(connection: Connection, destination_id: int) -> bool:
+    """The open seed of a destination was closed: what waited for that is listed now, if anything did."""
+    query = update(_R).where(_R.destination_id == destination_id, _R.state == QUEUED)
+    return connection.execute(query.values(state=LISTING, started_at=base.now())).rowcount > 0
+
+
+def _insert(connection: Connection, *, destination_id: int, place_id: int, cause: str, state: str) -> str:
     run = uuid.uuid4().hex
     connection.execute(
         base.insert(_R).values(
-            id=run, destination_id=destination_id, place_id=place_id, cause=cause, state=LISTING, started_at=base.now()
+            id=run, destination_id=destination_id, place_id=place_id, cause=cause, state=state, started_at=base.now()
         )
     )
+    return run
+
+
+def _add_scopes(connection: Connection, run: str, scopes: Iterable[tuple[ScopeKey, str, bool]]) -> None:
     rows = [
         {
             "seed_run_id": run,
@@ -128,21 +166,20 @@ def start(
     ]
     if rows:
         connection.execute(base.insert(_S), rows)
-    return run
 
 
-def supersede(connection: Connection, destination_id: int) -> int:
+def supersede(connection: Connection, destination_id: int, *, states: Collection[str] = (LISTING, QUEUED)) -> int:
     """Give up the open seeds of a destination: a seed that died half-way is never swept."""
     return connection.execute(
         update(_R)
-        .where(_R.destination_id == destination_id, _R.state == LISTING)
+        .where(_R.destination_id == destination_id, _R.state.in_(states))
         .values(state=SUPERSEDED, finished_at=base.now())
     ).rowcount
 
 
-def open_runs(connection: Connection, destination_ids: Iterable[int]) -> list[Run]:
-    """Seeds without SEED_SYNC of some destinations, with their scopes."""
-    query = select(_R.__table__).where(_R.destination_id.in_(list(destination_ids)), _R.state == LISTING)
+def open_runs(connection: Connection, destination_ids: Iterable[int], *, state: str = LISTING) -> list[Run]:
+    """Seeds without SEED_SYNC of some destinations, with their scopes: those that are listed, or those queued."""
+    query = select(_R.__table__).where(_R.destination_id.in_(list(destination_ids)), _R.state == state)
     return [
         Run(row.id, row.destination_id, row.place_id, row.cause, scopes_of(connection, row.id))
         for row in connection.execute(query.order_by(_R.started_at))

@@ -13,13 +13,15 @@ from dataclasses import dataclass, replace
 import structlog
 
 from app.models import base, cursors, destinations, leases, rules, seeds
-from app.rules import types
+from app.rules import compiling, types
 from app.watch import comparing, inbox, recording, routing, writing
 
 log = structlog.get_logger(__name__)
 
 # What the cause of a seed says when a new leader started it again.
 TAKEN_OVER = " (taken over)"
+# Why single namespaces are listed after a seed that was open when they came or went.
+RELABELLED = "the labels of namespaces changed"
 
 
 class Causes:
@@ -37,6 +39,14 @@ class Causes:
     def adopt(self, seen: recording.Seen) -> routing.Routing:
         """Write what was compiled, start the seeds that it causes, and let the writer follow it."""
         return self._writer.call(lambda: self._adopt(seen))
+
+    def members(self) -> dict[str, frozenset[str]]:
+        """Who belongs to the namespaceSelectors of the rules in force, as their compilation had it."""
+
+        def work(connection: base.Connection) -> dict[str, frozenset[str]]:
+            return compiling.members_of(row.spec for row in rules.in_force(connection, cluster=self._cluster))
+
+        return self._writer.call(lambda: self._writer.durably(work))
 
     def resume(self, wanted: Iterable[routing.StreamKey]) -> dict[routing.StreamKey, cursors.Cursor]:
         """Give the streams that are wanted their cursors, and drop those of all others.
@@ -74,7 +84,10 @@ class Causes:
             before = rules.in_force(connection, cluster=self._cluster)
             recorded = recording.record(connection, seen, cluster=self._cluster, before=self._recorded)
             changed = comparing.changes(before, rules.in_force(connection, cluster=self._cluster))
-            open_runs = {run.destination_id: run for run in seeds.open_runs(connection, recorded.routes.scopes)}
+            open_runs, queued = (
+                {run.destination_id: run for run in seeds.open_runs(connection, recorded.routes.scopes, state=state)}
+                for state in (seeds.LISTING, seeds.QUEUED)
+            )
             synced = seeds.synced_places(connection, recorded.routes.scopes)
             for target in recorded.routes.targets.values():
                 wanted = recorded.routes.scopes.get(target.id, ())
@@ -84,14 +97,35 @@ class Causes:
                     taken_over=self._first,
                     synced=target.place_id in synced,
                     run=open_runs.get(target.id),
+                    queued=queued.get(target.id),
                 )
-                _seed(connection, target, need)
+                self._seed(connection, target, need)
             return recorded
 
         self._recorded = self._writer.durably(work)
         self._first = False
         self._writer.follow(self._recorded.routes)
         return self._recorded.routes
+
+    def _seed(self, connection: base.Connection, target: routing.Target, need: _Need) -> None:
+        """Start the seed of one destination that a change of places or rules makes necessary, if any.
+
+        A run of a former leader, or one whose rules changed, starts again: what it counted is not what is wanted now.
+        Namespaces that come and go do so at the pace of the cluster, and a run that starts again for them might never
+        end: they wait for it, unless it will list them anyway.
+        """
+        run = need.run if need.run is not None and need.run.place_id == target.place_id else None
+        if run is not None and not (need.change.rules or need.taken_over):
+            later = {scope for scope in need.touched if not self._writer.book.will_list(run.id, scope)}
+            if later:
+                _queue(connection, target, later)
+            return
+        # Until a seed came to its end, everything is wanted, however little of it the last change touched.
+        scopes = need.left | need.touched if need.synced else set(need.wanted)
+        if need.run is not None:
+            seeds.supersede(connection, target.id)
+        if scopes:
+            _start(connection, target, scopes, _cause(need, run))
 
     def _resume(self, keys: Sequence[routing.StreamKey]) -> dict[routing.StreamKey, cursors.Cursor]:
         def work(connection: base.Connection) -> dict[routing.StreamKey, cursors.Cursor]:
@@ -201,13 +235,20 @@ class _Need:
     taken_over: bool
     # Whether the place was ever seeded to the end.
     synced: bool
-    # The open seed, possibly of a former place.
+    # The open seed, possibly of a former place, and what waits for its end.
     run: seeds.Run | None
+    queued: seeds.Run | None
 
     @property
     def rules_changed(self) -> bool:
         """Whether anything is selected otherwise than before."""
         return self.change.rules or bool(self.change.members)
+
+    @property
+    def left(self) -> set[routing.WantedScope]:
+        """What is left to list of the open seed: the rule that asked for it may have been wider or narrower."""
+        runs = [run for run in (self.run, self.queued) if run is not None]
+        return comparing.parts(self.wanted, [scope.key for run in runs for scope in run.scopes])
 
     @property
     def touched(self) -> set[routing.WantedScope]:
@@ -216,45 +257,34 @@ class _Need:
         return selected | comparing.parts(self.wanted, self.change.members)
 
 
-def _seed(connection: base.Connection, target: routing.Target, need: _Need) -> None:
-    """Start the seed of one destination that a change of places or rules makes necessary, if any.
-
-    A run of a former leader, or one whose rules changed, starts again: what it counted is not what is wanted now.
-    """
-    run = need.run if need.run is not None and need.run.place_id == target.place_id else None
-    if run is not None and not (need.rules_changed or need.taken_over):
-        return
-    # Until a seed came to its end, everything is wanted, however little of it the last change touched.
-    scopes = _overlapping(need.wanted, run) | need.touched if need.synced else set(need.wanted)
-    if scopes:
-        _start(connection, target, scopes, _cause(need, run))
-    elif need.run is not None:
-        seeds.supersede(connection, target.id)
-
-
 def _cause(need: _Need, run: seeds.Run | None) -> str:
     if run is not None and not need.rules_changed:
         return f"{run.cause.removesuffix(TAKEN_OVER)}{TAKEN_OVER}"
     return "rules changed" if run is not None or need.synced else "new destination or place"
 
 
-def _overlapping(wanted: Sequence[routing.WantedScope], run: seeds.Run | None) -> set[routing.WantedScope]:
-    """What is left to list of an open run: the rule that asked for it may be wider or narrower."""
-    return comparing.parts(wanted, [scope.key for scope in run.scopes] if run is not None else [])
-
-
 def _start(
     connection: base.Connection, target: routing.Target, scopes: Iterable[routing.WantedScope], cause: str
 ) -> None:
-    every = {scope.key: scope for scope in scopes}
-    wanted = sorted(
-        (key, scope.version, scope.sweepable)
-        for key, scope in every.items()
-        # A namespace is listed with the others of its type.
-        if not key.namespace or replace(key, namespace="") not in every
-    )
+    wanted = _listed_apart(scopes)
     seeds.start(connection, destination_id=target.id, place_id=target.place_id, cause=cause, scopes=wanted)
     log.info("seed_started", destination=str(target.ref), cause=cause, scopes=len(wanted))
+
+
+def _queue(connection: base.Connection, target: routing.Target, scopes: Iterable[routing.WantedScope]) -> None:
+    wanted = _listed_apart(scopes)
+    seeds.queue(connection, destination_id=target.id, place_id=target.place_id, cause=RELABELLED, scopes=wanted)
+    log.info("seed_queued", destination=str(target.ref), cause=RELABELLED, scopes=len(wanted))
+
+
+def _listed_apart(scopes: Iterable[routing.WantedScope]) -> list[tuple[seeds.ScopeKey, str, bool]]:
+    """A namespace is listed with the others of its type where they are."""
+    every = {scope.key: scope for scope in scopes}
+    return sorted(
+        (key, scope.version, scope.sweepable)
+        for key, scope in every.items()
+        if not key.namespace or replace(key, namespace="") not in every
+    )
 
 
 def _resume_point(key: routing.StreamKey, stored: Sequence[cursors.Cursor]) -> cursors.Cursor | None:

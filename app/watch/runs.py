@@ -107,6 +107,17 @@ class SeedBook:
         run = self.runs.get(run_id)
         return run is not None and scope in run.scopes and run.scopes[scope].progress is Progress.WAITING
 
+    def will_list(self, run_id: str, scope: routing.WantedScope) -> bool:
+        """Whether a listing that has not begun will bring what is in a scope."""
+        group, resource, namespace = scope.key.group, scope.key.resource, scope.key.namespace
+        run = self.runs.get(run_id)
+        return run is not None and any(
+            state.progress is Progress.WAITING
+            and (one.key.group, one.key.resource) == (group, resource)
+            and one.key.namespace in {"", namespace}
+            for one, state in run.scopes.items()
+        )
+
     def put_back(self, listing: inbox.Listing) -> None:
         """A listing ended before its first object: its scopes wait for the next one."""
         for run_id, scope in listing.scopes:

@@ -130,6 +130,49 @@ def test_superseding_is_for_open_seeds_of_one_destination(records: Records) -> N
     assert states == [seeds.SYNCED, seeds.SUPERSEDED, seeds.LISTING]
 
 
+def queue(records: Records, destination: destinations.Destination, *keys: seeds.ScopeKey) -> None:
+    """Let scopes wait for the end of the open seed."""
+    with records.database.write() as connection:
+        seeds.queue(
+            connection,
+            destination_id=destination.id,
+            place_id=destination.place_id,
+            cause="later",
+            scopes=[(key, "v1", True) for key in keys],
+        )
+
+
+def test_what_is_queued_is_one_seed_that_opens_later(records: Records) -> None:
+    """It is no open seed until then, holds each scope once, and opens for its own destination only."""
+    prod, other = records.destination("prod"), records.destination("other", folder="o")
+    first = start(records, prod, MAPS)
+    queue(records, prod, MAPS)
+    queue(records, prod, PODS, MAPS)
+    queue(records, other, PODS)
+    second = start(records, prod, MAPS)
+    with records.database.write() as connection:
+        assert [run.id for run in seeds.open_runs(connection, [prod.id])] == [second]
+        assert seeds.state_of(connection, first) == seeds.SUPERSEDED
+        seeds.finish(connection, second, state=seeds.SYNCED)
+        assert seeds.open_queued(connection, prod.id)
+        assert not seeds.open_queued(connection, prod.id)
+        (opened,) = seeds.open_runs(connection, [prod.id])
+        assert [run.destination_id for run in seeds.open_runs(connection, [prod.id, other.id], state=seeds.QUEUED)] == [
+            other.id
+        ]
+    assert ([scope.key for scope in opened.scopes], opened.cause) == ([MAPS, PODS], "later")
+
+
+def test_superseding_everything_takes_what_is_queued(records: Records) -> None:
+    """A destination without a place waits for nothing."""
+    prod = records.destination()
+    start(records, prod, MAPS)
+    queue(records, prod, PODS)
+    with records.database.write() as connection:
+        assert seeds.supersede(connection, prod.id) == 2
+        assert seeds.open_runs(connection, [prod.id], state=seeds.QUEUED) == []
+
+
 def test_counts_belong_to_one_scope(records: Records) -> None:
     """The same type in another namespace, or over all, is another scope."""
     everywhere = seeds.ScopeKey("", "configmaps", "")

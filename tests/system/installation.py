@@ -77,7 +77,7 @@ class Lane:
             "WHERE d.namespace || '/' || d.name = :name"
         )
         states = {row["state"] for row in self.rows(query, name=destination)}
-        return "swept" in states and not states & {"listing", "synced"} and not self.pending(destination)
+        return "swept" in states and not states & {"queued", "listing", "synced"} and not self.pending(destination)
 
     def wait_seeded(self, destination: str) -> None:
         """Wait until the first complete state of a destination is in Git, and nothing pends."""
