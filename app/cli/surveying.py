@@ -151,8 +151,8 @@ def of_database(connection: base.Connection, *, cluster: str) -> Survey:
         read.take(kind, [_rule(name, row, placed[row.destination_id].ref)])
     served = tuple(known.values())
     return Survey(
-        # What stands there was admitted once; members of a namespaceSelector are not recorded with their labels.
-        compilation=read.compile(served, allow_local=True, namespaces=None),
+        # What stands there was admitted once; who belongs to a namespaceSelector stands there, and no labels.
+        compilation=read.compile(served, allow_local=True, members=compiling.members_of(row.spec for row in in_force)),
         types=naming.Types.remembered(served, where="what the database knows"),
         raws=read.raws,
         unreadable=read.unreadable,
@@ -198,7 +198,8 @@ class _Read:
         served: Sequence[types.ResourceType],
         *,
         allow_local: bool,
-        namespaces: Mapping[str, Mapping[str, str]] | None,
+        namespaces: Mapping[str, Mapping[str, str]] | None = None,
+        members: Mapping[str, frozenset[str]] | None = None,
     ) -> compiling.Compilation:
         return compiling.compile_all(
             repo_configs=self.configs,
@@ -208,6 +209,7 @@ class _Read:
             types=served,
             allow_local=allow_local,
             namespaces=namespaces,
+            members=members,
         )
 
 

@@ -10,6 +10,7 @@ an object learns nothing about it.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
@@ -166,6 +167,8 @@ class _Sources:
     types: Sequence[ResourceType]
     # Namespace -> its labels; None when nobody knows them.
     namespaces: Mapping[str, Mapping[str, str]] | None
+    # What `members_of` found, for as long as nobody does.
+    members: Mapping[str, frozenset[str]]
 
 
 @dataclass
@@ -226,11 +229,12 @@ def compile_all(
     types: Sequence[ResourceType],
     allow_local: bool,
     namespaces: Mapping[str, Mapping[str, str]] | None = None,
+    members: Mapping[str, frozenset[str]] | None = None,
 ) -> Compilation:
     """Compile everything there is. Never raises: what is wrong becomes a verdict.
 
     `namespaces` are the labels of each Namespace; None says that they are not known, and is never read as none: a rule
-    that asks for them is not ready then.
+    that asks for them goes on with the `members` that it had (`members_of`), or is not ready.
     Objects with a deletionTimestamp are treated as gone: deletion is what their owner wants.
     """
     configs = {config.meta.ref: config for config in repo_configs if not config.meta.deleting}
@@ -240,7 +244,14 @@ def compile_all(
         ref: _judge_destination(target, configs=configs, verdicts=repo_verdicts) for ref, target in targets.items()
     }
     verdicts |= _conflicts(targets, verdicts)
-    sources = _Sources(configs=configs, destinations=targets, verdicts=verdicts, types=types, namespaces=namespaces)
+    sources = _Sources(
+        configs=configs,
+        destinations=targets,
+        verdicts=verdicts,
+        types=types,
+        namespaces=namespaces,
+        members=members or {},
+    )
     every: list[kinds.AnyRule] = [*watch_rules, *cluster_rules]
     candidates = {_key(rule): rule for rule in every if not rule.meta.deleting}
     versions = _Versions()
@@ -249,6 +260,11 @@ def compile_all(
         destinations=verdicts,
         rules={key: _judge_rule(candidates[key], sources, versions) for key in sorted(candidates, key=str)},
     )
+
+
+def members_of(specs: Iterable[Mapping[str, Any]]) -> dict[str, frozenset[str]]:
+    """Who belonged to each namespaceSelector when these specs were compiled, for `compile_all`."""
+    return {_chooser(one): frozenset(one["members"]) for spec in specs for one in spec.get("namespaces", ())}
 
 
 def _judge_repo(config: kinds.GitRepoConfig, *, allow_local: bool) -> RepoVerdict:
@@ -327,7 +343,7 @@ def _conflict(ref: Ref, *, place: Place, holder: Ref) -> DestinationVerdict:
 def _judge_rule(rule: kinds.AnyRule, sources: _Sources, versions: _Versions) -> RuleVerdict:
     try:
         place = _place_of_rule(rule, sources)
-        members = [_members(item, sources.namespaces) for item in rule.items]
+        members = [_members(item, sources) for item in rule.items]
     except errors.PermanentError as error:
         return RuleVerdict(ready=False, reason=error.reason, message=error.message)
     resolutions = [versions.settle(rule, matching.resolve(item, sources.types)) for item in rule.items]
@@ -373,14 +389,17 @@ def _place_of_rule(rule: kinds.AnyRule, sources: _Sources) -> Place:
     return verdict.place
 
 
-def _members(item: kinds.RuleItem, namespaces: Mapping[str, Mapping[str, str]] | None) -> frozenset[str] | None:
+def _members(item: kinds.RuleItem, sources: _Sources) -> frozenset[str] | None:
     """The namespaces that an item's namespaceSelector lets through; None without one. Raises PermanentError."""
     wanted = item.filter
     if wanted.namespaces is None:
         return None
-    if namespaces is None:
-        raise errors.PermanentError(_NAMESPACES_UNKNOWN, reason="NamespacesUnknown")
-    selected = {name for name, labels in namespaces.items() if wanted.namespaces.matches(labels)}
+    if sources.namespaces is None:
+        remembered = sources.members.get(_chooser(wanted.to_json()))
+        if remembered is None:
+            raise errors.PermanentError(_NAMESPACES_UNKNOWN, reason="NamespacesUnknown")
+        return remembered
+    selected = {name for name, labels in sources.namespaces.items() if wanted.namespaces.matches(labels)}
     return frozenset(name for name in selected if wanted.covers(name, selected))
 
 
@@ -446,12 +465,17 @@ def _members_json(scopes: Iterable[Scope]) -> list[dict[str, Any]]:
         if scope.members is not None
     }
     return [
-        {
-            **{field: value for field, value in scope.filter.to_json().items() if field in filters.BY_NAMESPACE},
-            "members": sorted(scope.members or ()),
-        }
-        for scope in chosen.values()
+        {**_by_namespace(scope.filter.to_json()), "members": sorted(scope.members or ())} for scope in chosen.values()
     ]
+
+
+def _by_namespace(said: Mapping[str, Any]) -> dict[str, Any]:
+    return {field: said[field] for field in filters.BY_NAMESPACE if field in said}
+
+
+def _chooser(said: Mapping[str, Any]) -> str:
+    """Names a namespaceSelector, with the namespaces that are excluded from it."""
+    return json.dumps(_by_namespace(said), sort_keys=True)
 
 
 def _ready_message(rule: kinds.AnyRule, scopes: Sequence[Scope], problems: Sequence[matching.Problem]) -> str:

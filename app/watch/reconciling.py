@@ -128,10 +128,12 @@ class Reconciler:
 
     def _reconcile(self) -> None:
         read = _read(self._objects.snapshot())
-        self._held = not self._namespaces.want(wanted=_selects_namespaces(read))
+        asked = _selects_namespaces(read)
+        self._held = not self._namespaces.want(wanted=asked)
         if self._held:
             # Their labels come within a moment, and wake this thread: without them a rule would end and begin again.
             return
+        labels = self._namespaces.labels
         compilation = compiling.compile_all(
             repo_configs=list(read.configs.values()),
             destinations=list(read.destinations.values()),
@@ -139,7 +141,8 @@ class Reconciler:
             cluster_rules=read.cluster_rules,
             types=self._types,
             allow_local=self._settings.allow_local_repos,
-            namespaces=self._namespaces.labels,
+            namespaces=labels,
+            members=self._causes.members() if asked and labels is None else None,
         )
         seen = recording.Seen(
             repo_configs=read.configs,

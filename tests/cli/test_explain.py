@@ -427,6 +427,25 @@ def test_a_rule_over_namespaces(shop: Shop) -> None:
     assert "namespaceSelector" in found["sentence"]
 
 
+def test_a_rule_over_namespaces_without_a_cluster(shop: Shop, tmp_path: Path) -> None:
+    """While the cluster does not answer, a rule in force is ready, and selects in the namespaces that it had."""
+    shop.apply(WIDE)
+    with contextlib.closing(connect(shop.server)) as cluster:
+        survey = surveying.of_cluster(cluster, allow_local=True, page_size=500)
+    (rule,) = survey.compilation.compiled()
+    seen = rules.RuleSeen(
+        rule=rule.rule_name,
+        uid=rule.uid,
+        destination_id=shop.prod.id,
+        place_id=shop.prod.place_id,
+        spec=rule.spec,
+    )
+    with shop.world.database.write() as connection:
+        rules.save(connection, cluster="home", rules=[seen])
+    (found,) = shop.answer("--output", "json", KUBECONFIG=str(tmp_path / "away"))["rules"]
+    assert (found["ready"], found["selected"][0]["namespaces"]) == (True, ["shop"])
+
+
 @KUBE_ONLY
 def test_an_account_that_may_not_see_everything(shop: Shop) -> None:
     """What the account that asks may not read is said, with the right that is missing; the rest is explained."""

@@ -11,6 +11,7 @@ import pytest
 
 from app import errors, events
 from app.kube import discovery, listing
+from app.models import rules
 from app.rules import compiling, kinds
 from app.watch import namespaces, reconciling
 from tests.waiting import wait_until
@@ -115,6 +116,33 @@ def test_a_list_of_namespaces_that_hangs_holds_up_its_own_rule_only(desk: Desk) 
     with running(desk, ours(of_team("a"))) as reconciler:
         found = outcome(reconciler)
         assert (found[NARROW].reason, found[WIDE].reason) == (compiling.READY, "NamespacesUnknown")
+
+
+def test_a_new_leader_goes_on_with_the_members_of_before(desk: Desk) -> None:
+    """A rule in force keeps its version and its namespaces while their labels do not come; a new item waits."""
+    with running(desk, ours(of_team("a"))) as reconciler:
+        answer(reconciler, {"one": {"team": "a"}, "two": {}})
+        wait_until(lambda: outcome(reconciler)[WIDE].ready, what="the rule with its namespaces")
+    version = versions(desk)
+    with running(desk, ours(of_team("a"))) as successor:
+        rule = outcome(successor)[WIDE].rule
+        assert rule
+        assert {scope.members for scope in rule.scopes} == {frozenset({"one"})}
+    assert versions(desk) == version == {str(NARROW): 1, str(WIDE): 1}
+    with running(desk, ours(of_team("b"))) as successor:
+        assert outcome(successor)[WIDE].reason == "NamespacesUnknown"
+
+
+def answer(reconciler: reconciling.Reconciler, labels: dict[str, Mapping[str, str]]) -> None:
+    """The labels come."""
+    wait_until(reconciler._namespaces._wanted.is_set, what="the question")
+    reconciler._namespaces._replace(labels)
+
+
+def versions(desk: Desk) -> dict[str, int]:
+    """The rules in force."""
+    with desk.database.read() as connection:
+        return rules.versions(connection, cluster="home")
 
 
 def _object(kind: str, name: str, **spec: Any) -> dict[str, Any]:
