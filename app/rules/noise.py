@@ -88,7 +88,7 @@ def _has(part: str, key: str, *values: str) -> Callable[[Identifier, _Object], b
     """Whether a label or annotation is there, with one of these values where some are given."""
 
     def holds(_: Identifier, obj: _Object) -> bool:
-        found = _metadata(obj, part).get(key)
+        found = mapping(obj, part).get(key)
         return found in values if values else found is not None
 
     return holds
@@ -97,7 +97,7 @@ def _has(part: str, key: str, *values: str) -> Callable[[Identifier, _Object], b
 def _is_bare_account(identifier: Identifier, obj: _Object) -> bool:
     """The `default` ServiceAccount as it is made: nothing beside its name."""
     made = obj.keys() <= {"apiVersion", "kind", "metadata"}
-    return made and identifier.name == "default" and not _metadata(obj, "labels") and not _metadata(obj, "annotations")
+    return made and identifier.name == "default" and not mapping(obj, "labels") and not mapping(obj, "annotations")
 
 
 # Who makes and aggregates the default roles; anybody else among the managers has changed one.
@@ -182,15 +182,26 @@ def object_reasons(group: str, resource: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(one.reason for one in _BY_TYPE.get((group, resource), ())))
 
 
+def mapping(obj: _Object, part: str) -> Mapping[str, Any]:
+    """Labels or annotations; nothing where a stranger's API server sends another shape."""
+    found = _metadata(obj, part)
+    return found if isinstance(found, Mapping) else {}
+
+
+def _mappings(obj: _Object, part: str) -> list[Mapping[str, Any]]:
+    """The owners or the managers; those of another shape are left out."""
+    found = _metadata(obj, part)
+    return [one for one in found if isinstance(one, Mapping)] if isinstance(found, list) else []
+
+
+def _metadata(obj: _Object, part: str) -> Any:
+    metadata = obj.get("metadata")
+    return metadata.get(part) if isinstance(metadata, Mapping) else None
+
+
 def _is_owned(obj: _Object) -> bool:
-    metadata = obj.get("metadata") or {}
-    return any(owner.get("controller") for owner in metadata.get("ownerReferences") or ())
-
-
-def _metadata(obj: _Object, part: str) -> Mapping[str, Any]:
-    return (obj.get("metadata") or {}).get(part) or {}
+    return any(owner.get("controller") for owner in _mappings(obj, "ownerReferences"))
 
 
 def _managers(obj: _Object) -> frozenset[str]:
-    entries = (obj.get("metadata") or {}).get("managedFields") or ()
-    return frozenset(entry.get("manager", "") for entry in entries)
+    return frozenset(str(entry.get("manager", "")) for entry in _mappings(obj, "managedFields"))

@@ -252,8 +252,7 @@ def _anchors(wanted: filters.Filter) -> Iterator[_Anchor]:
 
 def _labels_of(obj: Mapping[str, Any]) -> Mapping[str, str]:
     """The labels of an object, as far as they are text: an aggregated server may send anything."""
-    found = (obj.get("metadata") or {}).get("labels") or {}
-    return {key: value for key, value in found.items() if isinstance(value, str)}
+    return {key: value for key, value in noise.mapping(obj, "labels").items() if isinstance(value, str)}
 
 
 @dataclass(frozen=True, slots=True)

@@ -237,3 +237,20 @@ def test_the_reference_has_every_line_of_the_tables() -> None:
     ):
         name = f"all of `{group}`" if resource == noise.ANY else f"{resource}.{group}" if group else resource
         assert any(name in row and reason in row for row in rows), (name, reason)
+
+
+@pytest.mark.parametrize(
+    "odd", ["a", 7, True, ["x"], [7, None], {"x": []}, [{"manager": ["x"]}, {"controller": 0}]], ids=str
+)
+@pytest.mark.parametrize("part", ["ownerReferences", "managedFields", "labels", "annotations"])
+def test_metadata_of_any_shape_is_read(part: str, odd: Any) -> None:
+    """A stranger's API server may send anything: it is no reason to fail, and none to leave an object out."""
+    for group, resource in (("", "configmaps"), (RBAC, "clusterroles"), ("apiregistration.k8s.io", "apiservices")):
+        assert _why(group, resource, "a", metadata={part: odd}) is None
+        assert _why(group, resource, "a", metadata=odd) is None
+
+
+def test_a_manager_of_no_shape_is_somebody() -> None:
+    """Who touched a default role cannot be told then: the role is mirrored."""
+    metadata = {**BOOTSTRAP, "managedFields": [{"manager": ["kube-apiserver"]}]}
+    assert _why(RBAC, "clusterroles", "view", metadata=metadata) is None
