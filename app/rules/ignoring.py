@@ -22,6 +22,9 @@ LONGEST_POINTER = 512
 LONGEST_MANAGER = 256
 
 _ESCAPE_OF_NOTHING = re.compile(r"~(?![01])")
+# Nobody means these in a key or a name; they would be carried into terminals, and into databases that take no U+0000.
+CONTROL = r"\x00-\x1f\x7f"
+_CONTROL = re.compile(f"[{CONTROL}]")
 _POSITION = re.compile(r"[0-9]+")
 
 
@@ -58,10 +61,10 @@ NOTHING = Ignored()
 def check(pointers: Iterable[str], managers: Iterable[str]) -> None:
     """Refuse what can never work, or would take an object its identity. Raises PermanentError(InvalidSpec)."""
     for pointer in pointers:
-        if problem := _problem_of_pointer(pointer):
+        if problem := _problem_of_text(pointer) or _problem_of_pointer(pointer):
             raise _invalid("ignoreFields", pointer, problem)
     for entry in managers:
-        if problem := _problem_of_manager(entry):
+        if problem := _problem_of_text(entry) or _problem_of_manager(entry):
             raise _invalid("ignoreManagers", entry, problem)
 
 
@@ -82,6 +85,10 @@ def names_manager(entry: str, *, manager: str, subresource: str) -> bool:
     """
     name, slash, wanted = entry.rpartition("/")
     return fnmatchcase(manager, entry) or bool(slash and wanted == subresource and fnmatchcase(manager, name))
+
+
+def _problem_of_text(text: str) -> str:
+    return "it holds a control character, and nobody means one: remove it" if _CONTROL.search(text) else ""
 
 
 def _problem_of_pointer(text: str) -> str:

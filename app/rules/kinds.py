@@ -25,8 +25,9 @@ AccessMode = Literal["SameNamespace", "AllNamespaces"]
 
 OPERATIONS = frozenset({"CREATE", "UPDATE", "DELETE", "*"})
 
-# What a glob over names may hold: `/` and `%` stand in no name, and a namespace is a DNS label.
-_NAME_GLOB = re.compile(r"[^/%]{1,253}")
+# What a glob over names may hold: `/` and `%` stand in no name, and a namespace is a DNS label. The API takes a control
+# character in the name of a Role, and `?` matches it.
+_NAME_GLOB = re.compile(rf"[^/%{ignoring.CONTROL}]{{1,253}}")
 _NAMESPACE_GLOB = re.compile(r"[-a-z0-9*?\[\]!]{1,253}")
 
 # The units of Go's time.ParseDuration, in seconds.

@@ -26,7 +26,7 @@ NARROWED: dict[str, Any] = {
     },
     "names": ["web-*", "system:controller:x", "a b", "[ab]?", "Ünder_score"],
     "excludeNames": ["*-tmp"],
-    "ignoreFields": ["/spec/replicas", "/metadata/annotations/example.com~1build", "/spec/*/image", "/a~0b", "/x/007"],
+    "ignoreFields": ["/spec/replicas", "/metadata/annotations/example.com~1build", "/spec/*/image", "/a~0b", "/x/0a"],
     "ignoreManagers": ["kube-controller-manager/scale", "*/scale", "vpa-*"],
 }
 CHOSEN: dict[str, Any] = {
@@ -59,6 +59,8 @@ def _expression(operator: str, *values: str, key: str = "tier") -> dict[str, Any
     return {"matchExpressions": [{"key": key, "operator": operator, "values": list(values)}]}
 
 
+GLOBS = ("names", "excludeNames", "excludeNamespaces", "ignoreManagers")
+CONTROL = "\0\n\x1b\x7f"
 REFUSED_BY_BOTH = [
     ("labelSelector", {"matchLabels": {"tier": "a b"}}, "matchLabels"),
     ("labelSelector", {"matchLabels": {"tier": "x" * 64}}, "matchLabels"),
@@ -80,6 +82,10 @@ REFUSED_BY_BOTH = [
     ("ignoreFields", ["/a~2b"], "ignoreFields"),
     ("ignoreFields", ["/" + "x" * 512], "ignoreFields"),
     ("ignoreManagers", [""], "ignoreManagers"),
+    *((field, [f"a{letter}b"], field) for field in GLOBS for letter in CONTROL),
+    *(("ignoreFields", [f"/a{letter}b"], "ignoreFields") for letter in CONTROL),
+    ("names", ["a\n"], "names"),
+    ("ignoreFields", ["/a\n"], "ignoreFields"),
     ("ignoreManagers", ["/scale"], "ignoreManagers"),
     ("ignoreManagers", ["m/"], "ignoreManagers"),
     ("ignoreManagers", ["x" * 257], "ignoreManagers"),

@@ -43,6 +43,7 @@ def test_json_holds_what_is_set() -> None:
 START = "starts with /"
 IDENTITY = "tell which object it is"
 ESCAPE = "~ is written ~0"
+CONTROL = "holds a control character"
 POSITION = "holds the position of an item"
 
 
@@ -68,6 +69,9 @@ POSITION = "holds the position of an item"
         ("/spec/list/07", POSITION),
         ("/spec/containers/0/image", POSITION),
         ("/spec/list/17", POSITION),
+        ("/a\0", CONTROL),
+        ("/a\x1b[2J/b", CONTROL),
+        ("/a\x7f", CONTROL),
         ("/a" * 256 + "b", "at most 512 characters"),
     ],
 )
@@ -117,6 +121,7 @@ NAME, EVERYBODY = "write the name of a field manager", "every field that anybody
         ("/", NAME),
         ("*", EVERYBODY),
         ("**", EVERYBODY),
+        ("a\n", CONTROL),
         ("m" * 257, "at most 256 characters"),
     ],
 )

@@ -213,6 +213,9 @@ NAMESPACES_HERE = "narrows a ClusterWatchRule with scope Namespaced, and nothing
         ),
         ({"names": ["a/b"]}, f"names holds 'a/b', {NO_NAME}"),
         ({"names": ["a", ""]}, f"names holds '', {NO_NAME}"),
+        ({"names": ["a\0"]}, f"names holds 'a\\x00', {NO_NAME}"),
+        ({"excludeNames": ["a\n"]}, f"excludeNames holds 'a\\n', {NO_NAME}"),
+        ({"excludeNamespaces": ["a\x7f"]}, f"excludeNamespaces holds 'a\\x7f', {NO_NAME}"),
         ({"names": "web"}, "names must be a list"),
         ({"excludeNames": ["%"]}, f"excludeNames holds '%', {NO_NAME}"),
         ({"excludeNames": ["x" * 254]}, f"excludeNames holds '{'x' * 80}', {NO_NAME}"),
@@ -246,9 +249,9 @@ def test_what_is_ignored_is_checked_with_its_place() -> None:
         assert caught.value.message.startswith(f"spec.rules[0].{field} holds {entry!r}: ")
 
 
-@pytest.mark.parametrize("name", ["web-*", "system:controller", "a b", "x" * 253, "[!a]", "a\nb"])
+@pytest.mark.parametrize("name", ["web-*", "system:controller", "a b", "x" * 253, "[!a]", "a?b"])
 def test_a_glob_may_be_whatever_a_name_may_be(name: str) -> None:
-    """Names of Kubernetes hold more than letters; only / and % are in none."""
+    """Names of Kubernetes hold more than letters; only / and % are in none, and `?` is for the rest."""
     assert kinds.WatchRule.from_object(_rule(names=[name])).items[0].names == (name,)
 
 
