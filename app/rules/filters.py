@@ -6,9 +6,11 @@ objects. Globs are those of `allowedBranches`: `*`, `?`, `[...]`, case-sensitive
 
 from __future__ import annotations
 
+import functools
+import re
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
-from fnmatch import fnmatchcase
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase, translate
 from typing import Any
 
 from app.rules import labels as labelling
@@ -16,6 +18,21 @@ from app.rules import labels as labelling
 _GLOB = frozenset("*?[")
 # The fields that look at the namespace of an object, as a manifest spells them.
 BY_NAMESPACE = ("namespaceSelector", "excludeNamespaces")
+
+
+class _Globs:
+    """Globs that are asked about every object: names at once, and all the others as one pattern, made at first use."""
+
+    def __init__(self, globs: Iterable[str]) -> None:
+        self.exact = frozenset(glob for glob in globs if is_exact(glob))
+        self._others = [glob for glob in globs if glob not in self.exact]
+
+    def match(self, text: str) -> bool:
+        return text in self.exact or bool(self._others and self._pattern.match(text))
+
+    @functools.cached_property
+    def _pattern(self) -> re.Pattern[str]:
+        return re.compile("|".join(translate(glob) for glob in self._others))
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,10 +48,13 @@ class Filter:
     exclude_names: tuple[str, ...] = ()
     namespaces: labelling.LabelSelector | None = None
     exclude_namespaces: tuple[str, ...] = ()
+    _globs: Mapping[str, _Globs] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        for field in ("names", "exclude_names", "exclude_namespaces"):
-            object.__setattr__(self, field, tuple(sorted(set(getattr(self, field)))))
+        lists = ("names", "exclude_names", "exclude_namespaces")
+        for name in lists:
+            object.__setattr__(self, name, tuple(sorted(set(getattr(self, name)))))
+        object.__setattr__(self, "_globs", {name: _Globs(getattr(self, name)) for name in lists})
 
     @property
     def by_object(self) -> bool:
@@ -53,13 +73,13 @@ class Filter:
 
     def selects(self, name: str, labels: Mapping[str, str]) -> bool:
         """Whether an object gets through, by its name and labels."""
-        if self.names and not _any(name, self.names):
+        if self.names and not self._globs["names"].match(name):
             return False
-        return not _any(name, self.exclude_names) and self.labels.matches(labels)
+        return not self._globs["exclude_names"].match(name) and self.labels.matches(labels)
 
     def refusal(self, name: str, labels: Mapping[str, str]) -> str | None:
         """Which part leaves an object out, in words; None when it gets through."""
-        if self.names and not _any(name, self.names):
+        if self.names and not self._globs["names"].match(name):
             return f"its name matches none of names ({', '.join(self.names)})"
         if glob := _first(name, self.exclude_names):
             return f"its name matches {glob} of excludeNames"
@@ -68,7 +88,7 @@ class Filter:
 
     def covers(self, namespace: str, members: Collection[str] | None) -> bool:
         """Whether objects of a namespace get through. `members` are the namespaces that the selector selects now."""
-        return (members is None or namespace in members) and not _any(namespace, self.exclude_namespaces)
+        return (members is None or namespace in members) and not self._globs["exclude_namespaces"].match(namespace)
 
     def namespace_refusal(self, namespace: str, members: Collection[str] | None) -> str | None:
         """Which part leaves a namespace out, in words; None when it gets through."""
@@ -80,7 +100,7 @@ class Filter:
 
     def names_exactly(self, name: str) -> bool:
         """Whether `names` holds this very name, not a glob for it."""
-        return name in self.names and is_exact(name)
+        return name in self._globs["names"].exact
 
     def to_json(self) -> dict[str, Any]:
         """The fields as a manifest spells them; only what is set."""
@@ -109,7 +129,3 @@ def literal_prefix(glob: str) -> str:
 
 def _first(text: str, globs: Iterable[str]) -> str:
     return next((glob for glob in globs if fnmatchcase(text, glob)), "")
-
-
-def _any(text: str, globs: Iterable[str]) -> bool:
-    return any(fnmatchcase(text, glob) for glob in globs)

@@ -28,6 +28,8 @@ OPERATIONS = frozenset({"CREATE", "UPDATE", "DELETE", "*"})
 # What a glob over names may hold: `/` and `%` stand in no name, and a namespace is a DNS label. The API takes a control
 # character in the name of a Role, and `?` matches it.
 _NAME_GLOB = re.compile(rf"[^/%{ignoring.CONTROL}]{{1,253}}")
+# As in the schema: each is asked about every object.
+_MOST_GLOBS = 100
 _NAMESPACE_GLOB = re.compile(r"[-a-z0-9*?\[\]!]{1,253}")
 
 # The units of Go's time.ParseDuration, in seconds.
@@ -263,6 +265,8 @@ def _item(raw: _Reader, *, scope: Scope, wide: bool) -> RuleItem:
 
 def _globs(raw: _Reader, field: str, allowed: re.Pattern[str]) -> tuple[str, ...]:
     globs = raw.texts(field)
+    if len(globs) > _MOST_GLOBS:
+        raise raw.refused(field, f"has {len(globs)} entries, and may have {_MOST_GLOBS}: use a glob or labels")
     wrong = next((glob for glob in globs if not allowed.fullmatch(glob)), None)
     if wrong is not None:
         raise raw.refused(field, f"holds {wrong[:80]!r}, which matches no name: write a name, or a glob like web-*")

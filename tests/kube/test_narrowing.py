@@ -75,6 +75,7 @@ REFUSED_BY_BOTH = [
     ("names", ["a/b"], "names"),
     ("excludeNames", ["a%b"], "excludeNames"),
     ("excludeNames", ["x" * 254], "excludeNames"),
+    *((field, ["a"] * 101, field) for field in ("names", "excludeNames", "excludeNamespaces")),
     ("excludeNamespaces", ["Team"], "excludeNamespaces"),
     ("excludeNamespaces", [""], "excludeNamespaces"),
     ("ignoreFields", [""], "ignoreFields"),

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from fnmatch import fnmatchcase
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from app.rules import filters, labels
 from app.rules.filters import Filter
@@ -118,3 +121,19 @@ def test_an_exact_name_is_no_glob() -> None:
 def test_a_glob_begins_with_what_is_written_before_its_first_sign(glob: str, prefix: str) -> None:
     """Rules are filed by it."""
     assert filters.literal_prefix(glob) == prefix
+
+
+@given(st.lists(st.text("ab*?[]!-\\|(", max_size=4), max_size=4), st.text("ab[]!-\\|(\n", max_size=4))
+def test_many_globs_match_what_each_of_them_matches(globs: list[str], name: str) -> None:
+    """However many there are, they are asked as one pattern."""
+    assert Filter(exclude_names=tuple(globs)).selects(name, {}) is not any(fnmatchcase(name, one) for one in globs)
+
+
+def test_globs_become_one_pattern_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A rule with many globs costs each object one question, and nothing is compiled again."""
+    made: list[str] = []
+    real = filters.translate
+    monkeypatch.setattr(filters, "translate", lambda glob: (made.append(glob), real(glob))[1])
+    wanted = Filter(exclude_names=tuple(f"*-{number}" for number in range(100)))
+    assert [wanted.selects(f"web-{number}", {}) for number in (5, 50, 500)] == [False, False, True]
+    assert len(made) == 100

@@ -216,6 +216,7 @@ NAMESPACES_HERE = "narrows a ClusterWatchRule with scope Namespaced, and nothing
         ({"names": ["a\0"]}, f"names holds 'a\\x00', {NO_NAME}"),
         ({"excludeNames": ["a\n"]}, f"excludeNames holds 'a\\n', {NO_NAME}"),
         ({"excludeNamespaces": ["a\x7f"]}, f"excludeNamespaces holds 'a\\x7f', {NO_NAME}"),
+        ({"names": ["a"] * 101}, "names has 101 entries, and may have 100: use a glob or labels"),
         ({"names": "web"}, "names must be a list"),
         ({"excludeNames": ["%"]}, f"excludeNames holds '%', {NO_NAME}"),
         ({"excludeNames": ["x" * 254]}, f"excludeNames holds '{'x' * 80}', {NO_NAME}"),
