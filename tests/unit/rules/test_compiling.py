@@ -80,7 +80,10 @@ def _cluster_rule(name: str = "all", **fields: Any) -> kinds.ClusterWatchRule:
 
 
 def _compile(
-    *objects: Any, allow_local: bool = False, namespaces: dict[str, dict[str, str]] | None = None
+    *objects: Any,
+    allow_local: bool = False,
+    namespaces: dict[str, dict[str, str]] | None = None,
+    members: dict[str, frozenset[str]] | None = None,
 ) -> compiling.Compilation:
     def of(kind: type) -> list[Any]:
         return [obj for obj in objects if isinstance(obj, kind)]
@@ -93,6 +96,7 @@ def _compile(
         types=TYPES,
         allow_local=allow_local,
         namespaces=namespaces,
+        members=members,
     )
 
 
@@ -266,6 +270,16 @@ def test_namespaces_that_nobody_knows_are_not_none() -> None:
         '{apiGroups: [""], resources: ["namespaces"], verbs: ["list", "watch"]}'
     )
     assert _verdict(_config(), _target(), _rule()).ready
+
+
+def test_who_belonged_counts_while_nobody_knows_the_labels() -> None:
+    """A rule that was in force goes on with the members it had; a selector that is new to it has none to go on with."""
+    asking = _cluster_rule(items=_narrowed(namespace_selector=TEAM))
+    before = _rule_of(_compile(_config(), _target(), asking, namespaces=NAMESPACES))
+    members = compiling.members_of([before.spec, {"rules": []}])
+    assert _rule_of(_compile(_config(), _target(), asking, members=members)) == before
+    other = _cluster_rule(items=_narrowed(namespace_selector=TEAM, exclude_namespaces=("shop-dev",)))
+    assert not _compile(_config(), _target(), other, members=members).compiled()
 
 
 def test_items_that_narrow_differently_are_scopes_of_their_own() -> None:
