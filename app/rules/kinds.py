@@ -283,6 +283,9 @@ def _selector(raw: _Reader, field: str) -> labels.LabelSelector:
     for place, requirement in found:
         if problem := requirement.problem():
             raise selector.refused(place, f"cannot be used: {problem}")
+    # What a server does not know of a selector it drops: `{team: blue}` would arrive empty, and select everything.
+    if raw.value(field) is not None and not found:
+        raise raw.refused(field, "asks for no label: write matchLabels or matchExpressions, or leave it out")
     return labels.LabelSelector(tuple(requirement for _, requirement in found))
 
 

@@ -65,6 +65,11 @@ REFUSED_BY_BOTH = [
     ("labelSelector", {"matchLabels": {"tier": "a b"}}, "matchLabels"),
     ("labelSelector", {"matchLabels": {"tier": "x" * 64}}, "matchLabels"),
     ("labelSelector", _expression("Is", "a"), "operator"),
+    # The server drops the field that it does not know; what is left would select everything.
+    ("labelSelector", {"tier": "front"}, "labelSelector"),
+    ("labelSelector", {"matchLabels": {}}, "matchLabels"),
+    ("namespaceSelector", {}, "namespaceSelector"),
+    ("namespaceSelector", {"matchExpressions": []}, "matchExpressions"),
     ("labelSelector", _expression("In", "a b"), "value"),
     ("labelSelector", _expression("Exists", key="a b"), "key"),
     ("labelSelector", _expression("Exists", key="a/b/c"), "key"),

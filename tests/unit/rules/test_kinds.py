@@ -180,14 +180,19 @@ def test_what_narrows_an_item_is_read_and_written() -> None:
     assert item.to_json().items() >= {**narrowed, "names": ["api", "web-*"], "labelSelector": READ.to_json()}.items()
 
 
-def test_a_selector_that_requires_nothing_selects_everything() -> None:
-    """An empty selector, of objects or of namespaces, is as none."""
+def test_a_selector_that_asks_for_nothing_is_refused() -> None:
+    """A server drops what it does not know, and what is left would select everything; none at all is as none."""
     plain = kinds.ClusterWatchRule.from_object(_wide()).items[0]
-    for empty in ({}, {"matchLabels": {}, "matchExpressions": []}, None):
-        item = kinds.ClusterWatchRule.from_object(_wide(labelSelector=empty, namespaceSelector=empty)).items[0]
-        assert item == plain
+    assert kinds.ClusterWatchRule.from_object(_wide(labelSelector=None, namespaceSelector=None)).items[0] == plain
     assert (plain.label_selector, plain.namespace_selector) == (labels.EVERYTHING, None)
     assert (plain.filter, plain.ignored) == (filters.EVERYTHING, ignoring.NOTHING)
+    for field in ("labelSelector", "namespaceSelector"):
+        for empty in ({}, {"matchLabels": {}, "matchExpressions": []}):
+            with pytest.raises(errors.PermanentError) as caught:
+                kinds.ClusterWatchRule.from_object(_wide(**{field: empty}))
+            assert caught.value.message == (
+                f"spec.rules[0].{field} asks for no label: write matchLabels or matchExpressions, or leave it out"
+            )
 
 
 UNKNOWN_KEY = "cannot be used: the key 'a b' can be no label: write it like tier or example.com/tier"
@@ -238,7 +243,7 @@ def test_a_watch_rule_has_no_namespaces_to_choose_from() -> None:
     for field, value in (("namespaceSelector", SELECTOR), ("excludeNamespaces", ["a"])):
         with pytest.raises(errors.PermanentError, match=rf"rules\[0\]\.{field} {NAMESPACES_HERE}"):
             kinds.WatchRule.from_object(_rule(**{field: value}))
-    kinds.WatchRule.from_object(_rule(namespaceSelector={}, excludeNamespaces=[]))
+    kinds.WatchRule.from_object(_rule(namespaceSelector=None, excludeNamespaces=[]))
 
 
 def test_what_is_ignored_is_checked_with_its_place() -> None:
