@@ -5,8 +5,9 @@ A file is ours exactly when it has a row here. Written only in the fenced transa
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from sqlalchemy import BigInteger, Connection, ForeignKey, Index, Text, select
 from sqlalchemy.orm import Mapped, mapped_column
@@ -62,12 +63,14 @@ class Item:
 class Known:
     """The newest state of an object that the ledger or Git holds for a destination; what `unchanged` compares.
 
-    `mark` says what selected it: None for what an earlier version wrote.
+    `mark` says what selected it: None for what an earlier version wrote. `rule` is the first that did, by name; another
+    one that selects the same makes no other object of it.
     """
 
     uid: str
     content_hash: str
     mark: str | None = None
+    rule: str | None = field(default=None, compare=False)
 
 
 # Identity without version and uid, in the order of a path.
@@ -159,9 +162,9 @@ def known(connection: Connection, *, destination_id: int, place_id: int) -> dict
     An object whose newest row is a DELETE, or that was never written, is absent.
     """
     result: dict[Key, Known] = {}
-    query = select(_I.api_group, _I.resource, _I.namespace, _I.name, _I.uid, _I.content_hash, _I.selection)
+    query = select(_I.api_group, _I.resource, _I.namespace, _I.name, _I.uid, _I.content_hash, _I.selection, _I.rule)
     for item in connection.execute(query.where(_I.place_id == place_id, ~_I.removed)):
-        result[item[0], item[1], item[2], item[3]] = Known(item.uid, item.content_hash or "", item.selection)
+        result[item[0], item[1], item[2], item[3]] = _known(item)
     pending = (
         select(
             ledger.EventRow.api_group,
@@ -172,6 +175,7 @@ def known(connection: Connection, *, destination_id: int, place_id: int) -> dict
             ledger.EventRow.content_hash,
             ledger.EventRow.operation,
             ledger.EventRow.selection,
+            ledger.EventRow.rule,
         )
         .where(
             ledger.EventRow.destination_id == destination_id,
@@ -185,5 +189,14 @@ def known(connection: Connection, *, destination_id: int, place_id: int) -> dict
         if row.operation == events.Operation.DELETE.value:
             result.pop((row[0], row[1], row[2], row[3]), None)
         else:
-            result[row[0], row[1], row[2], row[3]] = Known(row.uid, row.content_hash or "", row.selection)
+            result[row[0], row[1], row[2], row[3]] = _known(row)
     return result
+
+
+def _known(row: base.AnyRow) -> Known:
+    return Known(row.uid, row.content_hash or "", _shared(row.selection), _shared(row.rule))
+
+
+def _shared(text: str | None) -> str | None:
+    """Marks and rules are few, and the rows that name them may be a million: each text is kept once."""
+    return None if text is None else sys.intern(text)

@@ -126,12 +126,11 @@ class _Type:
         self.entries = entries
         self._narrow: dict[str, list[_Entry]] = {}
         self._wide: list[_Entry] = []
-        self._removers: dict[tuple[str, Ref], _Entry] = {}
+        self._feeding: dict[tuple[str, Ref], list[_Entry]] = {}
         for entry in entries:
             namespace = entry.scope.namespace
             (self._narrow.setdefault(namespace, []) if namespace else self._wide).append(entry)
-            if Operation.DELETE in entry.scope.operations:
-                self._removers.setdefault((namespace, entry.rule.destination), entry)
+            self._feeding.setdefault((namespace, entry.rule.destination), []).append(entry)
         self._choosy = any(entry.scope.filter.by_namespace for entry in self._wide)
         self._everywhere = _Index(self._wide)
         self._known: dict[str, _Index] = {}
@@ -150,11 +149,18 @@ class _Type:
             known = self._known[namespace] = self._shared.setdefault(orders, _Index(entries))
         return known
 
-    def remover(self, namespace: str, destination: Ref) -> str | None:
-        """The first rule that selects DELETE in a namespace for a destination, whatever else it asks for."""
-        found = [self._removers.get((place, destination)) for place in ("", namespace)]
-        first = min((entry for entry in found if entry), key=_BY_ORDER, default=None)
-        return first.rule.rule_name if first else None
+    def remover(self, namespace: str, destination: Ref, *, holder: str | None) -> str | None:
+        """Who removes a file in a namespace of a destination that `holder` wrote.
+
+        Labels are not asked, the object's nor its namespace's: it is they that changed.
+        """
+        feeding = (entry for place in {"", namespace} for entry in self._feeding.get((place, destination), ()))
+        there = sorted((entry for entry in feeding if entry.scope.filter.covers(namespace, None)), key=_BY_ORDER)
+        held = [entry.scope.filter for entry in there if entry.rule.rule_name == holder]
+        for entry in there:
+            if Operation.DELETE in entry.scope.operations and (not held or entry.scope.filter in held):
+                return entry.rule.rule_name
+        return None
 
 
 @dataclass(slots=True)
@@ -195,13 +201,15 @@ class Matcher:
         found = self._of(identifier)
         return found.index(identifier.namespace).answer(identifier, obj) if found else ()
 
-    def remover(self, identifier: Identifier, destination: Ref) -> str | None:
-        """The rule under which a destination removes what it has of an object that is gone or selected no more.
+    def remover(self, identifier: Identifier, destination: Ref, *, holder: str | None = None) -> str | None:
+        """The rule under which a destination removes its file of an object that is gone or selected no more.
 
-        The first by name that selects DELETE and covers type and namespace, whatever its filter says of the object.
+        That is the rule that wrote the file, `holder`, if it selects DELETE, or one of the same filter that does: what
+        another rule never selected is not its to remove. Where nobody knows the holder, or it covers type and namespace
+        no more, it is the first by name that covers them and selects DELETE.
         """
         found = self._of(identifier)
-        return found.remover(identifier.namespace, destination) if found else None
+        return found.remover(identifier.namespace, destination, holder=holder) if found else None
 
     def refusals(self, identifier: Identifier, obj: Mapping[str, Any]) -> list[Refusal]:
         """For each scope on the object's type and version, by name of the rule: why it does not select the object.

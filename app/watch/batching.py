@@ -33,7 +33,8 @@ class Overlay:
     def note(self, subject: eventing.Subject, chosen: eventing.Selected) -> None:
         """An Event of this object is in the batch. A DELETE of an older uid says nothing of its successor."""
         if chosen.operation is not events.Operation.DELETE:
-            self._changed[subject.key] = inventory.Known(chosen.uid, subject.content(chosen.ignored).hash, chosen.mark)
+            content = subject.content(chosen.ignored)
+            self._changed[subject.key] = inventory.Known(chosen.uid, content.hash, chosen.mark, chosen.rule)
             return
         found = self.get(subject.key)
         if found is not None and found.uid == chosen.uid:

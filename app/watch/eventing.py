@@ -166,7 +166,7 @@ def _removed(
     # Under its name there is another object: that of the file is gone, whatever became of the rules.
     gone = subject.deleted or (found is not None and found.uid != subject.identifier.uid)
     if rule is None and found is not None and (gone or found.mark == holding.mark):
-        rule = matcher.remover(subject.identifier, holding.target.ref)
+        rule = matcher.remover(subject.identifier, holding.target.ref, holder=found.rule)
     if rule is None:
         return None
     uid = subject.identifier.uid if subject.deleted or found is None else found.uid

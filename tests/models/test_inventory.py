@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from app.events import Operation
 from app.models import destinations, inventory, ledger
 from tests.models.records import Records, entry, identifier
@@ -47,6 +49,20 @@ def test_the_last_row_of_one_path_counts(records: Records) -> None:
     save(records, prod, item("a"), gone)
     with records.database.read() as connection:
         assert inventory.by_paths(connection, prod.place_id, [gone.path]) == {gone.path: gone}
+
+
+def test_what_holds_a_file_is_known_once(records: Records) -> None:
+    """Mark and rule are known, from Git or from a row that pends; the same text is one object, however many files."""
+    prod = records.destination()
+    save(records, prod, *(replace(item(n), selection="mark", rule="WatchRule shop/r") for n in "ab"), item("old"))
+    records.append(replace(entry(prod, "c"), selection="mark"))
+    with records.database.read() as connection:
+        found = inventory.known(connection, destination_id=prod.id, place_id=prod.place_id)
+    a, b, old, c = (found["", "configmaps", "shop", name] for name in ("a", "b", "old", "c"))
+    assert (a.mark, a.rule, old.mark, old.rule, c.mark) == ("mark", "WatchRule shop/r", None, None, "mark")
+    assert a.mark is b.mark is c.mark
+    assert a.rule is b.rule
+    assert c.rule == entry(prod, "c").event.rule
 
 
 def test_nothing_to_save_is_fine(records: Records) -> None:

@@ -92,7 +92,7 @@ def test_version_namespace_and_type_all_have_to_fit() -> None:
     ):
         assert matcher.match(other, {}) == ()
         assert matcher.refusals(other, {}) == [] or other.namespace == "other"
-        assert matcher.remover(other, PROD) is None
+        assert matcher.remover(other, PROD, holder=None) is None
 
 
 def test_a_wildcard_leaves_single_objects_out_and_a_name_brings_them_in() -> None:
@@ -129,8 +129,8 @@ def test_what_is_ignored_is_joined_and_labels_are_remembered() -> None:
     assert (prod.ignored, prod.narrowed) == (ignoring.Ignored(("/spec/a",)), False)
 
 
-def test_the_remover_is_the_first_rule_with_delete_whatever_its_filter() -> None:
-    """What left a selection is removed under a rule that covers its type and namespace, and selects DELETE."""
+def test_without_a_holder_the_remover_is_the_first_rule_with_delete() -> None:
+    """Whoever wrote a file is not known, or selects nothing there now: a rule on type and namespace removes it."""
     out = _narrow("no-such", namespaces=_selector(tier="front"))
     rules = [
         _rule("a", _scope(operations=frozenset({CREATE}))),
@@ -141,12 +141,44 @@ def test_the_remover_is_the_first_rule_with_delete_whatever_its_filter() -> None
     ]
     matcher = selecting.Matcher(rules)
     assert matcher.match(_identifier(), {})[0].rules == {CREATE: "WatchRule shop/a"}
-    assert matcher.remover(_identifier(), PROD) == "WatchRule shop/c"
-    assert matcher.remover(_identifier(namespace="team"), PROD) == "WatchRule shop/b"
-    assert matcher.remover(_identifier(), DEV) == "WatchRule shop/e"
-    assert matcher.remover(_identifier(), Ref("shop", "none")) is None
-    assert selecting.Matcher([rules[3]]).remover(_identifier(), PROD) == "WatchRule shop/d"
-    assert selecting.Matcher([rules[3]]).remover(_identifier(namespace="team"), PROD) is None
+    for holder in (None, "WatchRule shop/gone", "WatchRule shop/e"):
+        assert matcher.remover(_identifier(), PROD, holder=holder) == "WatchRule shop/c"
+    assert matcher.remover(_identifier(), PROD, holder="WatchRule shop/b") == "WatchRule shop/c"
+    assert matcher.remover(_identifier(namespace="team"), PROD, holder=None) == "WatchRule shop/b"
+    assert matcher.remover(_identifier(), DEV, holder=None) == "WatchRule shop/e"
+    assert matcher.remover(_identifier(), Ref("shop", "none"), holder=None) is None
+    narrow = selecting.Matcher([rules[3]])
+    assert narrow.remover(_identifier(), PROD, holder=None) == "WatchRule shop/d"
+    assert narrow.remover(_identifier(namespace="team"), PROD, holder=None) is None
+
+
+def test_no_other_rule_removes_the_file_of_a_holder() -> None:
+    """The rule that wrote a file removes it if it selects DELETE; of the others, only one with its very filter does."""
+    web, db = (_narrow(labels=_selector(app=app)) for app in ("web", "db"))
+    rules = [
+        _rule("a", _scope(filter=db)),
+        _rule("b", _scope(filter=web, operations=frozenset({CREATE, UPDATE}))),
+        _rule("c", _scope(CONFIGMAPS, "shop", filter=web)),
+        _rule("d", _scope(filter=web, operations=frozenset({CREATE})), _scope(operations=frozenset({DELETE}))),
+    ]
+    holder = "WatchRule shop/b"
+    assert selecting.Matcher(rules[:2]).remover(_identifier(), PROD, holder=holder) is None
+    matcher = selecting.Matcher(rules)
+    assert matcher.remover(_identifier(), PROD, holder=holder) == "WatchRule shop/c"
+    assert matcher.remover(_identifier(namespace="team"), PROD, holder=holder) is None
+    assert matcher.remover(_identifier(namespace="team"), PROD, holder="WatchRule shop/d") == "WatchRule shop/d"
+    assert matcher.remover(_identifier(), PROD, holder="WatchRule shop/a") == "WatchRule shop/a"
+
+
+def test_a_rule_removes_nothing_in_a_namespace_that_it_excludes() -> None:
+    """Who leaves a namespace out in so many words neither removes there nor keeps others from removing."""
+    wide = _rule("a", _scope(filter=_narrow(exclude_namespaces=("sh*",))))
+    matcher = selecting.Matcher([wide, _rule("b", _scope(operations=frozenset({CREATE})))])
+    for holder in (None, "WatchRule shop/a", "WatchRule shop/b"):
+        assert matcher.remover(_identifier(), PROD, holder=holder) is None
+    assert matcher.remover(_identifier(namespace="team"), PROD, holder="WatchRule shop/a") == "WatchRule shop/a"
+    matcher = selecting.Matcher([wide, _rule("b", _scope(CONFIGMAPS, "shop", filter=_narrow("no-such")))])
+    assert matcher.remover(_identifier(), PROD, holder="WatchRule shop/a") == "WatchRule shop/b"
 
 
 def test_refusals_say_which_part_leaves_an_object_out() -> None:
@@ -175,7 +207,7 @@ def test_refusals_say_which_part_leaves_an_object_out() -> None:
         ),
         ("e", "prod", None),
         ("f", "dev", None),
-        ("h", "prod", "its labels do not meet tier=front of labelSelector"),
+        ("h", "prod", "its labels do not meet tier=front of labelSelector: it has no label tier"),
     ]
 
 
@@ -323,7 +355,6 @@ def test_matching_equals_asking_every_rule(
 ) -> None:
     """The index answers what a loop over all rules answers: who selects it, under which rule, and what is ignored."""
     expected: dict[Ref, selecting.Selection] = {}
-    removers: dict[Ref, str] = {}
     for rule in sorted(rules, key=lambda rule: rule.rule_name):
         for scope in rule.scopes:
             if _naive(scope, identifier, obj):
@@ -334,16 +365,31 @@ def test_matching_equals_asking_every_rule(
                     before.ignored | scope.ignored,
                     before.narrowed or bool(scope.filter.labels or scope.filter.namespaces),
                 )
-            of_type = _key(scope.type) == _key(identifier)
-            if of_type and DELETE in scope.operations and scope.namespace in ("", identifier.namespace):
-                removers.setdefault(rule.destination, rule.rule_name)
     matcher = selecting.Matcher(rules)
     assert matcher.match(identifier, obj) == tuple(expected.values())
-    assert {one: matcher.remover(identifier, one) for one in (PROD, DEV)} == {
-        one: removers.get(one) for one in (PROD, DEV)
-    }
     taken = {one.destination for one in matcher.refusals(identifier, obj) if one.why is None}
     assert taken == set(expected)
+
+
+@given(_rules, _identifiers, st.sampled_from([None, "WatchRule shop/a", "WatchRule shop/b", "WatchRule shop/ab"]))
+def test_the_remover_is_one_that_may_have_selected_the_object(
+    rules: list[CompiledRule], identifier: Identifier, holder: str | None
+) -> None:
+    """Of the rules on type and namespace: the holder's filters decide where it is one of them, DELETE in any case."""
+    there = [
+        (rule.rule_name, scope.filter, DELETE in scope.operations)
+        for rule in sorted(rules, key=lambda rule: rule.rule_name)
+        for scope in rule.scopes
+        if rule.destination == PROD and _key(scope.type) == _key(identifier)
+        if scope.namespace in ("", identifier.namespace)
+        if not any(_glob(identifier.namespace, glob) for glob in scope.filter.exclude_namespaces)
+    ]
+    filters_of_holder = [wanted for name, wanted, _ in there if name == holder]
+    removers = [
+        name for name, wanted, deletes in there if deletes and (not filters_of_holder or wanted in filters_of_holder)
+    ]
+    found = selecting.Matcher(rules).remover(identifier, PROD, holder=holder)
+    assert found == (removers[0] if removers else None)
 
 
 def _held(*rules: CompiledRule, destination: Ref = PROD) -> set[selecting.DestinationScope]:
