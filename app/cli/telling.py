@@ -80,7 +80,8 @@ def _rule(rule: overviews.Rule, width: int) -> Iterator[str]:
 def _selected(one: overviews.Selected) -> str:
     where = f" in namespace {one.namespace}" if one.namespace else " in all namespaces" if one.namespaced else ""
     if one.namespaces is not None:
-        where = f" in {_count(len(one.namespaces), 'namespace')} ({', '.join(one.namespaces)})"
+        names = ", ".join(one.namespaces) or "none meets namespaceSelector now"
+        where = f" in {_count(len(one.namespaces), 'namespace')} ({names})"
     every = " (by *)" if one.wildcard else ""
     return f"{', '.join(one.types)}{where}{every}"
 

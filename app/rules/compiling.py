@@ -481,6 +481,9 @@ def _chooser(said: Mapping[str, Any]) -> str:
 def _ready_message(rule: kinds.AnyRule, scopes: Sequence[Scope], problems: Sequence[matching.Problem]) -> str:
     count = len({scope.type for scope in scopes})
     message = f"feeds {rule.destination_ref} with {count} {'type' if count == 1 else 'types'}"
+    empty = dict.fromkeys(str(scope.filter.namespaces) for scope in scopes if scope.members == frozenset())
+    if empty:
+        message += f"; of 0 namespaces: none meets namespaceSelector {', nor '.join(empty)} now"
     return f"{message}; not with: {'; '.join(problem.message for problem in problems)}" if problems else message
 
 

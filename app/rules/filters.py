@@ -84,7 +84,10 @@ class Filter:
         if glob := _first(name, self.exclude_names):
             return f"its name matches {glob} of excludeNames"
         unmet = self.labels.unmet(labels)
-        return f"its labels do not meet {unmet} of labelSelector" if unmet else None
+        if unmet is None:
+            return None
+        has = f"{unmet.key}={labels[unmet.key]}" if unmet.key in labels else f"no label {unmet.key}"
+        return f"its labels do not meet {unmet} of labelSelector: it has {has}"
 
     def covers(self, namespace: str, members: Collection[str] | None) -> bool:
         """Whether objects of a namespace get through. `members` are the namespaces that the selector selects now."""
@@ -124,7 +127,7 @@ def is_exact(glob: str) -> bool:
 
 def literal_prefix(glob: str) -> str:
     """What every name begins with that a glob matches."""
-    return glob[: next((place for place, letter in enumerate(glob) if letter in _GLOB), len(glob))]
+    return glob[: next((place for place, letter in enumerate(glob) if letter in _GLOB), None)]
 
 
 def _first(text: str, globs: Iterable[str]) -> str:

@@ -7,6 +7,8 @@ in any case. What a rule names and cannot have is a Problem for its status; what
 
 from __future__ import annotations
 
+import difflib
+import functools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -141,7 +143,7 @@ def _resolve_named(
         if key[1].lower() == plural and group in ("", key[0].lower()) and _group_matches(item, key[0])
     ]
     if not candidates:
-        return [], [Problem(pattern, "NotServed", _not_served(item, pattern))]
+        return [], [Problem(pattern, "NotServed", _not_served(item, pattern, served))]
     chosen: list[ResourceType] = []
     problems: list[Problem] = []
     for versions in candidates:
@@ -179,11 +181,23 @@ def _nothing_served(item: RuleItem) -> str:
     return f"no {item.scope} type of {groups} can be watched in this cluster: check apiGroups and apiVersions"
 
 
-def _not_served(item: RuleItem, pattern: str) -> str:
+def _not_served(item: RuleItem, pattern: str, served: Mapping[tuple[str, str], Sequence[ResourceType]]) -> str:
     where = "this cluster"
     if item.api_groups and ANY not in item.api_groups:
         where = f"{', '.join(_group_name(group) for group in item.api_groups)} of this cluster"
-    return f"{pattern} is not served in {where}: check plural and apiGroups, or install its CRD"
+    called: dict[str, ResourceType] = {}
+    for type_ in (versions[0] for key, versions in served.items() if _group_matches(item, key[0])):
+        # The kind in small letters is the singular.
+        called |= {type_.kind.lower(): type_, type_.resource: type_, str(type_): type_}
+    near = _nearest(pattern.lower(), tuple(called))
+    meant = f"do you mean {called[near]}? Else " if near else ""
+    return f"{pattern} is not served in {where}: {meant}check plural and apiGroups, or install its CRD"
+
+
+@functools.lru_cache
+def _nearest(word: str, names: tuple[str, ...]) -> str:
+    """Kept: rules are compiled again and again, and comparing a word with all types takes milliseconds."""
+    return next(iter(difflib.get_close_matches(word, names, n=1, cutoff=0.7)), "")
 
 
 def _other_scope(type_: ResourceType) -> str:

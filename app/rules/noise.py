@@ -33,7 +33,7 @@ TYPES: Mapping[tuple[str, str], str] = {
     ("coordination.k8s.io", "leases"): "heartbeats, renewed every few seconds",
     ("coordination.k8s.io", "leasecandidates"): "heartbeats, renewed every few seconds",
     ("apps", "controllerrevisions"): "history that controllers keep",
-    ("", "secrets"): "Secrets are mirrored only encrypted, and only when named",
+    ("", "secrets"): "Secrets would be mirrored only encrypted, and there is no encryption yet",
     ("storage.k8s.io", "csinodes"): "each node's kubelet says which volume drivers it runs",
     ("storage.k8s.io", "csistoragecapacities"): "volume drivers say how much space is left",
     ("storage.k8s.io", "volumeattachments"): "made from volumes and the Pods that use them",
@@ -104,11 +104,11 @@ def _is_bare_account(identifier: Identifier, obj: _Object) -> bool:
 _ROLE_MAKERS = frozenset({"kube-apiserver", "clusterrole-aggregation-controller", "k3s"})
 
 
-def _is_default_role(identifier: Identifier, obj: _Object) -> bool:
+def _is_default_role(_: Identifier, obj: _Object) -> bool:
     """A default role or binding that the API server repairs by itself, and that nobody else has touched."""
     return (
-        _has("labels", "kubernetes.io/bootstrapping", "rbac-defaults")(identifier, obj)
-        and _has("annotations", "rbac.authorization.kubernetes.io/autoupdate", "true")(identifier, obj)
+        mapping(obj, "labels").get("kubernetes.io/bootstrapping") == "rbac-defaults"
+        and mapping(obj, "annotations").get("rbac.authorization.kubernetes.io/autoupdate") == "true"
         and _managers(obj) <= _ROLE_MAKERS
     )
 
@@ -204,4 +204,4 @@ def _is_owned(obj: _Object) -> bool:
 
 
 def _managers(obj: _Object) -> frozenset[str]:
-    return frozenset(str(entry.get("manager", "")) for entry in _mappings(obj, "managedFields"))
+    return frozenset(str(entry.get("manager")) for entry in _mappings(obj, "managedFields"))

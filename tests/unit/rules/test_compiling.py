@@ -226,7 +226,9 @@ def test_members_are_the_namespaces_that_the_selector_selects() -> None:
     said = {"namespaceSelector": {"matchLabels": {"team": "shop"}}}
     rule = _rule_of(_compile(_config(), _target(), _cluster_rule(items=items), namespaces=NAMESPACES))
     assert rule.spec["namespaces"] == [{**said, "members": ["shop", "shop-dev"]}]
-    rule = _rule_of(_compile(_config(), _target(), _cluster_rule(items=items), namespaces={}))
+    compilation = _compile(_config(), _target(), _cluster_rule(items=items), namespaces={})
+    (verdict,), rule = compilation.rules.values(), _rule_of(compilation)
+    assert verdict.message.endswith("; of 0 namespaces: none meets namespaceSelector team=shop now")
     assert (rule.scopes[0].members, rule.spec["namespaces"]) == (frozenset(), [{**said, "members": []}])
     excluding = _narrowed(exclude_namespaces=("shop",))
     rule = _rule_of(_compile(_config(), _target(), _cluster_rule(items=excluding)))

@@ -13,6 +13,7 @@ from app.rules import filters, labels
 from app.rules.filters import Filter
 
 FRONT = labels.LabelSelector((labels.Requirement("tier", "In", ("front",)),))
+UNMET = "its labels do not meet tier=front of labelSelector"
 
 
 def test_the_empty_filter_lets_everything_through() -> None:
@@ -38,7 +39,8 @@ def test_the_empty_filter_lets_everything_through() -> None:
         (Filter(exclude_names=("*-tmp", "x")), "X", {}, None),
         (Filter(names=("a*",), exclude_names=("ab",)), "ab", {}, "its name matches ab of excludeNames"),
         (Filter(labels=FRONT), "a", {"tier": "front"}, None),
-        (Filter(labels=FRONT), "a", {"tier": "back"}, "its labels do not meet tier=front of labelSelector"),
+        (Filter(labels=FRONT), "a", {"tier": "back"}, f"{UNMET}: it has tier=back"),
+        (Filter(labels=FRONT), "a", {"app": "a"}, f"{UNMET}: it has no label tier"),
         (Filter(labels=FRONT, names=("b",)), "a", {"tier": "front"}, "its name matches none of names (b)"),
         (Filter(names=("[ab]?",)), "b1", {}, None),
     ],

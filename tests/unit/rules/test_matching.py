@@ -116,6 +116,18 @@ def test_what_a_rule_names_and_cannot_have_is_a_problem(item: kinds.RuleItem, re
     assert said in resolution.problems[0].message
 
 
+@pytest.mark.parametrize("word", ["Deployment", "deploy", "deployment.apps", "deploymnets"])
+def test_a_singular_or_a_slip_is_told_the_plural(word: str) -> None:
+    """A resource is a plural: what is near to one that is served, in the groups of the entry, is asked for."""
+    (problem,) = matching.resolve(_item(word), TYPES).problems
+    assert problem.message == (
+        f"{word} is not served in this cluster: do you mean deployments.apps? Else check plural and apiGroups, "
+        "or install its CRD"
+    )
+    (problem,) = matching.resolve(_item(word, api_groups=("",)), TYPES).problems
+    assert "do you mean" not in problem.message
+
+
 def test_a_problem_with_one_type_leaves_the_others() -> None:
     """EncryptionRequired holds for secrets alone; the rule's other types go on."""
     item = _item("secrets", "configmaps", "pods/log", "gadgets")
@@ -158,7 +170,7 @@ def test_the_wildcard_leaves_out_what_controllers_generate_and_says_so() -> None
     ):
         assert any(note.startswith(f"* leaves out {left_out}:") for note in resolution.notes), left_out
     assert resolution.notes[:3] == (
-        "* leaves out secrets: Secrets are mirrored only encrypted, and only when named",
+        "* leaves out secrets: Secrets would be mirrored only encrypted, and there is no encryption yet",
         "* leaves out pods: made by controllers from workloads",
         "* leaves out events: a log of the cluster, not intent",
     )

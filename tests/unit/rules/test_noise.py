@@ -34,7 +34,7 @@ def _why(group: str, resource: str, name: str, namespace: str = "shop", **obj: A
         ("", "events", "a log of the cluster, not intent"),
         ("events.k8s.io", "events", "a log of the cluster, not intent"),
         ("", "endpoints", "computed from Services and Pods"),
-        ("", "secrets", "Secrets are mirrored only encrypted, and only when named"),
+        ("", "secrets", "Secrets would be mirrored only encrypted, and there is no encryption yet"),
         ("storage.k8s.io", "csinodes", "each node's kubelet says which volume drivers it runs"),
         ("reports.kyverno.io", "ephemeralreports", "a report that a scanner writes again and again"),
         ("openreports.io", "reports", "a report that a scanner writes again and again"),
@@ -187,6 +187,7 @@ def test_default_roles_are_left_out_until_somebody_touches_them(resource: str) -
     assert why(**BOOTSTRAP) == ROLES
     for own in ("kube-apiserver", "clusterrole-aggregation-controller", "k3s"):
         assert why(**BOOTSTRAP, managedFields=managed(own)) == ROLES
+    assert why(**BOOTSTRAP, managedFields=managed("kube-apiserver", "clusterrole-aggregation-controller", "k3s")) == ROLES
     assert why(**BOOTSTRAP, managedFields=managed("kube-apiserver", "kubectl-edit")) is None
     assert why(**BOOTSTRAP, managedFields=[{}]) is None
     taken = {"rbac.authorization.kubernetes.io/autoupdate": "false"}
