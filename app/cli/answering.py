@@ -13,7 +13,7 @@ from datetime import datetime
 from app import errors, events
 from app.cli import overviews, rendering, surveying, tables, weighing
 from app.kube import problems
-from app.models import ledger, seeds, tracing
+from app.models import base, ledger, seeds, tracing
 from app.rules import matching, types
 
 _STATES = {
@@ -22,6 +22,9 @@ _STATES = {
     ledger.SUPERSEDED: "was overtaken",
     ledger.HELD: "is held back",
 }
+# Nobody is sent into rules for one: naming Secrets there gives a problem and no file.
+_NO_SECRETS = "A Secret is not mirrored, whatever the rules say: that needs encryption, and there is none yet"
+_WHEN_SEEN = "{} removes it when the change is seen"
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +118,8 @@ class _Question:
 
     def _reasons(self) -> Iterator[tuple[str, str]]:
         """Why it is not in Git; what stands first decides."""
+        if self._type.key == matching.SECRETS:
+            yield "EncryptionRequired", _NO_SECRETS
         if not self._destination.ready:
             yield self._destination.reason, f"The destination is not ready: {self._destination.message}"
         if self._nearest is None:
@@ -184,8 +189,12 @@ class _Question:
 
     def _notes(self, reason: str) -> Iterator[str]:
         """What is worth knowing beside the sentence."""
+        if reason == "EncryptionRequired":
+            return
         if reason == "InGit":
             yield from self._notes_of_file()
+        elif reason != "Gone":
+            yield from self._removal()
         for one in self._weighed:
             if one.sentence and one is not self._nearest and one.near > weighing.Near.OTHER_TYPE:
                 yield one.sentence
@@ -202,15 +211,45 @@ class _Question:
             yield f"{self._type} is being listed for a seed ({self._trace.seeding})"
         if self._live.unknown:
             yield f"How it stands in the cluster is not known: {self._live.unknown}"
-        elif not self._live.found and not self._trace.pending:
-            gone = "is being deleted" if self._live.deleting else "does not exist any more"
-            yield f"It {gone} in the cluster, and its file is there still{self._remover()}"
+        if self._trace.pending:
+            return
+        missing = not self._live.found and not self._live.unknown
         if not self._taken:
-            why = self._nearest.sentence if self._nearest else f"no rule feeds {self._destination.ref}"
-            yield f"No rule selects it now: {why}. Its file is kept: only a change of the cluster removes one"
+            yield self._left(missing=missing)
+        elif missing:
+            gone = "is being deleted" if self._live.deleting else "does not exist any more"
+            goes = (
+                _WHEN_SEEN.format(rule) if (rule := self._remover()) else "no rule with DELETE covers it, so it is kept"
+            )
+            yield f"It {gone} in the cluster, and its file is there still: {goes}"
 
-    def _remover(self) -> str:
-        """Who removes the file of an object that is gone."""
+    def _left(self, *, missing: bool) -> str:
+        """Of an object that no rule selects: what stands in Git, and when that goes."""
+        why = self._nearest.sentence if self._nearest else f"no rule feeds {self._destination.ref}"
+        state = "Its object is gone, and it was not followed any more" if missing else "It is not followed any more"
+        commit = f"that of commit {self._trace.change.sha[:10]}" if self._trace.change else "what was taken over"
+        if rule := self._remover():
+            goes = _WHEN_SEEN.format(rule) if missing else "it goes when its object is deleted"
+        else:
+            stays = "it stays" if missing else "it stays when its object is deleted"
+            goes = f"{stays}, until a rule with DELETE selects {self._type} again"
+        return f"{state}: {why}. Its content is {commit}; {goes}"
+
+    def _removal(self) -> Iterator[str]:
+        """That there was a file, where the sentence does not say it."""
+        change = self._trace.change
+        if change is None or change.operation != events.Operation.DELETE:
+            return
+        why = ""
+        if self._live.found:
+            same = self._live.found.identifier.uid == change.uid
+            why = ": the object had left the selection" if same else ": the object of that name was deleted then"
+        when = tables.moment(change.pushed_at)
+        yield f"Commit {change.sha[:10]} of {when} UTC removed its file, under {change.rule}{why}"
+
+    def _remover(self) -> str | None:
+        """The rule that removes the file once the object is gone."""
+        file = self._trace.file
         key = events.Identifier(
             group=self._type.group,
             version=self._type.version,
@@ -220,10 +259,7 @@ class _Question:
             kind=self._type.kind,
             uid="",
         )
-        rule = self._scale.matcher.remover(key, self._destination.ref)
-        return (
-            f": {rule} removes it when the change is seen" if rule else ": no rule with DELETE covers it, so it is kept"
-        )
+        return self._scale.matcher.remover(key, self._destination.ref, holder=file.holder if file else None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,8 +296,14 @@ class _Trace:
                 elsewhere=tuple(one for one in files if one.place_id != destination.place_id),
                 change=tracing.last_change(connection, destination.id, key),
                 row=tracing.last_row(connection, destination.id, key, place_id=destination.place_id),
-                seeding=_seeding(seeds.open_runs(connection, [destination.id]), type_, ref.namespace),
+                seeding=_seeding(_runs(connection, destination.id), type_, ref.namespace),
             )
+
+
+def _runs(connection: base.Connection, destination_id: int) -> list[seeds.Run]:
+    """The seeds that are not listed to their end, those that wait for another one included."""
+    states = (seeds.LISTING, seeds.QUEUED)
+    return [run for state in states for run in seeds.open_runs(connection, [destination_id], state=state)]
 
 
 def _seeding(runs: Sequence[seeds.Run], type_: types.ResourceType, namespace: str) -> str:

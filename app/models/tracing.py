@@ -26,6 +26,8 @@ class File:
     folder: str
     place_id: int
     removed: bool
+    holder: str | None
+    rule: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +40,7 @@ class Change:
     branch: str
     pushed_at: datetime
     rule: str
-    user_name: str | None
+    uid: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +58,7 @@ class Row:
 def files(connection: Connection, destination_id: int, key: inventory.Key) -> list[File]:
     """The files of an object at all places that a destination ever had, the newest place first."""
     query = (
-        select(_I.path, _P.branch, _P.base_folder, _P.id, _I.removed)
+        select(_I.path, _P.branch, _P.base_folder, _P.id, _I.removed, _I.rule)
         .join(_P, _P.id == _I.place_id)
         .where(_P.destination_id == destination_id, *_same(_I, key))
         .order_by(_P.generation.desc(), _I.path)
@@ -67,7 +69,7 @@ def files(connection: Connection, destination_id: int, key: inventory.Key) -> li
 def last_change(connection: Connection, destination_id: int, key: inventory.Key) -> Change | None:
     """The commit that touched the object last, or None where no commit of ours did."""
     query = (
-        select(_X.operation, _X.path, _C.sha, _B.branch, _C.pushed_at, _X.rule, _X.user_name)
+        select(_X.operation, _X.path, _C.sha, _B.branch, _C.pushed_at, _X.rule, _X.uid)
         .join(_C, _C.id == _X.commit_id)
         .join(_B, _B.id == _C.branch_id)
         .where(_C.destination_id == destination_id, *_same(_X, key))

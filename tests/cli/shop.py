@@ -83,6 +83,11 @@ class Shop:
         """A ConfigMap with a label `app` of its name."""
         self.apply(CONFIG_MAP.format(name=name, namespace=namespace))
 
+    def uid(self, name: str) -> str:
+        """That of a ConfigMap."""
+        with contextlib.closing(connect(self.server)) as cluster:
+            return str(cluster.get_json(f"/api/v1/namespaces/shop/configmaps/{name}")["metadata"]["uid"])
+
     def mirror(self, value: str | None = "1", *, version: int = 1) -> None:
         """An Event of the ConfigMap, drained."""
         self.world.change(self.prod, "app-config", value, version=version)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -114,6 +114,16 @@ def test_a_type_with_a_problem(shop: Shop) -> None:
     assert (found["reason"], "served as v1 only" in found["sentence"]) == ("OtherVersionOnly", True)
 
 
+@pytest.mark.parametrize("resources", ["", "configmaps", "secrets", "'*'"])
+def test_a_secret(shop: Shop, resources: str) -> None:
+    """Whatever the rules say of Secrets, the answer is that none is mirrored; nobody is told to add them to a rule."""
+    if resources:
+        shop.rule(f"{{resources: [{resources}]}}")
+    found = shop.answer("secret/login")
+    assert (found["reason"], found["notes"]) == ("EncryptionRequired", [])
+    assert found["sentence"].startswith("A Secret is not mirrored, whatever the rules say: ")
+
+
 def test_a_type_that_may_not_be_read(shop: Shop) -> None:
     """What the watch daemon says in the rule's status, that the type is forbidden, is the answer."""
     shop.rule()
@@ -193,15 +203,42 @@ def test_an_object_that_is_gone(shop: Shop) -> None:
 
 
 def test_a_file_that_is_kept(shop: Shop) -> None:
-    """A file whose object no rule selects any more is kept, and so is one whose object went unseen: both are said."""
+    """A file whose object no rule selects any more: why, whose content it has, and what becomes of it."""
     shop.rule()
     shop.config_map()
     shop.mirror()
+    content = f"Its content is that of commit {shop.world.log()[0][:10]}"
     shop.rule("{resources: [configmaps], names: [other]}")
     found = shop.answer()
     assert found["in_git"] is True
-    assert found["notes"][0].startswith("No rule selects it now: WatchRule shop/all leaves it out: ")
-    assert found["notes"][0].endswith("Its file is kept: only a change of the cluster removes one")
+    (note,) = found["notes"]
+    assert note.startswith("It is not followed any more: WatchRule shop/all leaves it out: its name matches none of ")
+    assert note.endswith(f". {content}; it goes when its object is deleted")
+    shop.rule("{resources: [services]}")
+    why = "WatchRule shop/all does not select configmaps"
+    until = "until a rule with DELETE selects configmaps again"
+    assert shop.answer()["notes"] == [
+        f"It is not followed any more: {why}. {content}; it stays when its object is deleted, {until}"
+    ]
+    shop.delete(CONFIG_MAP.format(name="app-config", namespace="shop"))
+    gone = "Its object is gone, and it was not followed any more"
+    assert shop.answer()["notes"] == [f"{gone}: {why}. {content}; it stays, {until}"]
+
+
+@pytest.mark.parametrize(
+    ("same", "why"), [(True, "the object had left the selection"), (False, "the object of that name was deleted then")]
+)
+def test_a_file_that_was_removed(shop: Shop, *, same: bool, why: str) -> None:
+    """Of an object that exists and has no file any more: which commit removed it, under which rule, and why."""
+    shop.rule("{resources: [configmaps], labelSelector: {matchLabels: {app: web}}}")
+    shop.config_map()
+    uid = shop.uid("app-config") if same else "another"
+    for version, value in enumerate(["1", None], start=1):
+        shop.world.change(shop.prod, "app-config", value, version=version, uid=uid)
+        shop.world.drain(shop.prod)
+    (note,) = shop.answer()["notes"]
+    assert note.startswith(f"Commit {shop.world.log()[-1][:10]} of ")
+    assert note.endswith(f" UTC removed its file, under WatchRule shop/all: {why}")
 
 
 def test_a_file_whose_object_is_gone(shop: Shop) -> None:
@@ -289,14 +326,15 @@ def test_an_object_on_its_way(shop: Shop) -> None:
     assert "  error     the host is away" in shop.ask().stdout
 
 
-def test_an_object_that_is_being_seeded(shop: Shop) -> None:
-    """While its type is being listed, an object that was not seen yet is on its way."""
+@pytest.mark.parametrize("begin", [seeds.start, seeds.queue])
+def test_an_object_that_is_being_seeded(shop: Shop, begin: Callable[..., object]) -> None:
+    """While its type is being listed, or waits for that, an object that was not seen yet is on its way."""
     shop.rule()
     shop.config_map()
     assert shop.answer()["reason"] == "NotSeen"
     with shop.world.database.write() as connection:
         scope = seeds.ScopeKey("", "configmaps", "shop"), "v1", True
-        seeds.start(
+        begin(
             connection, destination_id=shop.prod.id, place_id=shop.prod.place_id, cause="rules changed", scopes=[scope]
         )
     found = shop.answer()
@@ -425,6 +463,8 @@ def test_a_rule_over_namespaces(shop: Shop) -> None:
     found = shop.answer("cm/app-config", "-n", "default")
     assert found["reason"] == "NotSelected"
     assert "namespaceSelector" in found["sentence"]
+    shop.apply(WIDE.replace("blue}}", "green}}"))
+    assert "selects   configmaps in 0 namespaces (none meets namespaceSelector now)" in shop.ask().stdout
 
 
 def test_a_rule_over_namespaces_without_a_cluster(shop: Shop, tmp_path: Path) -> None:
