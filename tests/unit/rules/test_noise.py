@@ -187,7 +187,9 @@ def test_default_roles_are_left_out_until_somebody_touches_them(resource: str) -
     assert why(**BOOTSTRAP) == ROLES
     for own in ("kube-apiserver", "clusterrole-aggregation-controller", "k3s"):
         assert why(**BOOTSTRAP, managedFields=managed(own)) == ROLES
-    assert why(**BOOTSTRAP, managedFields=managed("kube-apiserver", "clusterrole-aggregation-controller", "k3s")) == ROLES
+    assert (
+        why(**BOOTSTRAP, managedFields=managed("kube-apiserver", "clusterrole-aggregation-controller", "k3s")) == ROLES
+    )
     assert why(**BOOTSTRAP, managedFields=managed("kube-apiserver", "kubectl-edit")) is None
     assert why(**BOOTSTRAP, managedFields=[{}]) is None
     taken = {"rbac.authorization.kubernetes.io/autoupdate": "false"}
