@@ -9,6 +9,8 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from app.rules import labels
+
 FIRST = "first version"
 SAME = "the rule was written differently, and selects what it did"
 # What a spec says of its place; the rest is about what it selects.
@@ -16,8 +18,8 @@ _PLACE = ("destination", "repository", "branch", "baseFolder")
 _NOTHING = "(none)"
 
 _Spec = Mapping[str, Any]
-# What one scope of a type says, as field and text.
-_Said = dict[str, str]
+# What one scope of a type says, as field and value.
+_Said = dict[str, Any]
 
 
 def describe(before: _Spec | None, after: _Spec) -> str:
@@ -37,11 +39,11 @@ def describe(before: _Spec | None, after: _Spec) -> str:
 
 
 def _by_type(spec: _Spec) -> dict[str, list[_Spec]]:
-    """The scopes of a spec by what a person calls them: `v1/configmaps in shop`."""
+    """The scopes of a spec by what a person calls them: `v1/configmaps`. Their namespace never changes."""
     found: dict[str, list[_Spec]] = {}
     for scope in spec.get("scopes", ()):
         name = "/".join(part for part in (scope["group"], scope["version"], scope["resource"]) if part)
-        found.setdefault(f"{name} in {scope['namespace']}" if scope["namespace"] else name, []).append(scope)
+        found.setdefault(name, []).append(scope)
     return found
 
 
@@ -66,25 +68,35 @@ def _changes(before: Sequence[_Spec], after: Sequence[_Spec]) -> list[str]:
     if len(before) == len(after) == 1:
         (old,), (new,) = map(_said, before), map(_said, after)
         changed = [field for field in {**old, **new} if old.get(field) != new.get(field)]
-        return [f"{field} {old.get(field, _NOTHING)} -> {new.get(field, _NOTHING)}" for field in changed]
+        return [f"{field} {_change(old.get(field), new.get(field))}" for field in changed]
     return [f"selected by {_ways(before)} -> {_ways(after)}"]
+
+
+def _change(old: Any, new: Any) -> str:
+    """Of a list what came and went, because two long ones side by side show nobody what differs."""
+    if isinstance(old, list) and isinstance(new, list):
+        return _signs(set(old), set(new))
+    return f"{_text(old)} -> {_text(new)}"
+
+
+def _signs(before: set[str], after: set[str]) -> str:
+    return " ".join([*(f"+ {one}" for one in sorted(after - before)), *(f"- {one}" for one in sorted(before - after))])
 
 
 def _ways(scopes: Iterable[_Spec]) -> str:
     return " or by ".join(
-        f"[{', '.join(f'{field} {text}' for field, text in _said(scope).items())}]" for scope in scopes
+        f"[{', '.join(f'{field} {_text(value)}' for field, value in _said(scope).items())}]" for scope in scopes
     )
 
 
 def _said(scope: _Spec) -> _Said:
     """The parts of one scope that a person may have changed, and the edition of our table behind `*`."""
-    said = {"operations": ", ".join(scope["operations"])}
-    if scope.get("wildcard"):
-        said["resources"] = "*"
+    resources = "*" if scope.get("wildcard") else "by name"
     if "noise" in scope:
-        said["resources"] = f"* (edition {scope['noise']} of what it leaves out)"
-    values = {**scope.get("filter", {}), **{field: scope[field] for field in _IGNORED if field in scope}}
-    return said | {field: _text(value) for field, value in values.items()}
+        resources = f"* (edition {scope['noise']} of what it leaves out)"
+    ignored = {field: scope[field] for field in _IGNORED if field in scope}
+    operations = ", ".join(scope["operations"])
+    return {"operations": operations, "resources": resources, **scope.get("filter", {}), **ignored}
 
 
 _IGNORED = ("ignoreFields", "ignoreManagers")
@@ -100,13 +112,12 @@ def _members(spec: _Spec) -> dict[str, set[str]]:
 
 def _namespaces(before: Mapping[str, set[str]], after: Mapping[str, set[str]]) -> list[str]:
     """Who came and went with the labels of a namespace; with another selector, the rule changed and says so."""
-    parts = []
-    for selector in (one for one in after if one in before):
-        signs = [f"+ {name}" for name in sorted(after[selector] - before[selector])]
-        signs += [f"- {name}" for name in sorted(before[selector] - after[selector])]
-        if signs:
-            parts.append(f"namespaces {' '.join(signs)}" + (f" ({selector})" if len(after) > 1 else ""))
-    return parts
+    found = {selector: _signs(before[selector], after[selector]) for selector in after if selector in before}
+    return [
+        f"namespaces {signs}" + (f" ({selector})" if len(after) > 1 else "")
+        for selector, signs in found.items()
+        if signs
+    ]
 
 
 def _text(value: Any) -> str:
@@ -116,25 +127,7 @@ def _text(value: Any) -> str:
     if isinstance(value, str):
         return value
     if isinstance(value, Mapping) and value.keys() <= {"matchLabels", "matchExpressions"}:
-        return _selector(value)
+        return str(labels.LabelSelector.of_json(value)) or "everything"
     if isinstance(value, Sequence):
         return ", ".join(map(_text, value)) or _NOTHING
     return json.dumps(value, sort_keys=True)
-
-
-def _selector(value: Mapping[str, Any]) -> str:
-    labels = [f"{key}={label}" for key, label in sorted(value.get("matchLabels", {}).items())]
-    return ", ".join(labels + [_requirement(one) for one in value.get("matchExpressions", ())]) or "everything"
-
-
-def _requirement(one: Mapping[str, Any]) -> str:
-    key, values = one["key"], ", ".join(one.get("values", ()))
-    match one["operator"]:
-        case "In":
-            return f"{key} in ({values})"
-        case "NotIn":
-            return f"{key} notin ({values})"
-        case "Exists":
-            return str(key)
-        case _:
-            return f"!{key}"

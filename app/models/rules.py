@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -13,7 +13,8 @@ from sqlalchemy.orm import Mapped, mapped_column
 from app.models import base, differences
 
 REPLACED = "the next version replaced it"
-GONE = "the rule is gone, or not ready any more"
+DELETED = "the rule was deleted"
+NOT_READY = "the rule is there, and not ready any more"
 
 
 class CompiledRuleRow(base.Base):
@@ -52,10 +53,10 @@ class RuleSeen:
 _R = CompiledRuleRow
 
 
-def save(connection: Connection, *, cluster: str, rules: Sequence[RuleSeen]) -> set[int]:
+def save(connection: Connection, *, cluster: str, rules: Sequence[RuleSeen], present: Collection[str] = ()) -> set[int]:
     """Make `rules` the ones in force; the ids of destinations whose rules changed.
 
-    A rule that is the same keeps its version; one that is gone is closed.
+    A rule that is the same keeps its version; any other is closed. `present` are the uids of all objects there are.
     """
     open_rows = {
         row.rule: row
@@ -72,7 +73,7 @@ def save(connection: Connection, *, cluster: str, rules: Sequence[RuleSeen]) -> 
         _insert(connection, cluster, rule, returned=row is None)
     for row in open_rows.values():
         changed.add(row.destination_id)
-        _close(connection, row.id, why=GONE)
+        _close(connection, row.id, why=NOT_READY if row.uid in present else DELETED)
     return changed
 
 

@@ -111,6 +111,16 @@ class LabelSelector:
         found = {"matchLabels": equal, "matchExpressions": expressions}
         return {field: value for field, value in found.items() if value}
 
+    @classmethod
+    def of_json(cls, said: Mapping[str, Any]) -> LabelSelector:
+        """The inverse of `to_json`."""
+        equal = [Requirement(key, IN, (value,)) for key, value in said.get("matchLabels", {}).items()]
+        others = [
+            Requirement(one["key"], one["operator"], tuple(one.get("values", ())))
+            for one in said.get("matchExpressions", ())
+        ]
+        return cls((*equal, *others))
+
     def __str__(self) -> str:
         """As kubectl takes it after `-l`."""
         return ",".join(map(str, self.requirements))

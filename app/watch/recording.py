@@ -78,7 +78,8 @@ def record(connection: base.Connection, seen: Seen, *, cluster: str, before: Rec
         if target is not None:
             targets[ref] = target
     compiled = [rule for rule in seen.compilation.compiled() if rule.destination in targets]
-    rules.save(connection, cluster=cluster, rules=[_rule_seen(rule, targets) for rule in compiled])
+    found = [_rule_seen(rule, targets) for rule in compiled]
+    rules.save(connection, cluster=cluster, rules=found, present=seen.present)
     destinations.retire_repo_configs(connection, keep=set(seen.present))
     return Recorded(_routing(seen.compilation, compiled, targets), saved)
 

@@ -44,6 +44,7 @@ def filtered(**fields: Any) -> Json:
 
 
 MAPS, WEB = scope("configmaps"), scope("deployments", group="apps", namespace="")
+EDITION = "* (edition 1 of what it leaves out)"
 APP, TIER = (
     {"matchLabels": {"app": "web"}},
     {"matchExpressions": [{"key": "tier", "operator": "In", "values": ["a", "b"]}]},
@@ -55,7 +56,7 @@ APP, TIER = (
     [
         (None, spec(MAPS), "first version"),
         (spec(MAPS), spec(MAPS), ""),
-        (spec(WEB), spec(MAPS), "+ v1/configmaps in shop; - apps/v1/deployments"),
+        (spec(WEB), spec(MAPS), "+ v1/configmaps; - apps/v1/deployments"),
         (spec(MAPS), spec(MAPS, branch="prod"), "branch main -> prod"),
         (
             spec(MAPS),
@@ -65,7 +66,7 @@ APP, TIER = (
         (
             spec(MAPS, WEB),
             spec(scope("configmaps", operations=["CREATE"]), WEB),
-            "operations CREATE, DELETE, UPDATE -> CREATE (v1/configmaps in shop)",
+            "operations CREATE, DELETE, UPDATE -> CREATE (v1/configmaps)",
         ),
         (
             spec(MAPS, WEB),
@@ -75,6 +76,11 @@ APP, TIER = (
         (filtered(labelSelector=APP), filtered(labelSelector=TIER), "labelSelector app=web -> tier in (a, b)"),
         (spec(MAPS), filtered(names=["web-*"]), "names (none) -> web-*"),
         (spec(MAPS), spec(scope("configmaps", ignoreFields=["/data/a"])), "ignoreFields (none) -> /data/a"),
+        (
+            spec(scope("configmaps", ignoreFields=["/data/a", "/data/b"])),
+            spec(scope("configmaps", ignoreFields=["/data/a", "/data/c", "/data/d"])),
+            "ignoreFields + /data/c + /data/d - /data/b",
+        ),
         (
             spec(MAPS, namespaces=[members(APP, "a", "b")]),
             spec(MAPS, namespaces=[members(APP, "b", "c")]),
@@ -90,11 +96,12 @@ APP, TIER = (
             spec(scope("configmaps", filter={"namespaceSelector": TIER}), namespaces=[members(TIER, "b")]),
             "namespaceSelector app=web -> tier in (a, b)",
         ),
-        (spec(MAPS), spec(scope("configmaps", wildcard=True)), "resources (none) -> *"),
+        (spec(MAPS), spec(scope("configmaps", wildcard=True)), "resources by name -> *"),
+        (spec(scope("configmaps", wildcard=True, noise=1)), spec(MAPS), f"resources {EDITION} -> by name"),
         (
             spec(*(scope(name, wildcard=True) for name in ("configmaps", "services"))),
             spec(*(scope(name, wildcard=True, noise=1) for name in ("configmaps", "services"))),
-            "resources * -> * (edition 1 of what it leaves out)",
+            f"resources * -> {EDITION}",
         ),
         (
             spec(scope("configmaps", operations=["DELETE"])),
@@ -102,7 +109,10 @@ APP, TIER = (
                 scope("configmaps", operations=["DELETE"]),
                 scope("configmaps", operations=["CREATE"], filter={"names": ["b"]}),
             ),
-            "selected by [operations DELETE] -> [operations DELETE] or by [operations CREATE, names b]",
+            (
+                "selected by [operations DELETE, resources by name] -> [operations DELETE, resources by name] "
+                "or by [operations CREATE, resources by name, names b]"
+            ),
         ),
         (spec(MAPS), spec(MAPS, rules=[{"resources": ["unicorns"]}]), differences.SAME),
     ],
@@ -116,7 +126,7 @@ def test_a_difference_reads_as_what_somebody_changed(before: Json | None, after:
     ("selector", "expected"),
     [
         ({}, "everything"),
-        ({"matchLabels": {"b": "2", "a": "1"}}, "a=1, b=2"),
+        ({"matchLabels": {"b": "2", "a": "1"}}, "a=1,b=2"),
         ({"matchExpressions": [{"key": "a", "operator": "NotIn", "values": ["x"]}]}, "a notin (x)"),
         ({"matchExpressions": [{"key": "a", "operator": "Exists"}]}, "a"),
         ({"matchExpressions": [{"key": "a", "operator": "DoesNotExist"}]}, "!a"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from sqlalchemy import select, text
@@ -26,10 +26,10 @@ def seen(
     return rules.RuleSeen(rule, uid, destination.id, destination.place_id, spec)
 
 
-def save(records: Records, *found: rules.RuleSeen, cluster: str = CLUSTER) -> set[int]:
+def save(records: Records, *found: rules.RuleSeen, cluster: str = CLUSTER, present: Collection[str] = ()) -> set[int]:
     """Put rules into force."""
     with records.database.write() as connection:
-        return rules.save(connection, cluster=cluster, rules=found)
+        return rules.save(connection, cluster=cluster, rules=found, present=present)
 
 
 def history(records: Records) -> list[tuple[str, int, bool]]:
@@ -77,12 +77,13 @@ def test_each_version_says_what_changed_and_why_it_ended(records: Records) -> No
     save(records, seen(prod, spec={**spec, "branch": "prod"}))
     save(records)
     save(records, seen(prod, spec={**spec, "branch": "prod"}, uid="recreated"))
+    save(records, present=["recreated"])
     save(records, seen(records.destination(uid="another"), spec={**spec, "branch": "prod"}, uid="recreated"))
     assert told(records) == [
         ("first version", rules.REPLACED),
-        ("branch main -> prod", rules.GONE),
-        ("in force again; the rule was created again", rules.REPLACED),
-        ("the destination was created again", None),
+        ("branch main -> prod", rules.DELETED),
+        ("in force again; the rule was created again", rules.NOT_READY),
+        ("in force again; the destination was created again", None),
     ]
 
 
@@ -95,7 +96,7 @@ def test_a_difference_may_quote_anything(records: Records) -> None:
     row = rules.CompiledRuleRow
     with records.database.read() as connection:
         (*_, told) = connection.scalars(select(row.difference).order_by(row.version))
-    assert told == "names a -> b\x00\ud800"
+    assert told == "names + b\x00\ud800 - a"
 
 
 def test_the_versions_in_force_are_told_by_rule(records: Records) -> None:

@@ -82,15 +82,15 @@ def test_the_history_of_a_rule(shared: Embedded, api: Api, repository: Repositor
     assert [one["version"] for one in found] == [1, 2, 3, 4]
     assert [str(one["difference"]).split(";")[0] for one in found][:2] == [
         "first version",
-        f"+ v1/limitranges in {namespace}",
+        "+ v1/limitranges",
     ]
     third = str(found[2]["difference"])
-    assert f"- v1/limitranges in {namespace}" in third
+    assert "- v1/limitranges" in third
     assert "app" in third
     assert "/data/noise" in third
     assert found[3]["difference"] == "branch main -> other"
     assert all(one["valid_to"] for one in found)
-    assert found[3]["ended"]
+    assert found[3]["ended"] == "the rule was deleted"
 
 
 def history(lane: Embedded, namespace: str) -> list[dict[str, object]]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -68,7 +66,7 @@ def test_a_selector_is_written_as_in_a_manifest() -> None:
             Requirement("env", "In", ("prod",)),
             Requirement("env", "In", ("qa",)),
             Requirement("old", "DoesNotExist"),
-            Requirement("team", "NotIn", ("x",)),
+            Requirement("team", "NotIn", ("x", "y")),
         )
     )
     assert selector.to_json() == {
@@ -77,11 +75,11 @@ def test_a_selector_is_written_as_in_a_manifest() -> None:
             {"key": "env", "operator": "In", "values": ["prod", "qa"]},
             {"key": "env", "operator": "In", "values": ["qa"]},
             {"key": "old", "operator": "DoesNotExist"},
-            {"key": "team", "operator": "NotIn", "values": ["x"]},
+            {"key": "team", "operator": "NotIn", "values": ["x", "y"]},
         ],
     }
     assert labels.EVERYTHING.to_json() == {}
-    assert str(selector) == "env=prod,env in (prod, qa),env=qa,!old,team notin (x),tier=front"
+    assert str(selector) == "env=prod,env in (prod, qa),env=qa,!old,team notin (x, y),tier=front"
     assert str(Requirement("a", "Exists")) == "a"
 
 
@@ -146,8 +144,7 @@ def test_values_of_labels() -> None:
 
 def test_long_words_are_cut_in_messages() -> None:
     """What somebody wrote by mistake does not fill a status."""
-    assert repr("x y" * 26 + "x ")[:-1] in Requirement("x y" * 100, "Exists").problem()
-    assert "x y" * 30 not in Requirement("x y" * 100, "Exists").problem()
+    assert f"'{'x y ' * 20}'" in Requirement("x y " * 100, "Exists").problem()
     assert f"'{'y' * 40}'" in Requirement("a", "y" * 41).problem()
     assert f"'{' ' * 80}'" in Requirement("a", "In", (" " * 90,)).problem()
 
@@ -160,16 +157,7 @@ _requirements = st.builds(
 )
 
 
-def _read(found: dict[str, Any]) -> LabelSelector:
-    equal = [Requirement(key, "In", (value,)) for key, value in found.get("matchLabels", {}).items()]
-    rest = [
-        Requirement(one["key"], one["operator"], tuple(one.get("values", ())))
-        for one in found.get("matchExpressions", ())
-    ]
-    return LabelSelector((*equal, *rest))
-
-
 @given(st.lists(_requirements, max_size=5).map(tuple))
 def test_what_is_written_reads_back(requirements: tuple[Requirement, ...]) -> None:
     """The normal form loses nothing."""
-    assert _read(LabelSelector(requirements).to_json()) == LabelSelector(requirements)
+    assert LabelSelector.of_json(LabelSelector(requirements).to_json()) == LabelSelector(requirements)
