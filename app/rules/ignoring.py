@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -16,6 +17,9 @@ from app import errors
 EVERY = "*"
 # What tells one object from another never goes, whatever a rule says.
 IDENTITY = (("apiVersion",), ("kind",), ("metadata",), ("metadata", "name"), ("metadata", "namespace"))
+_NAMING_IDENTITY = frozenset(
+    naming for path in IDENTITY for naming in itertools.product(*((EVERY, key) for key in path))
+)
 
 # The schema of our kinds has the same limits. They also bound how deep a pointer can lead.
 LONGEST_POINTER = 512
@@ -25,7 +29,9 @@ _ESCAPE_OF_NOTHING = re.compile(r"~(?![01])")
 # Nobody means these in a key or a name; they would be carried into terminals, and into databases that take no U+0000.
 CONTROL = r"\x00-\x1f\x7f"
 _CONTROL = re.compile(f"[{CONTROL}]")
-_POSITION = re.compile(r"[0-9]+")
+_POSITION = re.compile(r"/[0-9]+(/|$)")
+# Maps in every object that people write: a number there is a key.
+_MAPS = ("/data/", "/metadata/annotations/", "/metadata/labels/")
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,16 +104,11 @@ def _problem_of_pointer(text: str) -> str:
         return f"a pointer has at most {LONGEST_POINTER} characters"
     if _ESCAPE_OF_NOTHING.search(text):
         return "in a JSON pointer ~ is written ~0, and a / inside a key ~1"
-    path = segments(text)
-    if any(_hits(path, identity) for identity in IDENTITY):
+    if segments(text) in _NAMING_IDENTITY:
         return "apiVersion, kind, metadata.name and metadata.namespace tell which object it is: name other fields"
-    if any(_POSITION.fullmatch(key) for key in path):
+    if _POSITION.search(text) and not text.startswith(_MAPS):
         return "it holds the position of an item, and positions move: write * for every item"
     return ""
-
-
-def _hits(path: tuple[str, ...], identity: tuple[str, ...]) -> bool:
-    return len(path) == len(identity) and all(key in (EVERY, name) for key, name in zip(path, identity, strict=True))
 
 
 def _problem_of_manager(entry: str) -> str:

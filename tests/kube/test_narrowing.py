@@ -26,7 +26,16 @@ NARROWED: dict[str, Any] = {
     },
     "names": ["web-*", "system:controller:x", "a b", "[ab]?", "Ünder_score"],
     "excludeNames": ["*-tmp"],
-    "ignoreFields": ["/spec/replicas", "/metadata/annotations/example.com~1build", "/spec/*/image", "/a~0b", "/x/0a"],
+    "ignoreFields": [
+        "/spec/replicas",
+        "/metadata/annotations/example.com~1build",
+        "/spec/*/image",
+        "/a~0b",
+        "/x/0a",
+        "/data/8080",
+        "/metadata/annotations/1",
+        "/metadata/labels/1",
+    ],
     "ignoreManagers": ["kube-controller-manager/scale", "*/scale", "vpa-*"],
 }
 CHOSEN: dict[str, Any] = {
@@ -111,6 +120,8 @@ REFUSED_BY_RULES = [
     ("ignoreFields", ["/*/name"], "ignoreFields"),
     ("ignoreFields", ["/spec/containers/0"], "ignoreFields"),
     ("ignoreFields", ["/spec/containers/10"], "ignoreFields"),
+    ("ignoreFields", ["/spec/data/1"], "ignoreFields"),
+    ("ignoreFields", ["/spec/0/metadata/labels/1"], "ignoreFields"),
     ("ignoreManagers", ["*"], "ignoreManagers"),
     ("ignoreManagers", ["**"], "ignoreManagers"),
 ]
