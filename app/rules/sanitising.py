@@ -136,8 +136,7 @@ def _group_of(obj: Mapping[str, Json]) -> str:
     api_version = obj.get("apiVersion")
     if not isinstance(api_version, str) or not api_version:
         raise errors.PermanentError("an object without apiVersion cannot be mirrored", reason="InvalidObject")
-    group, slash, _ = api_version.partition("/")
-    return group if slash else ""
+    return api_version.rpartition("/")[0]
 
 
 class _Search:
@@ -155,7 +154,7 @@ class _Search:
         if isinstance(value, dict):
             for key in plan.always.keys() & value.keys():
                 marks[key] = plan.always[key]
-            below = [(key, plan.keys[key]) for key in plan.keys.keys() & value.keys()] if plan.keys else []
+            below = [(key, plan.keys[key]) for key in plan.keys.keys() & value.keys()]
             if plan.every:
                 below += [(key, plan.every) for key in value]
         elif isinstance(value, list) and plan.every:
