@@ -125,7 +125,9 @@ def of_cluster(cluster: client.Cluster, *, allow_local: bool, page_size: int) ->
             read.take(kind, page.items)
     namespaces, remarks = _namespaces(cluster, read, page_size)
     return Survey(
-        compilation=read.compile(served.types, allow_local=allow_local, namespaces=namespaces),
+        compilation=read.compile(
+            served.types, allow_local=allow_local or _local_is_admitted(read.raws), namespaces=namespaces
+        ),
         types=naming.Types.of(served),
         raws=read.raws,
         unreadable=read.unreadable,
@@ -231,6 +233,21 @@ def _cluster(data_dir: Path, kubeconfig: str, found: settings.Settings) -> Itera
 def _allows_local(data_dir: Path, found: settings.Settings) -> bool:
     """Whether the watch daemon admits file:// repositories: that of an `up`, which may rest now, always does."""
     return found.allow_local_repos or updata.DataFolder.at(data_dir).lock.exists()
+
+
+def _local_is_admitted(raws: Mapping[tuple[str, events.Ref], Raw]) -> bool:
+    """Whether file:// repositories are, by a setting of the watch daemon that is not known here: what it said decides.
+
+    Where it said nothing yet, nobody refused one.
+    """
+    said = [
+        one.get("status")
+        for (kind, _), raw in raws.items()
+        if kind == "GitRepoConfig" and str((raw.get("spec") or {}).get("repoUrl")).startswith("file:")
+        for one in (raw.get("status") or {}).get("conditions") or ()
+        if one.get("type") == "Ready"
+    ]
+    return "True" in said or not said
 
 
 def _namespaces(

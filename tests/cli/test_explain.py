@@ -128,14 +128,35 @@ def test_a_type_that_may_not_be_read(shop: Shop) -> None:
     """What the watch daemon says in the rule's status, that the type is forbidden, is the answer."""
     shop.rule()
     shop.config_map()
-    path = paths.single(kinds.OUR_TYPES["WatchRule"], Ref("shop", "all"), subresource="status")
     problem = {"resource": "configmaps", "reason": "Unreadable", "message": "list configmaps: forbidden"}
-    body = json.dumps({"status": {"problems": [problem]}}).encode()
-    with contextlib.closing(connect(shop.server)) as cluster:
-        cluster.request("PATCH", path, body=body, content_type=client.MERGE_PATCH)
+    say(shop, "WatchRule", "all", {"problems": [problem]})
     found = shop.answer()
     assert (found["reason"], found["sentence"]) == ("Unreadable", "WatchRule shop/all: list configmaps: forbidden")
     assert "configmaps: list configmaps: forbidden (Unreadable)" in " ".join(shop.ask().stdout.split())
+
+
+def say(shop: Shop, kind: str, name: str, status: dict[str, Any]) -> None:
+    """Write a status as the watch daemon does."""
+    path = paths.single(kinds.OUR_TYPES[kind], Ref("shop", name), subresource="status")
+    body = json.dumps({"status": status}).encode()
+    with contextlib.closing(connect(shop.server)) as cluster:
+        cluster.request("PATCH", path, body=body, content_type=client.MERGE_PATCH)
+
+
+def test_a_local_repository_of_another_installation(shop: Shop) -> None:
+    """Where the settings of the watch daemon are not known, what it said of a file:// repository is believed."""
+    elsewhere = {"REVERSER_ALLOW_LOCAL_REPOS": ""}
+    assert "shop/prod is ready: " in shop.ask(**elsewhere).stdout
+    for status, expected in (("True", "shop/prod is ready: "), ("False", "shop/prod is not ready (InvalidUrl): ")):
+        ready = {
+            "type": "Ready",
+            "status": status,
+            "reason": "x",
+            "message": "",
+            "lastTransitionTime": "2026-01-31T12:00:00Z",
+        }
+        say(shop, "GitRepoConfig", "repo", {"conditions": [ready]})
+        assert expected in shop.ask(**elsewhere).stdout
 
 
 def test_what_the_wildcard_leaves_out(shop: Shop) -> None:
