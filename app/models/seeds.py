@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import BigInteger, Connection, ForeignKey, Integer, Text, func, select, update
+from sqlalchemy import BigInteger, Connection, ForeignKey, Integer, Text, delete, func, select, update
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.models import base, destinations
@@ -127,13 +127,13 @@ def queue(
     cause: str,
     scopes: Iterable[tuple[ScopeKey, str, bool]],
 ) -> None:
-    """Let scopes wait for the end of the seed that is open: they are listed next. What waits already waits once."""
+    """Let these scopes, and no others, wait for the end of the seed that is open: they are listed next."""
     query = select(_R.id).where(_R.destination_id == destination_id, _R.state == QUEUED)
     run = connection.scalar(query)
     if run is None:
         run = _insert(connection, destination_id=destination_id, place_id=place_id, cause=cause, state=QUEUED)
-    known = {scope.key for scope in scopes_of(connection, run)}
-    _add_scopes(connection, run, [scope for scope in scopes if scope[0] not in known])
+    connection.execute(delete(_S).where(_S.seed_run_id == run))
+    _add_scopes(connection, run, scopes)
 
 
 def open_queued(connection: Connection, destination_id: int) -> bool:

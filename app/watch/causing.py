@@ -118,10 +118,10 @@ class Causes:
         if run is not None and not (need.change.rules or need.taken_over):
             later = {scope for scope in need.touched if not self._writer.book.will_list(run.id, scope)}
             if later:
-                _queue(connection, target, later)
+                _queue(connection, target, need.with_left(later, need.queued))
             return
         # Until a seed came to its end, everything is wanted, however little of it the last change touched.
-        scopes = need.left | need.touched if need.synced else set(need.wanted)
+        scopes = need.with_left(need.touched, need.run, need.queued) if need.synced else set(need.wanted)
         if need.run is not None:
             seeds.supersede(connection, target.id)
         if scopes:
@@ -245,16 +245,15 @@ class _Need:
         return self.change.rules or bool(self.change.members)
 
     @property
-    def left(self) -> set[routing.WantedScope]:
-        """What is left to list of the open seed: the rule that asked for it may have been wider or narrower."""
-        runs = [run for run in (self.run, self.queued) if run is not None]
-        return comparing.parts(self.wanted, [scope.key for run in runs for scope in run.scopes])
-
-    @property
     def touched(self) -> set[routing.WantedScope]:
         """The scopes, or single namespaces of them, in which something else is selected, or in another way."""
         selected = comparing.touched(self.wanted, self.change.selected)
         return selected | comparing.parts(self.wanted, self.change.members)
+
+    def with_left(self, scopes: Iterable[routing.WantedScope], *runs: seeds.Run | None) -> set[routing.WantedScope]:
+        """Scopes with what is left to list of seeds: the rule that asked for that may have been wider or narrower."""
+        left = (scope.key for run in runs if run is not None for scope in run.scopes)
+        return comparing.parts(self.wanted, {*(scope.key for scope in scopes), *left})
 
 
 def _cause(need: _Need, run: seeds.Run | None) -> str:

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from app.models import base, seeds
 from app.rules import filters
-from app.watch import routing
+from app.watch import routing, runs
 
 
 class _Unit(NamedTuple):
@@ -63,9 +63,13 @@ def touched(wanted: Iterable[routing.WantedScope], keys: Iterable[seeds.ScopeKey
 
 
 def parts(wanted: Iterable[routing.WantedScope], keys: Iterable[seeds.ScopeKey]) -> set[routing.WantedScope]:
-    """The parts of scopes that are in these namespaces, all of a scope for an empty one."""
-    found = (within(scope, key.namespace) for scope, key in _pairs(wanted, keys))
-    return {scope for scope in found if scope is not None}
+    """The parts of scopes that are in these namespaces; all of a scope for an empty one, or where they are many."""
+    found: dict[routing.WantedScope, set[routing.WantedScope]] = {}
+    for scope, key in _pairs(wanted, keys):
+        part = within(scope, key.namespace)
+        if part is not None:
+            found.setdefault(scope, set()).add(part)
+    return set().union(*(of_it if len(of_it) <= runs.NARROW_LISTINGS else {scope} for scope, of_it in found.items()))
 
 
 def within(scope: routing.WantedScope, namespace: str) -> routing.WantedScope | None:

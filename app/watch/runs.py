@@ -14,7 +14,7 @@ from app.models import seeds
 from app.rules import versions
 from app.watch import eventing, inbox, routing
 
-# For more namespaces than this at once, the whole type is listed.
+# For more namespaces than this at once, the whole type is listed: in one seed, and for all seeds that are open.
 NARROW_LISTINGS = 20
 
 
@@ -77,16 +77,18 @@ class SeedBook:
         self.runs: dict[str, OpenRun] = {}
         # What no listing works on; read by the seeder's thread, replaced as a whole.
         self.waiting: tuple[routing.WantedScope, ...] = ()
+        # The runs by what they hold, for each change.
+        self._holding: dict[seeds.ScopeKey, list[OpenRun]] = {}
 
     def replace(self, found: Iterable[seeds.Run]) -> None:
         """Follow SQL: runs that are open go on as they are, new ones start, others are forgotten."""
         self.runs = {run.id: self.runs.get(run.id) or _opened(run) for run in found}
-        self._publish()
+        self._index()
 
     def forget(self, run_id: str) -> None:
         """A seed was closed."""
         self.runs.pop(run_id, None)
-        self._publish()
+        self._index()
 
     def begin(self, key: routing.StreamKey) -> tuple[str, tuple[tuple[str, routing.WantedScope], ...]]:
         """Hand waiting scopes that a stream covers to one listing: the namespace to ask for, and the scopes.
@@ -141,8 +143,8 @@ class SeedBook:
     def note(self, subject: eventing.Subject) -> None:
         """A live Event, even of unchanged content: what a listing says of this object may be older."""
         group, resource, namespace, _ = subject.key
-        for run in self.runs.values():
-            if any((s.key.group, s.key.resource) == (group, resource) and s.holds(namespace) for s in run.scopes):
+        for name in {"", namespace}:
+            for run in self._holding.get(seeds.ScopeKey(group, resource, name), ()):
                 run.lived[subject.identifier.uid] = Lived(subject.deleted, subject.resource_version)
 
     def _in(self, progress: Progress, key: routing.StreamKey) -> Iterator[tuple[str, routing.WantedScope]]:
@@ -150,6 +152,14 @@ class SeedBook:
             for scope, state in run.scopes.items():
                 if state.progress is progress and key.covers(scope):
                     yield run.id, scope
+
+    def _index(self) -> None:
+        """The runs are other ones."""
+        self._holding = {}
+        for run in self.runs.values():
+            for scope in run.scopes:
+                self._holding.setdefault(scope.key, []).append(run)
+        self._publish()
 
     def _publish(self) -> None:
         self.waiting = tuple(

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 from sqlalchemy import select, text
 
-from app.models import rules
+from app.models import rules, seeds
 from app.rules import noise
+from app.watch import comparing, routing, runs
 from tests.watch.desk import CONFIG_MAPS, ROLES, Desk, cluster_rule, config_map, watch_rule
 
 TEAMS = {"matchLabels": {"team": "yes"}}
@@ -96,3 +97,15 @@ def test_a_namespace_that_moves_while_the_rule_changes_is_listed_with_the_rest(d
     desk.namespaces = {"one": IN, "two": IN}
     desk.start(cluster_rule("configmaps", namespaceSelector=TEAMS, excludeNames=["x"]))
     assert desk.open_scopes() == {(CONFIG_MAPS.resource, "")}
+
+
+@pytest.mark.parametrize(("more", "listed"), [(0, "each namespace"), (1, "the type")])
+def test_many_namespaces_of_a_scope_are_all_of_it(more: int, listed: str) -> None:
+    """Beyond the bound a seed has one scope of the type, whatever else it has; what is wanted narrow stays so."""
+    names = [f"team-{number}" for number in range(runs.NARROW_LISTINGS + more)]
+    keys = [seeds.ScopeKey("", "configmaps", name) for name in names]
+    wide = routing.WantedScope(seeds.ScopeKey("", "configmaps", ""), "v1", sweepable=True)
+    apart = {wide._replace(key=key) for key in keys}
+    other = wide._replace(key=seeds.ScopeKey("", "roles", ""))
+    assert comparing.parts([wide, other], [*keys, other.key]) == {other, *(apart if listed != "the type" else {wide})}
+    assert comparing.parts(apart, keys) == apart

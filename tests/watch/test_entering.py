@@ -323,15 +323,43 @@ def test_labels_that_nobody_knows_remove_nothing(teams: Desk) -> None:
 
 
 def test_many_namespaces_at_once_are_one_listing(teams: Desk) -> None:
-    """Where more namespaces come at once than it is worth to list apart, the type is listed once."""
+    """Where more namespaces come, or go, at once than it is worth to list apart, the type is one scope of the seed."""
     names = [f"n{number}" for number in range(runs.NARROW_LISTINGS + 1)]
-    relabelled(teams, **dict.fromkeys(names, IN))
-    begun = teams.begin()
-    assert (begun.namespace, len(begun.scopes)) == ("", len(names))
     objects = [config_map("c", 110, namespace=name) for name in (*names, "two")]
-    teams.page(begun, objects, ended_at="160")
+    for labels in (IN, OUT):
+        relabelled(teams, **dict.fromkeys(names, labels))
+        begun = teams.begin()
+        assert (begun.namespace, len(begun.scopes)) == ("", 1)
+        teams.page(begun, [config_map("a", 110, namespace="one"), *objects], ended_at="160")
+        teams.write()
+    first = [("UPDATE", "a"), *[("CREATE", "c")] * len(names), ("SEED_SYNC", "")]
+    assert [row[:2] for row in later(teams)] == [*first, ("UPDATE", "a"), ("SEED_SYNC", "")]
+    assert listed(teams) == 1
+
+
+def test_a_live_change_in_a_namespace_that_is_listed_is_not_undone(teams: Desk) -> None:
+    """What a listing of one namespace says of an object is older than what its stream said meanwhile."""
+    relabelled(teams, two=IN)
+    begun = teams.begin()
+    teams.live("DELETED", config_map("b", 170, namespace="two"))
+    teams.live("DELETED", config_map("a", 171, namespace="one"))
     teams.write()
-    assert [row[0] for row in later(teams)] == [*["CREATE"] * len(names), "SEED_SYNC"]
+    (run,) = teams.writer.book.runs.values()
+    assert set(run.lived) == {"uid-b"}
+    teams.page(begun, [config_map("b", 110, namespace="two")], ended_at="160")
+    teams.write()
+    gone = [("DELETE", "b", "pending"), ("DELETE", "a", "pending")]
+    assert later(teams) == [*gone, ("CREATE", "b", "stale"), ("SEED_SYNC", "", "pending")]
+
+
+def test_a_live_change_in_a_type_that_is_listed_is_not_undone(teams: Desk) -> None:
+    """Nor is what it said of any namespace, while all of them are listed."""
+    expire(teams, "165")
+    begun = teams.begin()
+    teams.live("DELETED", config_map("a", 170, namespace="one"))
+    teams.page(begun, [config_map("a", 110, namespace="one")], ended_at="166")
+    teams.write()
+    assert later(teams) == [("DELETE", "a", "pending"), ("CREATE", "a", "stale"), ("SEED_SYNC", "", "pending")]
 
 
 def test_a_namespace_inside_a_listed_type_is_not_listed_apart(teams: Desk) -> None:

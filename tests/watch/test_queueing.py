@@ -11,7 +11,7 @@ import pytest
 
 from app.models import seeds
 from app.rules import kinds
-from app.watch import causing, inbox, recording
+from app.watch import causing, inbox, recording, runs
 from tests.watch.desk import ROLES, Desk, away, cluster_rule, config_map
 
 IN, OUT = {"team": "yes"}, {"team": "no"}
@@ -121,6 +121,18 @@ def test_a_namespace_that_comes_and_goes_waits_once(desk: Desk, listing: inbox.L
     assert queued(desk) == {("configmaps", "two"), ("roles", "two")}
     end(desk, listing)
     assert desk.open_scopes() == {("configmaps", "two"), ("roles", "two")}
+
+
+def test_many_namespaces_that_come_one_by_one_wait_as_their_type(desk: Desk, listing: inbox.Listing) -> None:
+    """A long seed gathers no list of namespaces without end: beyond the bound, one listing of the type waits."""
+    for number in range(runs.NARROW_LISTINGS + 2):
+        relabelled(desk, *BOTH, **{f"ci-{number}": IN})
+    assert queued(desk) == {("configmaps", ""), ("roles", "")}
+    end(desk, listing)
+    desk.page(desk.begin(ROLES), [], ended_at="191")
+    end(desk, desk.begin(), in_one("a", 110), config_map("c", 112, namespace="ci-1"))
+    assert desk.rows()[2:] == [("UPDATE", "a", "pending"), ("CREATE", "c", "pending"), ("SEED_SYNC", "", "pending")]
+    assert (desk.open_scopes(), queued(desk), states(desk)) == (set(), set(), ["synced", "synced"])
 
 
 def test_what_comes_while_the_queued_seed_is_listed_waits_for_its_end(desk: Desk, listing: inbox.Listing) -> None:
