@@ -146,6 +146,16 @@ def test_authors_are_people_managers_or_reverser() -> None:
     assert commits.author(UserInfo("<>", "audit"))[0] == "unknown"
 
 
+def test_long_names_share_no_address() -> None:
+    """An address is cut where mail systems end it, never within an escape, and says by a digest whose it is."""
+    names = ["x" * 500, "x" * 501, *("x" * count + "é" * 50 for count in range(6))]
+    local_parts = {commits.author(UserInfo(name, "audit"))[1].partition("@")[0] for name in names}
+    assert len(local_parts) == len(names)
+    for part in local_parts:
+        assert len(part) <= 64
+        assert re.fullmatch("(x|%[0-9A-F]{2})+~[0-9a-f]{16}", part)
+
+
 @given(st.lists(hostile, min_size=2, max_size=2, unique=True))
 def test_two_users_never_share_an_address(usernames: list[str]) -> None:
     """Who did it can be searched by address."""

@@ -94,6 +94,11 @@ def test_a_manifest_looks_as_people_write_it() -> None:
     assert _text(MANIFEST) == AS_PEOPLE_WRITE_IT
 
 
+def test_items_that_are_no_text_stand_as_they_are() -> None:
+    """Numbers, words and empty collections of a list, one a line."""
+    assert _text({"a": [1, 1.5, True, None, {}, []]}) == "a:\n- 1\n- 1.5\n- true\n- null\n- {}\n- []\n"
+
+
 def test_long_lines_are_not_wrapped() -> None:
     """A diff shows the value that changed, not the paragraph around it."""
     assert _text({"a": "word " * 200 + "."}).count("\n") == 1

@@ -211,6 +211,25 @@ def test_refusals_say_which_part_leaves_an_object_out() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("asked", "fitting"),
+    [
+        ((("tier", "In", ("front", "back")),), {"front", "back"}),
+        ((("tier", "In", ("front", "back")), ("tier", "In", ("back",))), {"back"}),
+        ((("tier", "Exists", ()),), {"front", "back", "other"}),
+        ((("tier", "NotIn", ("front",)),), {"back", "other", ""}),
+        ((("tier", "DoesNotExist", ()),), {""}),
+    ],
+)
+def test_every_operator_finds_its_objects(asked: tuple[tuple[Any, ...], ...], fitting: set[str]) -> None:
+    """Whatever a selector asks for first, an object that it selects is found among the rules, and no other one is."""
+    wanted = labels.LabelSelector(tuple(labels.Requirement(*one) for one in asked))
+    matcher = selecting.Matcher([_rule("a", _scope(filter=_narrow(labels=wanted)))])
+    tiers = ("front", "back", "other", "")
+    found = {tier for tier in tiers if matcher.match(_identifier(), _labelled(tier=tier) if tier else {})}
+    assert found == fitting
+
+
 def test_labels_that_are_no_text_are_no_labels() -> None:
     """An aggregated server may send anything; nothing breaks, and nothing is selected by it."""
     matcher = selecting.Matcher([_rule("a", _scope(filter=_narrow(labels=_selector(tier="front"))))])
