@@ -90,30 +90,72 @@ def test_named_versions_are_taken_in_the_order_of_the_rule() -> None:
         assert [type_.version for type_ in resolution.selected] == [chosen]
 
 
+INSTALL = "check plural and apiGroups, or install its CRD"
+NOT_WATCHED = "can be watched in this cluster: check apiGroups and apiVersions"
+
+
 @pytest.mark.parametrize(
     ("item", "reason", "said"),
     [
-        (_item("gadgets"), "NotServed", "not served in this cluster"),
-        (_item("configmaps", api_groups=("apps",)), "NotServed", "not served in apps of this cluster"),
-        (_item("deployments", api_groups=("",)), "NotServed", 'the core group ""'),
-        (_item("configmaps.apps"), "NotServed", "check plural"),
-        (_item("pods/log"), "Subresource", "remove it"),
-        (_item("*/scale"), "Subresource", "never shows"),
-        (_item("bindings"), "CannotWatch", "list and watch"),
-        (_item("deployments", api_versions=("v1beta1",)), "OtherVersionOnly", "served as v1 only"),
-        (_item("nodes", api_groups=("",)), "OtherScope", "ClusterWatchRule"),
-        (_item("configmaps", scope="Cluster"), "OtherScope", "scope Namespaced"),
-        (_item("secrets"), "EncryptionRequired", "encrypted"),
-        (_item("*", api_groups=("nowhere",)), "NotServed", "nowhere"),
-        (_item("*", api_versions=("v9",)), "NotServed", "any group"),
+        (_item("gadgets"), "NotServed", f"gadgets is not served in this cluster: {INSTALL}"),
+        (
+            _item("configmaps", api_groups=("apps", "batch")),
+            "NotServed",
+            f"configmaps is not served in apps, batch of this cluster: {INSTALL}",
+        ),
+        (
+            _item("deployments", api_groups=("",)),
+            "NotServed",
+            f'deployments is not served in the core group "" of this cluster: {INSTALL}',
+        ),
+        (_item("gadgets", api_groups=("x", "*")), "NotServed", f"gadgets is not served in this cluster: {INSTALL}"),
+        (_item("gadgets.apps"), "NotServed", f"gadgets.apps is not served in this cluster: {INSTALL}"),
+        (
+            _item("pods/log"),
+            "Subresource",
+            "pods/log is a subresource: a watch never shows one, remove it from the rule",
+        ),
+        (_item("*/scale"), "Subresource", "*/scale is a subresource: a watch never shows one, remove it from the rule"),
+        (
+            _item("bindings"),
+            "CannotWatch",
+            "bindings does not support list and watch: it cannot be mirrored, remove it from the rule",
+        ),
+        (
+            _item("HorizontalPodAutoscalers", api_versions=("v9",)),
+            "OtherVersionOnly",
+            "horizontalpodautoscalers.autoscaling is served as v2, v1 only: correct apiVersions, or leave it empty",
+        ),
+        (
+            _item("nodes", api_groups=("",)),
+            "OtherScope",
+            "nodes is cluster-scoped: select it in a ClusterWatchRule with scope Cluster",
+        ),
+        (
+            _item("configmaps", scope="Cluster"),
+            "OtherScope",
+            "configmaps is namespaced: use scope Namespaced, or a WatchRule in its namespace",
+        ),
+        (
+            _item("secrets"),
+            "EncryptionRequired",
+            "Secrets are mirrored only encrypted, and no encryption is configured: remove secrets from the rule",
+        ),
+        (_item("*", api_groups=("x", "y")), "NotServed", f"no Namespaced type of x, y {NOT_WATCHED}"),
+        (
+            _item("*", api_versions=("v9",), scope="Cluster"),
+            "NotServed",
+            f"no Cluster type of any group {NOT_WATCHED}",
+        ),
     ],
 )
-def test_what_a_rule_names_and_cannot_have_is_a_problem(item: kinds.RuleItem, reason: str, said: str) -> None:
+def test_what_a_rule_names_and_cannot_have_is_a_problem(
+    item: kinds.RuleItem, reason: matching.Reason, said: str
+) -> None:
     """Each has its reason, and a message that says what to do."""
     resolution = matching.resolve(item, TYPES)
     assert not resolution.selected
-    assert [problem.reason for problem in resolution.problems] == [reason]
-    assert said in resolution.problems[0].message
+    assert resolution.problems == (matching.Problem(item.resources[0], reason, said),)
 
 
 @pytest.mark.parametrize("word", ["Deployment", "deploy", "deployment.apps", "deploymnets"])
@@ -136,6 +178,15 @@ def test_a_problem_with_one_type_leaves_the_others() -> None:
         ("secrets", "EncryptionRequired"),
         ("pods/log", "Subresource"),
         ("gadgets", "NotServed"),
+    ]
+
+
+def test_secrets_that_are_not_had_are_said_beside_those_of_another_group() -> None:
+    """Whoever names `secrets` means the core ones too, whatever else has that plural."""
+    resolution = matching.resolve(_item("secrets"), [*TYPES, _type("example.com/v1/secrets")])
+    assert [str(type_) for type_ in resolution.selected] == ["secrets.example.com"]
+    assert [(problem.resource, problem.reason) for problem in resolution.problems] == [
+        ("secrets", "EncryptionRequired")
     ]
 
 

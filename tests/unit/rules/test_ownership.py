@@ -100,8 +100,9 @@ def test_entries_of_no_shape_tell_nothing(listed: Any) -> None:
 def test_an_entry_need_not_have_every_field() -> None:
     """A server leaves out what is empty."""
     obj = order(a=1)
-    obj["metadata"]["managedFields"] = [{}, {"manager": "robot", "fieldsV1": {"f:spec": {"f:a": {}}}}]
-    assert owners(obj, ("spec", "a")) == [Owner("robot", "")]
+    owned = {"fieldsV1": {"f:spec": {"f:a": {}}}}
+    obj["metadata"]["managedFields"] = [{}, {"manager": "robot", **owned}, owned]
+    assert owners(obj, ("spec", "a")) == [Owner("robot", ""), UNKNOWN]
 
 
 SETS: dict[str, tuple[dict[str, Any], Any]] = {
@@ -147,6 +148,11 @@ SETS: dict[str, tuple[dict[str, Any], Any]] = {
     "a field of a list": (order(robot(**{"f:b": {}, "f:l": {"f:x": {}}}), l=[1], b=1), {"l": [1], "b": 1}),
     "a set that is none": (order(robot(**{"f:a": {}, "f:b": 5}), a=1, b=2), {"a": 1, "b": 2}),
     "keys that are none": (order(robot(**{"f:b": {}, "f:p": {"k:[]": {}}}), p=PORTS, b=1), {"p": PORTS, "b": 1}),
+    "keys that are a number": (order(robot(**{"f:b": {}, "f:p": {"k:5": {}}}), p=PORTS, b=1), {"p": PORTS, "b": 1}),
+    "a value that is a map": (
+        order(robot(**{"f:b": {}, "f:p": {'v:{"node":1}': {}}}), p=PORTS, b=1),
+        {"p": PORTS, "b": 1},
+    ),
     "keys that name nothing": (order(robot(**{"f:b": {}, "f:p": {"k:{}": {}}}), p=PORTS, b=1), {"p": PORTS, "b": 1}),
     "no JSON": (order(robot(**{"f:b": {}, "f:p": {"v:{": {}}}), p=PORTS, b=1), {"p": PORTS, "b": 1}),
     "a name of things": (order(robot(**{"f:b": {}, "f:l": {"v:[]": {}}}), l=[[]], b=1), {"l": [[]], "b": 1}),
@@ -158,6 +164,18 @@ SETS: dict[str, tuple[dict[str, Any], Any]] = {
         {"p": PORTS},
     ),
     "a list with items alike": (order(robot(**{"f:l": {}}), l=["a", "a"], b=1), {"b": 1}),
+    "an item that two name by other keys": (
+        order(
+            person(**{"f:p": {'k:{"node":1}': {".": {}, "f:node": {}}}}),
+            robot(**{"f:p": {TCP: {".": {}}, UDP: {".": {}}}}),
+            p=PORTS,
+        ),
+        {"p": [PORTS[0]]},
+    ),
+    "a list with as many kinds of keys as are read": (
+        order(robot(**{"f:b": {}, "f:l": {f'k:{{"{key}":1}}': {} for key in "abcdefgh"}}), l=[{"a": 1}, 2], b=1),
+        {"l": [2]},
+    ),
     "a list with many kinds of keys": (
         order(robot(**{"f:b": {}, "f:l": {f'k:{{"{key}":1}}': {} for key in "abcdefghi"}}), l=[{"a": 1}], b=1),
         {"l": [{"a": 1}], "b": 1},
@@ -198,9 +216,9 @@ def test_labels_go_and_the_name_never() -> None:
     assert sanitising.sanitise(obj, MINE)["metadata"] == {"name": "a", "namespace": "n", "labels": {"x": "1"}}
 
 
-@pytest.mark.parametrize(("depth", "goes"), [(98, True), (3_000, False)])
+@pytest.mark.parametrize(("depth", "goes"), [(99, True), (100, False), (3_000, False)])
 def test_a_set_without_end_is_left_alone(depth: int, *, goes: bool) -> None:
-    """A hostile set ends in nothing, not in the end of the process."""
+    """A hundred levels are read; a hostile set ends in nothing, not in the end of the process."""
     value, fields = {"x": 1, "y": 2}, {"f:x": {}}
     for _ in range(depth):
         value, fields = {"a": value}, {"f:a": fields}
@@ -237,6 +255,13 @@ def test_a_set_is_read_once(monkeypatch: pytest.MonkeyPatch, ignored: Ignored, o
     clean = sanitising.sanitise(obj, ignored)
     assert [port for port in clean["spec"]["ports"] if "nodePort" in port] == (ports if odd else [])
     assert len(read) == 2 * len(names)
+
+
+def test_sets_are_left_unread_where_none_of_the_managers_has_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A rule that ignores a manager costs nothing for objects that this manager never wrote."""
+    obj = order(person(**{"f:p": {TCP: {".": {}}}}), p=PORTS)
+    monkeypatch.setattr(ownership, "_slot", lambda name: pytest.fail(f"{name} was read"))
+    assert not ownership.Managed(obj).alone(("robot",))
 
 
 _scalars = st.sampled_from([1, True, 1.0, None, "x", "y", ""])
