@@ -1,6 +1,6 @@
 """What a destination mirrors: its place, its rules with what became of them, and the files that stand there.
 
-For `reverser explain`. Judged by the compiler (`surveying.py`), counted by the database.
+For `reverser explain`. Judged by the compiler (`surveying.py`), counted by `counting.py`.
 """
 
 from __future__ import annotations
@@ -11,10 +11,9 @@ from datetime import datetime
 from typing import Any
 
 from app import errors, events
-from app.cli import surveying
+from app.cli import counting, surveying
 from app.models import destinations, health, states
-from app.rules import compiling, selecting
-from app.watch import judging, routing
+from app.rules import compiling
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +90,8 @@ class Overview:
     pending: int | None
     files: int | None
     retained: int | None
+    # The paths of the first of them.
+    kept: tuple[str, ...]
     rules: tuple[Rule, ...]
 
 
@@ -131,44 +132,28 @@ def overview(view: surveying.View, destination: Destination) -> Overview:
         pending=destination.pending,
         files=counted.files if counted else None,
         retained=counted.retained if counted else None,
+        kept=counted.kept if counted else (),
         rules=(*rules, *_unreadable(survey, destination.ref)),
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _Counted:
-    """Files of a destination, as its status counts them. None is what cannot be told now."""
-
-    files: int
-    retained: int | None
-    by_rule: Mapping[str, int] | None
-
-    def of_rule(self, rule: str) -> int | None:
-        """Those that a rule holds."""
-        return None if self.by_rule is None else self.by_rule.get(rule, 0)
-
-
-_UNKNOWN = _Counted(0, None, None)
-
-
-def _count(view: surveying.View, destination: Destination) -> _Counted | None:
+def _count(view: surveying.View, destination: Destination) -> counting.Counted | None:
     """None where the database does not answer, or never heard of the destination."""
     if view.database is None or destination.id is None:
         return None
     with view.database.read() as connection:
-        counts = states.file_counts(connection, [destination.id]).get(destination.id, [])
-        in_seed = bool(states.in_seed(connection, [destination.id]))
-    files = sum(one.files for one in counts)
-    marks = routing.marks(selecting.scopes_of(view.survey.compilation, destination.ref))
-    tally = judging.tally(counts, place_id=destination.place_id, marks=marks)
+        found = counting.count(
+            connection,
+            view.survey.compilation,
+            destination.ref,
+            destination_id=destination.id,
+            place_id=destination.place_id,
+        )
     forgotten = view.survey.cluster is None and any(
         not verdict.ready for _, verdict in view.survey.rules_of(destination.ref)
     )
-    if in_seed or forgotten:
-        # Each file gets its mark with the seed; and a rule that was not compiled here holds its files still.
-        return replace(_UNKNOWN, files=files)
-    of_before = any(one.rule is None for one in counts)
-    return _Counted(files, tally.retained, None if of_before else tally.held)
+    # A rule that was not compiled here holds its files still.
+    return counting.Counted(found.files) if forgotten else found
 
 
 def _known(view: surveying.View) -> set[events.Ref]:

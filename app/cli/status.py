@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 
 from app import db, errors, events
-from app.cli import options, probing, records, tables, updata
+from app.cli import counting, options, probing, records, tables, updata
 from app.models import leases, nodes, reports
 from app.settings import Settings, inherited_environment, variable_of
 
@@ -23,6 +23,7 @@ _COLUMNS = (
     "EVENTS",
     "PENDING",
     "QUEUED",
+    "RETAINED",
     "OLDEST",
     "COMMIT",
     "PUSHED",
@@ -37,18 +38,26 @@ _COLUMNS = (
 def status(*, data_dir: Path, output: str) -> None:
     """Show each destination: whether it is ready, its Events, what pends, its last commit, error and next try.
 
-    QUEUED counts messages on its queue; empty while the broker is away. The rows decide, not the messages. Says so when
-    nothing runs, or when no watch daemon or no worker is alive.
+    QUEUED counts messages on its queue; empty while the broker is away. The rows decide, not the messages. RETAINED
+    counts files that are kept although no rule selects them; empty during a seed. Says so when nothing runs, or when
+    no watch daemon or no worker is alive.
     """
     settings = options.settings_in(data_dir)
-    found, lives = records.read(data_dir, lambda connection: _ask(connection, settings))
+    found, lives, kept = records.read(data_dir, lambda connection: _ask(connection, settings))
     nothing_runs = _nothing_runs(data_dir)
     depths = {} if nothing_runs else _queue_depths(settings, found)
     if output == "json":
-        tables.show_json([{**asdict(one), "queue_depth": depths.get(one.destination)} for one in found])
+        tables.show_json(
+            [
+                {**asdict(one), "queue_depth": depths.get(one.destination), "retained": kept.get(one.destination)}
+                for one in found
+            ]
+        )
     elif found:
         now = datetime.now(UTC)
-        tables.show_table(_COLUMNS, [_row(one, depths.get(one.destination), now) for one in found])
+        tables.show_table(
+            _COLUMNS, [_row(one, (depths.get(one.destination), kept.get(one.destination)), now) for one in found]
+        )
     else:
         click.echo("There is no destination yet: apply a GitRepoConfig, a GitDestination and a WatchRule.", err=True)
     for line in [nothing_runs] if nothing_runs else _not_alive(lives, settings):
@@ -63,12 +72,15 @@ class _Lives:
     worker: bool
 
 
-def _ask(connection: db.Connection, settings: Settings) -> tuple[list[reports.DestinationStatus], _Lives]:
+def _ask(
+    connection: db.Connection, settings: Settings
+) -> tuple[list[reports.DestinationStatus], _Lives, Mapping[str, int]]:
     lives = _Lives(
         watch=bool(leases.leader(connection, cluster=settings.cluster)),
         worker=bool(nodes.live(connection, stale_after=probing.STALE_AFTER)),
     )
-    return reports.destination_statuses(connection), lives
+    kept = {str(ref): count for ref, count in counting.retained(connection, cluster=settings.cluster).items()}
+    return reports.destination_statuses(connection), lives, kept
 
 
 def _nothing_runs(data_dir: Path) -> str:
@@ -98,7 +110,7 @@ def _queue_depths(settings: Settings, found: Sequence[reports.DestinationStatus]
     return {str(destination): depth for destination, depth in depths.items()}
 
 
-def _row(one: reports.DestinationStatus, depth: int | None, now: datetime) -> tuple[str, ...]:
+def _row(one: reports.DestinationStatus, counts: Iterable[int | None], now: datetime) -> tuple[str, ...]:
     ready = "deleted" if one.deleted_at else "yes" if one.ready else f"no ({one.reason})"
     pushed = (now - one.last_pushed_at).total_seconds() if one.last_pushed_at else None
     next_try = (one.not_before - now).total_seconds() if one.not_before and one.not_before > now else None
@@ -109,7 +121,7 @@ def _row(one: reports.DestinationStatus, depth: int | None, now: datetime) -> tu
         one.base_folder or "",
         str(one.events),
         str(one.pending),
-        "" if depth is None else str(depth),
+        *("" if count is None else str(count) for count in counts),
         tables.age(one.lag_seconds),
         (one.last_sha or "")[:10],
         f"{tables.age(pushed)} ago" if pushed is not None else "",

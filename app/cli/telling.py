@@ -45,6 +45,10 @@ def _overview(said: overviews.Overview, width: int) -> Iterator[str]:
         yield from _labelled("error", said.last_error, width)
     if said.pending is not None:
         yield from _labelled("in Git", _in_git(said), width)
+    for path in said.kept:
+        yield from _labelled("kept", path, width)
+    if said.retained and said.retained > len(said.kept) > 0:
+        yield from _labelled("kept", f"and {said.retained - len(said.kept)} more", width)
     if not said.rules:
         yield from _labelled("rules", "none: make a WatchRule whose destinationRef names it", width)
     for rule in said.rules:
@@ -55,7 +59,7 @@ def _overview(said: overviews.Overview, width: int) -> Iterator[str]:
 def _in_git(said: overviews.Overview) -> str:
     parts = [] if said.files is None else [_count(said.files, "file")]
     if said.retained:
-        parts.append(f"{said.retained} of them kept that no rule stands behind any more")
+        parts.append(f"{said.retained} of them kept, which no rule selects any more")
     if said.last_sha and said.last_pushed_at:
         parts.append(f"last commit {said.last_sha[:10]} at {tables.moment(said.last_pushed_at)} UTC")
     if said.pending:

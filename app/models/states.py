@@ -128,6 +128,19 @@ def file_counts(connection: Connection, destination_ids: Sequence[int]) -> Mappi
     return found
 
 
+def paths(connection: Connection, count: FileCount, *, limit: int) -> list[str]:
+    """The first paths of what was counted together."""
+    same = (
+        _I.place_id == count.place_id,
+        _I.api_group == count.group,
+        _I.resource == count.resource,
+        _I.namespace == count.namespace,
+        _I.selection.is_not_distinct_from(count.selection),
+        _I.rule.is_not_distinct_from(count.rule),
+    )
+    return list(connection.scalars(select(_I.path).where(*same, ~_I.removed).order_by(_I.path).limit(limit)))
+
+
 def in_seed(connection: Connection, destination_ids: Sequence[int]) -> set[int]:
     """The destinations with a seed that has not come to its end in Git: not all files say what selects them now."""
     query = (

@@ -148,17 +148,23 @@ def tally(counts: Iterable[states.FileCount], *, place_id: int | None, marks: ro
     """Add up the files of a destination, of which `marks` says what it selects now.
 
     Left over are those of former places, of what is selected no more, and those that rules selected which were others
-    then. What the first release wrote says none of it: it counts as selected, and for no rule.
+    then. What the first release wrote says none of it: it counts as selected, and for no rule, until a listing finds it
+    and says that nothing selects it (`ledger.LEFT`).
     """
     retained, held = 0, Counter[str]()
     for count in counts:
-        wide, own = (marks.get(seeds.ScopeKey(count.group, count.resource, name)) for name in ("", count.namespace))
-        mark = wide or own
-        if count.place_id != place_id or mark is None or count.selection not in {None, mark}:
+        if is_left(count, place_id=place_id, marks=marks):
             retained += count.files
         elif count.rule is not None:
             held[count.rule] += count.files
     return Tally(retained, held)
+
+
+def is_left(count: states.FileCount, *, place_id: int | None, marks: routing.Marks) -> bool:
+    """Whether files are left over."""
+    wide, own = (marks.get(seeds.ScopeKey(count.group, count.resource, name)) for name in ("", count.namespace))
+    mark = wide or own
+    return count.place_id != place_id or mark is None or count.selection not in {None, mark}
 
 
 def _destination_conditions(

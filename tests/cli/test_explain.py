@@ -395,6 +395,25 @@ def test_what_a_destination_mirrors(shop: Shop) -> None:
     assert any(note.startswith("* leaves out leases.coordination.k8s.io: ") for note in wide["left_out"])
 
 
+def test_what_is_kept_is_counted_and_named(shop: Shop) -> None:
+    """Of files that no rule selects any more `explain` names the first and counts the rest; `status` and `doctor` count."""
+    for number in range(12):
+        shop.world.change(shop.prod, f"map-{number:02}", "1", version=number + 1)
+    shop.world.drain(shop.prod)
+    shop.rule("{resources: [services]}")
+    found = shop.answer("--output", "json")
+    assert (found["files"], found["retained"], len(found["kept"])) == (12, 12, 10)
+    lines = shop.ask().stdout.splitlines()
+    assert "  kept      clusters/prod/v1/configmaps/shop/map-09.yaml" in lines
+    assert "  kept      and 2 more" in lines
+    done = CliRunner().invoke(main.main, ["status", "--output", "json"], env=shop.environment)
+    assert [one["retained"] for one in json.loads(done.stdout)] == [12]
+    table = CliRunner().invoke(main.main, ["status"], env=shop.environment).stdout.splitlines()
+    assert dict(zip(*(line.split("\t") for line in table), strict=True))["RETAINED"] == "12"
+    done = CliRunner().invoke(main.main, ["doctor"], env=shop.environment)
+    assert "destination shop/prod: 12 files are kept, which no rule selects any more: `reverser explain" in done.stdout
+
+
 @pytest.mark.parametrize("columns", [80, 120])
 def test_it_fits_the_terminal(shop: Shop, columns: int) -> None:
     """No line is wider than the terminal, but for a word that is wider by itself; labels stand in one column."""

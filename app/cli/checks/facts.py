@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from app import db, settings
+from app.cli import counting
 from app.events import Ref
 from app.models import destinations as stored
 from app.models import health, leases, nodes, rules
@@ -27,6 +28,8 @@ class Facts:
     destinations: list[health.DestinationHealth]
     # By id, the destinations that have a place.
     placed: Mapping[int, stored.Destination]
+    # How many files each keeps although no rule selects them, as `status.retained` says.
+    retained: Mapping[Ref, int]
     # Group, resource and namespace (empty for all) of the streams that compiled rules need.
     streams: list[tuple[str, str, str]]
 
@@ -41,6 +44,7 @@ def read(connection: db.Connection, options: settings.Settings) -> Facts:
         queues=stored.queue_refs(connection),
         destinations=health.of_destinations(connection, cluster=cluster),
         placed={one.id: one for one in stored.live(connection, cluster=cluster)},
+        retained=counting.retained(connection, cluster=cluster),
         streams=_streams(rules.in_force(connection, cluster=cluster)),
     )
 

@@ -96,6 +96,9 @@ def examine(
             judged = _judge(subject, question, answers[question.repository])
             yield judged
             yield from _last_drain(subject, one, judged.level)
+        if kept := known.retained.get(one.ref):
+            said = "1 file is" if kept == 1 else f"{kept} files are"
+            yield subject.ok(f"{said} kept, which no rule selects any more: `reverser explain {one.ref}` lists them")
 
 
 def _judge(subject: findings.Subject, question: _Question, answer: _Answer) -> Finding:

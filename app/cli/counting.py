@@ -1,0 +1,81 @@
+"""Files of destinations as their status counts them: those that a rule holds, and those that no rule stands behind.
+
+For `explain`, `status` and `doctor`, which say the numbers of the watch daemon: the tally is its own. Neighbours:
+`surveying.py` compiles the rules, `app/models/states.py` counts the files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from app import events
+from app.cli import surveying
+from app.models import base, destinations, states
+from app.rules import compiling, selecting
+from app.watch import judging, routing
+
+# So many paths are named of those that are kept; the rest is a number.
+_NAMED = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """Files of a destination. `retained` and `by_rule` are None where they cannot be told now; `kept` names some."""
+
+    files: int
+    retained: int | None = None
+    by_rule: Mapping[str, int] | None = None
+    kept: tuple[str, ...] = ()
+
+    def of_rule(self, rule: str) -> int | None:
+        """Those that a rule holds."""
+        return None if self.by_rule is None else self.by_rule.get(rule, 0)
+
+
+def count(
+    connection: base.Connection,
+    compilation: compiling.Compilation,
+    ref: events.Ref,
+    *,
+    destination_id: int,
+    place_id: int | None,
+) -> Counted:
+    """The files of one destination, some of those that are kept by path."""
+    counts = states.file_counts(connection, [destination_id]).get(destination_id, [])
+    files = sum(one.files for one in counts)
+    if states.in_seed(connection, [destination_id]):
+        # Each file gets its mark with the seed.
+        return Counted(files)
+    marks = _marks(compilation, ref)
+    tally = judging.tally(counts, place_id=place_id, marks=marks)
+    of_before = any(one.selection is None for one in counts)
+    left = [one for one in counts if judging.is_left(one, place_id=place_id, marks=marks)]
+    return Counted(files, tally.retained, None if of_before else tally.held, tuple(_paths(connection, left)))
+
+
+def retained(connection: base.Connection, *, cluster: str) -> dict[events.Ref, int]:
+    """How many files each destination of a cluster keeps, by the rules in force in SQL; without those in a seed."""
+    placed = destinations.live(connection, cluster=cluster)
+    ids = [one.id for one in placed]
+    compilation = surveying.of_database(connection, cluster=cluster).compilation
+    counts, unsettled = states.file_counts(connection, ids), states.in_seed(connection, ids)
+    return {
+        one.ref: judging.tally(
+            counts.get(one.id, []), place_id=one.place_id, marks=_marks(compilation, one.ref)
+        ).retained
+        for one in placed
+        if one.id not in unsettled
+    }
+
+
+def _marks(compilation: compiling.Compilation, ref: events.Ref) -> routing.Marks:
+    return routing.marks(selecting.scopes_of(compilation, ref))
+
+
+def _paths(connection: base.Connection, left: Sequence[states.FileCount]) -> list[str]:
+    found: list[str] = []
+    for one in left:
+        if len(found) < _NAMED:
+            found += states.paths(connection, one, limit=_NAMED - len(found))
+    return found
