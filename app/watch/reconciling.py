@@ -92,7 +92,7 @@ class Reconciler:
         while not self._stop.is_set() and time.monotonic() < self._discover_at[0]:
             if changed.wait(min(0.5, max(0.0, self._discover_at[0] - time.monotonic()))):
                 break
-            if self._held and self._namespaces.want(wanted=True):
+            if self._held and self._namespaces.settled():
                 # Nobody says that patience has ended.
                 changed.set()
         if not changed.is_set():
@@ -128,12 +128,12 @@ class Reconciler:
 
     def _reconcile(self) -> None:
         read = _read(self._objects.snapshot())
-        asked = _selects_namespaces(read)
-        self._held = not self._namespaces.want(wanted=asked)
+        asked = _namespace_selectors(read)
+        self._held = not self._namespaces.want(asked)
         if self._held:
             # Their labels come within a moment, and wake this thread: without them a rule would end and begin again.
             return
-        labels = self._namespaces.labels
+        known = self._namespaces.labels
         compilation = compiling.compile_all(
             repo_configs=list(read.configs.values()),
             destinations=list(read.destinations.values()),
@@ -141,8 +141,8 @@ class Reconciler:
             cluster_rules=read.cluster_rules,
             types=self._types,
             allow_local=self._settings.allow_local_repos,
-            namespaces=labels,
-            members=self._causes.members() if asked and labels is None else None,
+            namespaces=known,
+            members=self._causes.members() if asked and known is None else None,
         )
         seen = recording.Seen(
             repo_configs=read.configs,
@@ -172,8 +172,9 @@ def _read(objects: Mapping[str, Mapping[events.Ref, ours.Raw]]) -> _Read:
     return read
 
 
-def _selects_namespaces(read: _Read) -> bool:
-    return any(item.filter.namespaces is not None for rule in read.cluster_rules for item in rule.items)
+def _namespace_selectors(read: _Read) -> namespaces.Selectors:
+    found = (item.namespace_selector for rule in read.cluster_rules for item in rule.items)
+    return frozenset(one for one in found if one is not None)
 
 
 def _sort(read: _Read, one: our_kinds.OurObject) -> None:

@@ -133,6 +133,24 @@ def test_a_new_leader_goes_on_with_the_members_of_before(desk: Desk) -> None:
         assert outcome(successor)[WIDE].reason == "NamespacesUnknown"
 
 
+def test_another_selector_asks_for_the_labels_of_now(desk: Desk) -> None:
+    """A label that no selector asked for wakes nobody, and is known when one does."""
+    objects = ours(of_team("a"))
+    with running(desk, objects) as reconciler:
+        answer(reconciler, {"one": {"team": "a"}, "two": {}})
+        wait_until(lambda: outcome(reconciler)[WIDE].ready, what="the rule with its namespaces")
+        before = reconciler.outcome
+        answer(reconciler, {"one": {"team": "a"}, "two": {"team": "b"}})
+        assert not objects.changed.is_set()
+        assert reconciler.outcome is before
+        objects.found = ours(of_team("b")).found
+        objects.changed.set()
+        wait_until(lambda: reconciler.outcome is not before, what="the other rule")
+        rule = outcome(reconciler)[WIDE].rule
+        assert rule
+        assert {scope.members for scope in rule.scopes} == {frozenset({"two"})}
+
+
 def answer(reconciler: reconciling.Reconciler, labels: dict[str, Mapping[str, str]]) -> None:
     """The labels come."""
     wait_until(reconciler._namespaces._wanted.is_set, what="the question")
