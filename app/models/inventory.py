@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from sqlalchemy import BigInteger, Connection, ForeignKey, Index, Text, select
+from sqlalchemy import BigInteger, Connection, ForeignKey, Index, Text, func, select, update
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app import events
@@ -36,7 +36,8 @@ class InventoryRow(base.Base):
     content_hash: Mapped[str | None] = mapped_column(Text)
     blob_id: Mapped[str | None] = mapped_column(Text)
     seed_run_id: Mapped[str | None] = mapped_column(Text)
-    # What selected the object when it was last written or listed (`ledger.Entry`), and the first rule by name.
+    # What selected the object when it was last written or listed (`ledger.Entry`), and the first rule by name: its
+    # holder, which removes it. Null for what the first release wrote, until a listing found it.
     selection: Mapped[str | None] = mapped_column(Text)
     rule: Mapped[str | None] = mapped_column(base.Escaped)
     # A tombstone: the file was removed; it keeps late rows of the same object from bringing it back.
@@ -154,6 +155,32 @@ def _values(place_id: int, item: Item) -> dict[str, object]:
         "selection": item.selection,
         "rule": item.rule,
     }
+
+
+def take_over(connection: Connection, run: str) -> None:
+    """The end of a seed: let the files that it listed and did not write say what selects them now.
+
+    Those rows are stale. One that no rule selects may have been written since, and is left over only if nobody ever
+    said what selects its file.
+    """
+    row = ledger.EventRow
+    connection.execute(
+        update(_I)
+        .where(
+            row.seed_run_id == run,
+            row.state == ledger.STALE,
+            row.selection.is_not(None),
+            (row.selection != ledger.LEFT) | _I.selection.is_(None),
+            _I.place_id == row.place_id,
+            _I.api_group == row.api_group,
+            _I.resource == row.resource,
+            _I.namespace == row.namespace,
+            _I.name == row.name,
+            _I.uid == row.uid,
+            ~_I.removed,
+        )
+        .values(selection=row.selection, rule=func.coalesce(func.nullif(row.rule, ""), _I.rule))
+    )
 
 
 def known(connection: Connection, *, destination_id: int, place_id: int) -> dict[Key, Known]:

@@ -41,6 +41,9 @@ HELD = "held"
 DEAD = "dead"
 STATES = (PENDING, PUSHED, UNCHANGED, STALE, SUPERSEDED, HELD, DEAD)
 
+# In place of the mark of a selection: a listing found the object, and no rule selects it.
+LEFT = "-"
+
 
 class LedgerHead(base.Base):
     """The next number of a destination's ledger. Narrow, because each batch locks it."""
@@ -98,7 +101,7 @@ class EventRow(base.Base):
     user_name: Mapped[str | None] = mapped_column(base.Escaped)
     user_source: Mapped[str | None] = mapped_column(Text)
     content_hash: Mapped[str | None] = mapped_column(Text)
-    # What selected the object (`DestinationScope.mark` in `app/rules/selecting.py`); null when nothing did.
+    # What selected the object (`DestinationScope.mark` in `app/rules/selecting.py`), or LEFT; null when nothing did.
     selection: Mapped[str | None] = mapped_column(Text)
     seed_run_id: Mapped[str | None] = mapped_column(Text)
     state: Mapped[str] = mapped_column(Text, default=PENDING)
@@ -122,7 +125,7 @@ class Entry:
     """One Event on its way into the ledger. `state` is pending, or stale with a reason.
 
     `selection` is the mark of what selected it, which the inventory keeps: a file whose object leaves that selection
-    goes, and one whose selection went stays.
+    goes, and one whose selection went stays. Of a stale row, the inventory takes it over with the end of its seed.
     """
 
     destination_id: int

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from app import events
 from app.models import inventory, ledger
@@ -32,12 +32,13 @@ class Overlay:
 
     def note(self, subject: eventing.Subject, chosen: eventing.Selected) -> None:
         """An Event of this object is in the batch. A DELETE of an older uid says nothing of its successor."""
-        if chosen.operation is not events.Operation.DELETE:
+        found = self.get(subject.key)
+        if chosen.kept and found is not None:
+            self._changed[subject.key] = replace(found, mark=chosen.mark or found.mark, rule=chosen.rule or found.rule)
+        elif chosen.operation is not events.Operation.DELETE:
             content = subject.content(chosen.ignored)
             self._changed[subject.key] = inventory.Known(chosen.uid, content.hash, chosen.mark, chosen.rule)
-            return
-        found = self.get(subject.key)
-        if found is not None and found.uid == chosen.uid:
+        elif found is not None and found.uid == chosen.uid:
             self._changed[subject.key] = None
 
     def apply(self) -> None:
@@ -95,6 +96,8 @@ class Batch:
         origin = eventing.Origin(self.cluster, item.source_epoch, item.observed_at)
         for chosen in list(eventing.select(subject, self.routes, self.known)):
             known = self.known[chosen.target.id]
+            if chosen.kept:
+                continue
             if eventing.is_unchanged(subject, chosen, known):
                 self.unchanged += 1
                 continue
@@ -131,13 +134,15 @@ class Batch:
                 self._left(subject, selected, scope)
                 continue
             if selected is None or selected.operation is events.Operation.DELETE:
-                selected, stale = self._only_listed(subject, run), stale or NOT_SELECTED
+                selected = self._only_listed(subject, run)
             if selected is None:
                 continue
+            if selected.kept:
+                stale = stale or NOT_SELECTED
             entry = eventing.entry(subject, selected, origin, seed=run_id, stale=stale)
             self.entries.append(entry)
             self.scope_of[entry.event.id] = run_id, scope
-            if stale is None:
+            if stale is None or selected.kept:
                 self.known[run.destination_id].note(subject, selected)
 
     def _left(self, subject: eventing.Subject, selected: eventing.Selected, scope: routing.WantedScope) -> None:
@@ -149,12 +154,12 @@ class Batch:
             self.known[selected.target.id].note(subject, selected)
 
     def _only_listed(self, subject: eventing.Subject, run: runs.OpenRun) -> eventing.Selected | None:
-        """An object that is in Git and exists, whatever the rules select: its row keeps it from being an orphan."""
+        """An object that is in Git and exists, and is not selected: its row keeps it from being an orphan."""
         found = self.known[run.destination_id].get(subject.key)
         if found is None:
             return None
-        target = self.routes.target_of(run.destination_id)
-        return eventing.Selected(target, subject.written(found), None, subject.identifier.uid)
+        target, mark = self.routes.target_of(run.destination_id), None if found.mark else ledger.LEFT
+        return eventing.Selected(target, subject.written(found), None, subject.identifier.uid, mark, kept=True)
 
     def closing(self) -> list[runs.OpenRun]:
         """Seeds whose last scope ends with this batch: SEED_SYNC is tried for them."""

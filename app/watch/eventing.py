@@ -110,6 +110,7 @@ class Selected:
     """One destination that gets an Event of an object; `rule` is the first by name, None when only listed.
 
     `uid` is whose file a DELETE takes away: of an object that left under another uid than its file has, the file's.
+    `kept` says that no rule selects such an operation of the object, or the object at all: its file stays as it is.
     """
 
     target: routing.Target
@@ -118,12 +119,14 @@ class Selected:
     uid: str
     mark: str | None = None
     ignored: ignoring.Ignored = ignoring.NOTHING
+    kept: bool = False
 
 
 def select(subject: Subject, routes: routing.Routing, known: Mapping[int, Known]) -> Iterator[Selected]:
     """The destinations that get an Event of this change, with its real operation.
 
-    A listed object that left its selection comes as a DELETE: `batching.py` leaves it to the sweep.
+    A listed object that left its selection comes as a DELETE: `batching.py` leaves it to the sweep. What is kept is no
+    news, and only a listing says of it which rules hold its file.
     """
     if subject.key[:2] == matching.SECRETS:
         return
@@ -148,9 +151,11 @@ def _written(
     if subject.modified and not entered:
         operation = events.Operation.UPDATE
     rule = selection.rules.get(operation)
-    if rule is None:
+    kept = rule is None
+    if kept and (found is None or found.uid != subject.identifier.uid):
         return None
-    return Selected(holding.target, operation, rule, subject.identifier.uid, holding.mark, selection.ignored)
+    rule = rule or next(iter(selection.rules.values()))
+    return Selected(holding.target, operation, rule, subject.identifier.uid, holding.mark, selection.ignored, kept)
 
 
 def _removed(
@@ -195,7 +200,7 @@ def entry(
     Raises EventError for an Event without branch, folder or destination (promise P4).
     """
     target, removed = chosen.target, chosen.operation is events.Operation.DELETE
-    content = NO_CONTENT if removed else subject.content(chosen.ignored)
+    content = NO_CONTENT if removed or chosen.kept else subject.content(chosen.ignored)
     problem = content.problem
     same = chosen.uid == subject.identifier.uid
     identifier = subject.identifier if same else replace(subject.identifier, uid=chosen.uid)
@@ -212,7 +217,9 @@ def entry(
     )
     state = ledger.DEAD if problem else ledger.STALE if stale else ledger.PENDING
     body = None if removed or state != ledger.PENDING else content.body
-    return ledger.Entry(target.id, target.place_id, event, body, state, problem or stale, chosen.mark)
+    # A row that is stale because a newer one says more does not stamp the file.
+    mark = chosen.mark if chosen.kept or not stale else None
+    return ledger.Entry(target.id, target.place_id, event, body, state, problem or stale, mark)
 
 
 def sync_entry(

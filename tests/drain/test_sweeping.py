@@ -149,6 +149,27 @@ def test_a_stale_seed_row_is_no_orphan(world: World) -> None:
     assert set(world.files()) == {path_of("a")}
 
 
+def test_a_listed_object_that_is_not_written_says_what_selects_its_file(world: World) -> None:
+    """With the end of a seed, the file of a stale row has its mark and its rule, and no commit is made for that."""
+    prod = world.destination()
+    world.change(prod, "a", "1", version=9)
+    world.drain(prod)
+    with world.database.write() as connection:
+        run = seeds.start(
+            connection, destination_id=prod.id, place_id=prod.place_id, cause="test",
+            scopes=[(seeds.ScopeKey("", "configmaps", "shop"), "v1", True)],
+        )  # fmt: skip
+    row = world.event(prod, "a", "1", version=9, seed=run)
+    world.write(dataclasses.replace(row, state=ledger.STALE, selection="mark"))
+    world.close_seed(prod, run, listed=1, list_version=10)
+    world.drain(prod)
+    with world.database.read() as connection:
+        (item,) = inventory.present(connection, prod.place_id)
+        assert seeds.state_of(connection, run) == seeds.SWEPT
+    assert (item.selection, item.rule) == ("mark", row.event.rule)
+    assert len(world.log()) == 1
+
+
 def test_a_foreign_file_at_our_path_is_left_alone(world: World, tmp_path: Path) -> None:
     """A file that is not this object's, or a link, is refused and reported, never overwritten or followed."""
     prod = world.destination()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 from app.events import Operation
 from app.models import destinations, inventory, ledger
@@ -63,6 +64,41 @@ def test_what_holds_a_file_is_known_once(records: Records) -> None:
     assert a.mark is b.mark is c.mark
     assert a.rule is b.rule
     assert c.rule == entry(prod, "c").event.rule
+
+
+def held(records: Records, place_id: int) -> dict[str, tuple[str | None, str | None]]:
+    """Name -> (mark, rule) of the present files of a place."""
+    with records.database.read() as connection:
+        found = inventory.present(connection, place_id)
+    return {one.identifier.name: (one.selection, one.rule) for one in found}
+
+
+def test_the_end_of_a_seed_says_what_selects_the_files_that_it_did_not_write(records: Records) -> None:
+    """Stale rows of the seed stamp the files of their objects; left over is only what nothing ever selected."""
+    prod = records.destination()
+    names = ("kept", "left", "again", "untold", "another", "pending")
+    save(records, prod, *(replace(item(name), selection="old", rule="r") for name in names[:3]), item("gone"))
+    save(records, prod, *(item(name) for name in names[3:]), item("gone", removed=True))
+    ended = partial(entry, prod, state=ledger.STALE, seed="run")
+    rows = {
+        **{name: ended(name) for name in ("kept", "gone")},
+        **{name: ended(name) for name in ("left", "untold")},
+        "another": ended("another", uid="another"),
+        "pending": entry(prod, "pending", seed="run"),
+        "again": ended("again", seed="before"),
+    }
+    marks = {"left": ledger.LEFT, "untold": ledger.LEFT}
+    said = [replace(row, selection=marks.get(name, "new")) for name, row in rows.items()]
+    records.append(*said, ended("untold"))
+    moved = records.destination(folder="elsewhere")
+    save(records, moved, item("kept"))
+    with records.database.write() as connection:
+        inventory.take_over(connection, "run")
+    assert held(records, prod.place_id) == {
+        "kept": ("new", "WatchRule shop/all"), "left": ("old", "r"), "again": ("old", "r"),
+        "untold": (ledger.LEFT, "WatchRule shop/all"), "another": (None, None), "pending": (None, None),
+    }  # fmt: skip
+    assert held(records, moved.place_id) == {"kept": (None, None)}
 
 
 def test_nothing_to_save_is_fine(records: Records) -> None:

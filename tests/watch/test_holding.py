@@ -1,15 +1,36 @@
-"""Which rule holds a file: it removes the file, and another rule of the destination does not."""
+"""Which rule holds a file: it counts it and removes it, and another rule of the destination does not."""
 
 from __future__ import annotations
 
+from functools import partial
+from typing import Any
+
 import pytest
 
-from app.models import inventory
+from app import events
+from app.drain import building
+from app.models import inventory, ledger, seeds, states
+from app.watch import judging
 from tests.watch.desk import Desk, cluster_rule, config_map, labelled, watch_rule
 
 WEB = {"matchLabels": {"app": "web"}}
 DB = {"matchLabels": {"app": "db"}}
 WRITES = ["CREATE", "UPDATE"]
+
+
+def web(name: str, at: int) -> dict[str, Any]:
+    """A ConfigMap with the label of one rule."""
+    return labelled(config_map(name, at), app="web")
+
+
+def db(name: str, at: int) -> dict[str, Any]:
+    """One with that of another."""
+    return labelled(config_map(name, at), app="db")
+
+
+def api(name: str, at: int) -> dict[str, Any]:
+    """One that no rule asks for."""
+    return labelled(config_map(name, at), app="api")
 
 
 def deletes(desk: Desk) -> list[tuple[str, str]]:
@@ -27,14 +48,14 @@ def forget(desk: Desk) -> None:
 @pytest.mark.parametrize("anew", [False, True])
 def test_a_rule_of_other_labels_removes_nothing(desk: Desk, *, anew: bool) -> None:
     """What left a rule without DELETE stays, though a rule of other labels has DELETE; that one removes its own."""
-    web = watch_rule("configmaps", name="web", labelSelector=WEB, operations=WRITES)
-    desk.start(web, watch_rule("configmaps", name="db", labelSelector=DB))
-    desk.seed(labelled(config_map("a", 110), app="web"), labelled(config_map("b", 111), app="db"))
+    writing = watch_rule("configmaps", name="web", labelSelector=WEB, operations=WRITES)
+    desk.start(writing, watch_rule("configmaps", name="db", labelSelector=DB))
+    desk.seed(web("a", 110), db("b", 111))
     if anew:
         forget(desk)
-    for name, at in (("a", 160), ("b", 161)):
-        desk.live("MODIFIED", labelled(config_map(name, at), app="other"))
-    desk.live("DELETED", labelled(config_map("a", 162), app="other"))
+    desk.live("MODIFIED", api("a", 160))
+    desk.live("MODIFIED", api("b", 161))
+    desk.live("DELETED", api("a", 162))
     desk.write()
     assert deletes(desk) == [("b", "WatchRule shop/db")]
 
@@ -55,7 +76,92 @@ def test_operations_may_stand_in_two_rules(desk: Desk) -> None:
         watch_rule("configmaps", name="a", labelSelector=WEB, operations=WRITES),
         watch_rule("configmaps", name="b", labelSelector=WEB, operations=["DELETE"]),
     )
-    desk.seed(labelled(config_map("a", 110), app="web"))
-    desk.live("MODIFIED", labelled(config_map("a", 160), app="other"))
+    desk.seed(web("a", 110))
+    desk.live("MODIFIED", api("a", 160))
     desk.write()
     assert deletes(desk) == [("a", "WatchRule shop/b")]
+
+
+def drained(desk: Desk) -> None:
+    """Everything that pends is in Git, as a worker records it."""
+    with desk.database.write() as connection:
+        for row in ledger.pending(connection, 1, place_id=1, limit=1_000):
+            if row.operation is events.Operation.SEED_SYNC:
+                inventory.take_over(connection, row.seed_run_id or "")
+                seeds.finish(connection, row.seed_run_id or "", state=seeds.SWEPT)
+            else:
+                blob = None if row.operation is events.Operation.DELETE else "blob"
+                made = building.item_of(row, row.identifier.name, blob, seed_run_id=row.seed_run_id)
+                inventory.save(connection, 1, [made])
+            ledger.settle(connection, 1, [ledger.Settled(row.sequence, ledger.PUSHED)])
+
+
+def told(desk: Desk) -> judging.Tally:
+    """What the status counts."""
+    with desk.database.read() as connection:
+        counts = states.file_counts(connection, [1])[1]
+    return judging.tally(counts, place_id=1, marks=desk.writer.routes.marks[1])
+
+
+@pytest.mark.parametrize("anew", [False, True])
+def test_a_rule_without_update_holds_what_it_selects(desk: Desk, *, anew: bool) -> None:
+    """A rule that makes no Event of an object in Git holds it all the same: it counts, and goes when it leaves."""
+    quiet = partial(watch_rule, "configmaps", labelSelector=WEB, operations=["CREATE", "DELETE"])
+    desk.start(watch_rule("configmaps", name="first", labelSelector=WEB))
+    desk.seed(web("a", 110))
+    drained(desk)
+    desk.start(quiet())
+    assert told(desk) == judging.Tally(1, {})
+    desk.seed(web("a", 110), version="171")
+    assert desk.rows()[-2:] == [("UPDATE", "a", "stale"), ("SEED_SYNC", "", "pending")]
+    drained(desk)
+    assert told(desk) == judging.Tally(0, {"WatchRule shop/rule": 1})
+    if anew:
+        forget(desk)
+    desk.live("MODIFIED", web("a", 175))
+    desk.live("MODIFIED", api("a", 180))
+    desk.write()
+    assert desk.rows()[3:] == [("SEED_SYNC", "", "pushed"), ("DELETE", "a", "pending")]
+
+
+def test_a_rule_without_update_leaves_a_departure_to_the_sweep(desk: Desk) -> None:
+    """What left such a rule while nobody looked is not counted by a listing, also after a change of the rule."""
+    quiet = partial(watch_rule, "configmaps", labelSelector=WEB, operations=["CREATE", "DELETE"])
+    desk.start(quiet())
+    desk.seed(web("a", 110))
+    desk.start(quiet(excludeNames=["x-*"]))
+    desk.seed(web("a", 110), version="171")
+    desk.causes.begin_stream(desk.key(), resource_version="180", cause="the resume point expired")
+    desk.seed(api("a", 175), version="181")
+    assert desk.rows()[-2:] == [("SEED_SYNC", "", "pending"), ("SEED_SYNC", "", "pending")]
+
+
+def test_a_row_that_a_live_change_overtook_says_nothing(desk: Desk) -> None:
+    """What a listing says of an object that changed meanwhile does not say what selects its file."""
+    desk.start(watch_rule("configmaps", labelSelector=WEB))
+    begun = desk.begin()
+    desk.live("ADDED", web("a", 120))
+    desk.write()
+    desk.page(begun, [web("a", 110)], ended_at="150")
+    desk.write()
+    live, listed, _ = desk.events()
+    assert (live.state, listed.state) == ("pending", "stale")
+    assert (live.selection is None, listed.selection) == (False, None)
+
+
+def test_files_of_the_first_release_count_until_a_listing_finds_them(desk: Desk) -> None:
+    """Nobody knows what selected them: they are held, until the seed of a narrowed rule tells which it left behind."""
+    desk.start(watch_rule("configmaps"))
+    desk.seed(web("a", 110), api("b", 111), api("c", 112))
+    drained(desk)
+    with desk.database.write() as connection:
+        connection.exec_driver_sql("UPDATE inventory SET selection = NULL, rule = NULL")
+    forget(desk)
+    desk.start(watch_rule("configmaps", labelSelector=WEB))
+    assert told(desk) == judging.Tally(0, {})
+    desk.seed(web("a", 110), api("b", 111), api("c", 112), version="171")
+    desk.live("MODIFIED", web("c", 180))
+    desk.write()
+    assert deletes(desk) == []
+    drained(desk)
+    assert told(desk) == judging.Tally(1, {"WatchRule shop/rule": 2})
