@@ -134,8 +134,8 @@ def escape(text: str) -> str:
 
 def _local_part(username: str) -> str:
     local = quote(username, safe="", errors="surrogatepass").replace("~", "%7E")
-    # Dots at the ends or doubled make no valid address.
-    local = local.replace("..", ".%2E").strip(".") or "%2E"
+    # A dot at an end or before another one makes no valid address; escaped, it still tells two users apart.
+    local = re.sub(r"^\.|\.(?=\.|$)", "%2E", local)
     if len(local) <= _MAX_LOCAL_PART:
         return local
     cut = re.sub(r"%[0-9A-F]?$", "", local[:_CUT_LOCAL_PART]).rstrip(".")

@@ -157,6 +157,9 @@ def test_long_names_share_no_address() -> None:
 
 
 @given(st.lists(hostile, min_size=2, max_size=2, unique=True))
+@example(["0", "0."])
+@example([".a", "a"])
+@example(["a..b", "a.%2Eb"])
 def test_two_users_never_share_an_address(usernames: list[str]) -> None:
     """Who did it can be searched by address."""
     addresses = {commits.author(UserInfo(username, "audit"))[1] for username in usernames if username}
