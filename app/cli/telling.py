@@ -1,4 +1,4 @@
-"""What `reverser explain` found, in lines for people: wrapped at words, with what belongs together indented.
+"""What `reverser explain` found, in lines for people: at a terminal wrapped at words and without long lists of types.
 
 Neighbours: `overviews.py` and `answering.py` make what is told here.
 """
@@ -6,6 +6,7 @@ Neighbours: `overviews.py` and `answering.py` make what is told here.
 from __future__ import annotations
 
 import shutil
+import sys
 import textwrap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -15,14 +16,16 @@ from app.cli import answering, overviews, tables
 # Longer lines are hard to read, shorter ones break every name.
 _WIDEST, _NARROWEST = 120, 40
 _LABEL = 12
+# Of what `*` reaches, a terminal shows so many types.
+_SHOWN = 8
 
 
-def width() -> int:
-    """The columns of the terminal; 80 where nobody knows."""
-    return min(_WIDEST, max(_NARROWEST, shutil.get_terminal_size().columns))
+def width() -> int | None:
+    """The columns of the terminal; None in a pipe, where a program or `grep` wants whole lines."""
+    return None if not sys.stdout.isatty() else min(_WIDEST, max(_NARROWEST, shutil.get_terminal_size().columns))
 
 
-def tell(said: overviews.Overview | answering.Answer, *, width: int) -> Iterator[str]:
+def tell(said: overviews.Overview | answering.Answer, *, width: int | None) -> Iterator[str]:
     """The lines of an explanation."""
     if isinstance(said, answering.Answer):
         yield from _answer(said, width)
@@ -30,7 +33,7 @@ def tell(said: overviews.Overview | answering.Answer, *, width: int) -> Iterator
         yield from _overview(said, width)
 
 
-def _answer(said: answering.Answer, width: int) -> Iterator[str]:
+def _answer(said: answering.Answer, width: int | None) -> Iterator[str]:
     where = f" in namespace {said.namespace}" if said.namespace else ""
     yield from _wrapped(f"{said.object}{where}, for {said.destination}:", width)
     yield from _wrapped(f"{said.sentence}.", width, indent=2)
@@ -38,7 +41,7 @@ def _answer(said: answering.Answer, width: int) -> Iterator[str]:
         yield from _wrapped(f"{note}.", width, indent=2)
 
 
-def _overview(said: overviews.Overview, width: int) -> Iterator[str]:
+def _overview(said: overviews.Overview, width: int | None) -> Iterator[str]:
     state = "is ready" if said.ready else f"is not ready ({said.reason})"
     yield from _wrapped(f"{said.destination} {state}: {said.message}", width)
     if said.last_error:
@@ -67,12 +70,12 @@ def _in_git(said: overviews.Overview) -> str:
     return ", ".join(parts) or "nothing yet"
 
 
-def _rule(rule: overviews.Rule, width: int) -> Iterator[str]:
+def _rule(rule: overviews.Rule, width: int | None) -> Iterator[str]:
     files = "" if rule.files is None else f" ({_count(rule.files, 'file')})"
     state = "" if rule.ready else f" is not ready ({rule.reason}): {rule.message}"
     yield from _wrapped(f"{rule.rule}{state}{files if rule.ready else ''}", width)
     for selected in rule.selected:
-        yield from _labelled("selects", _selected(selected), width)
+        yield from _labelled("selects", _selected(selected, short=width is not None), width)
         for label, text in _details(selected):
             yield from _labelled(label, text, width)
     for refused in rule.refused if rule.ready else ():
@@ -81,12 +84,15 @@ def _rule(rule: overviews.Rule, width: int) -> Iterator[str]:
         yield from _labelled("left out", note.removeprefix("* leaves out "), width)
 
 
-def _selected(one: overviews.Selected) -> str:
+def _selected(one: overviews.Selected, *, short: bool) -> str:
     where = f" in namespace {one.namespace}" if one.namespace else " in all namespaces" if one.namespaced else ""
     if one.namespaces is not None:
         names = ", ".join(one.namespaces) or "none meets namespaceSelector now"
         where = f" in {_count(len(one.namespaces), 'namespace')} ({names})"
     every = " (by *)" if one.wildcard else ""
+    more = len(one.types) - _SHOWN
+    if short and one.wildcard and more > 0:
+        return f"{', '.join(one.types[:_SHOWN])} and {more} more{where}{every}; `| cat` shows them"
     return f"{', '.join(one.types)}{where}{every}"
 
 
@@ -112,18 +118,21 @@ def _short(value: Any) -> str:
     return str(value)
 
 
-def _labelled(label: str, text: str, width: int) -> Iterator[str]:
+def _labelled(label: str, text: str, width: int | None) -> Iterator[str]:
     """A line that begins with a label, its continuation below the text."""
     yield from _wrapped(text, width, first=f"  {label:<{_LABEL - 2}}", indent=_LABEL)
 
 
-def _wrapped(text: str, width: int, *, first: str | None = None, indent: int = 0) -> Iterable[str]:
+def _wrapped(text: str, width: int | None, *, first: str | None = None, indent: int = 0) -> Iterable[str]:
     """Text in lines; a word that is longer than a line, such as a path, stays whole, to be copied."""
     hanging = " " * indent
+    beginning = hanging if first is None else first
+    if width is None:
+        return [beginning + tables.printable(text)]
     return textwrap.wrap(
         tables.printable(text),
         width=width,
-        initial_indent=hanging if first is None else first,
+        initial_indent=beginning,
         subsequent_indent=hanging,
         break_long_words=False,
         break_on_hyphens=False,

@@ -7,6 +7,10 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
+import pty
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -396,7 +400,7 @@ def test_what_a_destination_mirrors(shop: Shop) -> None:
 
 
 def test_what_is_kept_is_counted_and_named(shop: Shop) -> None:
-    """Of files that no rule selects any more `explain` names the first and counts the rest; `status` and `doctor` count."""
+    """Of files that no rule selects any more `explain` names the first, `status` and `doctor` say how many."""
     for number in range(12):
         shop.world.change(shop.prod, f"map-{number:02}", "1", version=number + 1)
     shop.world.drain(shop.prod)
@@ -416,19 +420,45 @@ def test_what_is_kept_is_counted_and_named(shop: Shop) -> None:
 
 @pytest.mark.parametrize("columns", [80, 120])
 def test_it_fits_the_terminal(shop: Shop, columns: int) -> None:
-    """No line is wider than the terminal, but for a word that is wider by itself; labels stand in one column."""
+    """No line is wider than the terminal, but for a word that is wider by itself; labels stand in one column.
+
+    Of the many types that `*` reaches the first are named.
+    """
     shop.rule("{resources: ['*']}")
-    shop.config_map()
+    shop.rule("{resources: [configmaps], names: [app-config]}", name="narrow")
     shop.mirror()
-    lines = [
-        line
-        for words in ((), ("cm/app-config",), ("cm/nobody",))
-        for line in shop.ask(*words, COLUMNS=str(columns)).stdout.splitlines()
-    ]
+    lines = [line for words in ((), ("cm/nobody",)) for line in at_terminal(shop, *words, columns=columns)]
     assert all(len(line) <= columns or " " not in line.strip() for line in lines)
     assert max(len(line) for line in lines) > columns * 3 // 4
     assert any(line.startswith("  selects   ") for line in lines)
     assert any(line.startswith("  left out  ") for line in lines)
+    assert " more in namespace shop (by *); `| cat` shows them" in " ".join(" ".join(lines).split())
+
+
+def at_terminal(shop: Shop, *words: str, columns: int) -> list[str]:
+    """The lines that `explain` writes to a terminal."""
+    controller, terminal = pty.openpty()
+    command = [sys.executable, "-P", "-m", "app.cli.main", "explain", "shop/prod", *words]
+    environment = {**os.environ, **shop.environment, "COLUMNS": str(columns)}
+    with subprocess.Popen(command, stdout=terminal, env=environment) as process, os.fdopen(controller, "rb") as screen:
+        os.close(terminal)
+        said = b""
+        # At the end of what a terminal holds, Linux gives an error.
+        with contextlib.suppress(OSError):
+            while more := screen.read1():
+                said += more
+    assert process.returncode == 0
+    return said.decode().splitlines()
+
+
+def test_nothing_is_wrapped_in_a_pipe(shop: Shop) -> None:
+    """For `grep` each fact is one line, whole, whatever COLUMNS says."""
+    shop.rule("{resources: ['*']}")
+    lines = shop.ask(COLUMNS="60").stdout.splitlines()
+    (selects,) = (line for line in lines if line.startswith("  selects   "))
+    assert selects.endswith(" in namespace shop (by *)")
+    assert len(selects) > 120
+    assert not any(line.startswith(" " * 12) for line in lines)
 
 
 def test_nothing_of_a_cluster_steers_the_terminal(shop: Shop) -> None:
