@@ -92,8 +92,8 @@ class _Here:
     def _demo_rows(self) -> Iterator[tuple[str, str]]:
         if self._demo:
             yield "demo", "namespace shop, mirrored into that repository by two destinations:"
-            yield "", "shop/prod  everything       -> branch main, folder clusters/prod"
-            yield "", "shop/dev   ConfigMaps only  -> branch dev, folder clusters/dev"
+            yield "", "shop/prod  workloads, Services, ConfigMaps  -> branch main, folder clusters/prod"
+            yield "", "shop/dev   ConfigMaps only                  -> branch dev, folder clusters/dev"
 
     def next_steps(self) -> Iterator[str]:
         """What to type, flush left."""

@@ -22,7 +22,7 @@ _Found = rendering.Subject | tuple[str, errors.ReverserError]
 @click.command(
     epilog=options.examples(
         "reverser render -f deployment.yaml",
-        "kubectl get deploy web -o yaml | reverser render --why -f -",
+        "kubectl create --dry-run=server -o yaml -f deployment.yaml | reverser render --why -f -",
         "reverser render cm/app-config -n shop --rule shop/prod-apps",
     )
 )
@@ -57,7 +57,8 @@ def render(
 ) -> None:
     """Print manifests and live objects as they would be committed: the path as a comment, then the YAML.
 
-    With -f alone nothing else is needed: neither a cluster nor a database. TYPE/NAME is read from the cluster.
+    With -f alone nothing else is needed: neither a cluster nor a database; what the API server would fill in is missing
+    then. TYPE/NAME is read from the cluster.
     """
     if not names and not objects:
         raise click.UsageError("Give -f FILE, or objects of the cluster as TYPE/NAME.")
