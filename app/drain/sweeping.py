@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 from app import db, errors
 from app.events import Identifier, Operation
-from app.models import commits, destinations, inventory, ledger, seeds
+from app.models import commits, destinations, inventory, ledger, rules, seeds
 from app.rules import paths, versions
 
 
@@ -29,6 +30,7 @@ def find_orphans(database: db.Database, *, destination: destinations.Destination
         if seeds.state_of(connection, run) != seeds.SYNCED:
             return []
         listed = _listed(ledger.seed_identities(connection, destination.id, run), destination.base_folder)
+        specs = rules.specs_of(connection, destination.id)
         orphans = []
         for scope in filter(is_evidence, seeds.scopes_of(connection, run)):
             key = scope.key
@@ -39,7 +41,7 @@ def find_orphans(database: db.Database, *, destination: destinations.Destination
             orphans += [
                 Orphan(item, scope)
                 for item in items
-                if not may_be_newer(item, scope) and not _is_held(item, listed, present)
+                if not may_be_newer(item, scope) and not _is_held(item, listed, present) and may_remove(item, specs)
             ]
     return orphans
 
@@ -68,6 +70,25 @@ def _is_held(item: inventory.Item, listed: Mapping[inventory.Key, set[str]], pre
 def is_evidence(scope: seeds.Scope) -> bool:
     """Whether a scope was listed to its end, is wholly in the ledger, and a rule on it selects DELETE."""
     return scope.outcome == seeds.COMPLETE and scope.sweepable and scope.listed == scope.written
+
+
+def may_remove(item: inventory.Item, specs: Mapping[str, Mapping[str, Any]]) -> bool:
+    """Whether the rule that holds a file selects DELETE, or one of the same filter: `Matcher.remover`, asked of specs.
+
+    Another rule on the type makes a scope sweepable, and never selected the file. Where nobody knows the holder, or it
+    selects nothing there now, the scope decides.
+    """
+    what = item.identifier
+    there = [
+        (rule, scope)
+        for rule, spec in specs.items()
+        for scope in spec["scopes"]
+        if (scope["group"], scope["resource"]) == (what.group, what.resource)
+        if scope["namespace"] in {"", what.namespace}
+    ]
+    held = [scope.get("filter") for rule, scope in there if rule == item.rule]
+    deleting = [scope.get("filter") for _, scope in there if Operation.DELETE.value in scope["operations"]]
+    return not held or any(wanted in held for wanted in deleting)
 
 
 def may_be_newer(item: inventory.Item, scope: seeds.Scope) -> bool:

@@ -131,3 +131,9 @@ def in_force(connection: Connection, *, cluster: str) -> list[base.AnyRow]:
     """The rules in force of a cluster, by name."""
     query = select(_R.__table__).where(_R.cluster == cluster, _R.valid_to.is_(None)).order_by(_R.rule)
     return list(connection.execute(query))
+
+
+def specs_of(connection: Connection, destination_id: int) -> dict[str, Mapping[str, Any]]:
+    """What the rules in force of one destination say, by name."""
+    query = select(_R.rule, _R.spec).where(_R.destination_id == destination_id, _R.valid_to.is_(None))
+    return {row.rule: row.spec for row in connection.execute(query.order_by(_R.rule))}

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from app.drain import sweeping
-from app.models import destinations, inventory, ledger, seeds
+from app.models import destinations, inventory, ledger, rules, seeds
 from tests.drain.world import World, path_of
 
 
@@ -91,6 +91,54 @@ def test_only_a_whole_listing_that_may_sweep_is_evidence(change: dict[str, Any],
     """A scope proves orphans when it was listed to its end, is wholly written, and a rule on it has DELETE."""
     scope = seeds.Scope(seeds.ScopeKey("", "configmaps", "shop"), "v1", True, 3, 3, "10", seeds.COMPLETE)
     assert sweeping.is_evidence(dataclasses.replace(scope, **change)) is proves
+
+
+def scope(operations: str, *, namespace: str = "", resource: str = "configmaps", app: str = "") -> dict[str, Any]:
+    """One scope of a rule, as its spec has it."""
+    wanted = {"filter": {"labelSelector": {"matchLabels": {"app": app}}}} if app else {}
+    return {
+        "group": "", "resource": resource, "namespace": namespace, "operations": operations.split(), **wanted,
+    }  # fmt: skip
+
+
+def in_force(world: World, destination: destinations.Destination, **scopes: dict[str, Any]) -> None:
+    """Rules of a destination with one scope each."""
+    with world.database.write() as connection:
+        rules.save(
+            connection,
+            cluster="home",
+            rules=[
+                rules.RuleSeen(f"WatchRule shop/{name}", name, destination.id, destination.place_id, {"scopes": [one]})
+                for name, one in scopes.items()
+            ],
+        )
+
+
+@pytest.mark.parametrize(
+    ("scopes", "stays"),
+    [
+        ({"all": scope("CREATE UPDATE DELETE", app="web"), "other": scope("DELETE", app="db")}, False),
+        ({"all": scope("CREATE UPDATE", app="web"), "other": scope("DELETE", app="db")}, True),
+        ({"all": scope("CREATE UPDATE", app="web"), "other": scope("DELETE", namespace="shop", app="web")}, False),
+        ({"all": scope("CREATE UPDATE", app="web"), "other": scope("DELETE", namespace="team", app="web")}, True),
+        ({"all": scope("CREATE", namespace="team"), "other": scope("DELETE", app="db")}, False),
+        ({"all": scope("CREATE", resource="services"), "other": scope("DELETE", app="db")}, False),
+        ({"other": scope("DELETE", app="db")}, False),
+    ],
+)
+def test_an_orphan_is_removed_for_the_rule_that_holds_it(
+    world: World,
+    scopes: dict[str, Any],
+    stays: bool,  # noqa: FBT001
+) -> None:
+    """A file whose rule selects no DELETE stays when its object is gone, though another rule has its type swept."""
+    prod = world.destination()
+    in_force(world, prod, **scopes)
+    world.change(prod, "a", "1", version=1)
+    world.drain(prod)
+    world.seed(prod, [], list_version=10)
+    world.drain(prod)
+    assert set(world.files()) == ({path_of("a")} if stays else set())
 
 
 def test_a_superseded_seed_sweeps_nothing(world: World) -> None:
