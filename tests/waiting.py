@@ -9,10 +9,13 @@ from typing import TypeVar
 # Short enough that a wait costs nothing, long enough that many of them leave the core to what they wait for.
 INTERVAL = 0.02
 
+# Many times what anything takes on a quiet machine: a busy one is no failure; what never comes is told all the same.
+PATIENCE = 60.0
+
 T = TypeVar("T")
 
 
-def wait_until(condition: Callable[[], T], timeout: float = 10.0, *, what: str = "") -> T:
+def wait_until(condition: Callable[[], T], timeout: float = PATIENCE, *, what: str = "") -> T:
     """Return the first true value of `condition()`; raise AssertionError with the last one after `timeout` seconds.
 
     An exception of `condition` is not caught: a condition that may fail on the way catches its own.

@@ -157,7 +157,7 @@ class Api:
             return self.condition(resource, namespace, name).get("status") == "True"
 
         try:
-            wait_until(ready, timeout=30)
+            wait_until(ready)
         except AssertionError as error:
             raise AssertionError(f"{name}: {self.condition(resource, namespace, name)}") from error
 

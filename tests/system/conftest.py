@@ -41,7 +41,7 @@ def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
         cluster = client.connect(settings.Settings(kubeconfig=str(server.kubeconfig())))
         crds.apply(cluster, allow_local=True)
         cluster.close()
-        wait_until(lambda: _serves_ours(Api(server)), 30, what="our kinds are served")
+        wait_until(lambda: _serves_ours(Api(server)), what="our kinds are served")
         yield server
 
 

@@ -81,7 +81,7 @@ class Lane:
 
     def wait_seeded(self, destination: str) -> None:
         """Wait until the first complete state of a destination is in Git, and nothing pends."""
-        wait_until(lambda: self.seeded(destination), timeout=60, what=f"the seed of {destination}")
+        wait_until(lambda: self.seeded(destination), what=f"the seed of {destination}")
 
     def wait_drained(self, destination: str, timeout: float = 60) -> None:
         """Wait until nothing pends."""
@@ -130,7 +130,7 @@ class Embedded(Lane):
             found = self.folder.read_up()
             return found is not None and found.pids[name] != before
 
-        wait_until(replaced, timeout=60, what=f"a new {name}")
+        wait_until(replaced, what=f"a new {name}")
 
     def kill_supervisor(self) -> None:
         """Kill -9 the supervisor; everything it started ends with it."""

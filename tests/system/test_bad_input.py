@@ -76,7 +76,7 @@ def any_folder(server: ApiServer, api: Api) -> Iterator[None]:
     crds.apply(cluster, allow_local=True)
     cluster.close()
     # A type whose schema changed answers 429 for a moment.
-    wait_until(lambda: stored(api), 30, what="our kinds are served again")
+    wait_until(lambda: stored(api), what="our kinds are served again")
 
 
 def stored(api: Api) -> bool:
@@ -102,7 +102,7 @@ def test_a_folder_outside_of_the_repository_is_not_written(
         return False
 
     for name, folder in names.items():
-        wait_until(lambda name=name, folder=folder: made(name, folder), 30, what=repr(folder))  # type: ignore[misc]
+        wait_until(lambda name=name, folder=folder: made(name, folder), what=repr(folder))  # type: ignore[misc]
     for name, folder in names.items():
         said = api.wait_for_reason("gitdestinations", namespace, name, "InvalidFolder")
         assert said.startswith("baseFolder ")
@@ -156,7 +156,7 @@ def test_branch_that_is_not_allowed(shared: Embedded, api: Api, repository: Repo
     assert "main" in message
     assert message in api.wait_for_reason("watchrules", namespace, "prod", "NotReady")
     api.merge("gitrepoconfigs", namespace, config, spec={"allowedBranches": ["hotfix"]})
-    wait_until(lambda: repository.tip("hotfix"), 30, what="the branch, once it is allowed")
+    wait_until(lambda: repository.tip("hotfix"), what="the branch, once it is allowed")
 
 
 def test_overlapping_folders(shared: Embedded, api: Api, repository: Repository) -> None:
@@ -207,7 +207,7 @@ def test_wrong_password(shared: Embedded, api: Api, https_host: HttpsGitServer) 
     assert not repository.tip()
     right = git_secret(api, namespace, "right", https_host.credentials)
     api.merge("gitrepoconfigs", namespace, config, spec={"secretRef": {"name": right}})
-    wait_until(repository.tip, 20, what="the branch")
+    wait_until(repository.tip, what="the branch")
 
 
 @pytest.mark.sshd
@@ -259,9 +259,9 @@ def test_malformed_messages(shared: Embedded, api: Api, repository: Repository) 
         for one in raw:
             client.lpush(queue, one)
     api.create("configmaps", namespace, "after", data={"key": "value"})
-    wait_until(lambda: repository.read(destination.path("configmaps", "after")), 30, what="the change after them")
+    wait_until(lambda: repository.read(destination.path("configmaps", "after")), what="the change after them")
     with broker(shared) as client:
-        wait_until(lambda: client.llen(queue) == 0, 30, what="the queue gets empty")
+        wait_until(lambda: client.llen(queue) == 0, what="the queue gets empty")
     assert shared.up.pids["worker"] == worker, "the worker lives on"
 
 
@@ -318,7 +318,7 @@ def test_odd_names_and_a_link(shared: Embedded, api: Api, repository: Repository
         api.create("roles", namespace, name, rules=[])
     api.create("configmaps", namespace, "linked", data={"key": "value"})
     wanted = {link: str(outside).encode(), **rendered(api.list("roles", namespace), folder="clusters/prod")}
-    wait_until(lambda: repository.tree() == wanted, 30, what="a file for each name")
+    wait_until(lambda: repository.tree() == wanted, what="a file for each name")
     shared.wait_drained(destination.ref)
     (dead,) = shared.rows(
         "SELECT name, state_reason FROM event WHERE namespace = :name AND state = 'dead'", name=namespace
@@ -341,7 +341,7 @@ def test_odd_names_go_again(shared: Embedded, api: Api, repository: Repository) 
     shared.wait_seeded(destination.ref)
     for name in NAMES:
         api.create("roles", namespace, name, rules=[])
-    wait_until(lambda: len(repository.tree()) == len(NAMES), 30, what="a file for each name")
+    wait_until(lambda: len(repository.tree()) == len(NAMES), what="a file for each name")
     files = {destination.path("roles", name): name for name in NAMES}
     assert repository.tree().keys() == files.keys()
     for path, name in files.items():
@@ -350,7 +350,7 @@ def test_odd_names_go_again(shared: Embedded, api: Api, repository: Repository) 
     for path, name in list(files.items()):
         api.delete("roles", namespace, quote(name, safe=""))
         del files[path]
-        wait_until(lambda files=files: repository.tree().keys() == files.keys(), 30, what=repr(name))  # type: ignore[misc]
+        wait_until(lambda files=files: repository.tree().keys() == files.keys(), what=repr(name))  # type: ignore[misc]
     records = shared.answer("audit", "log", "--destination", destination.ref, "--limit", "200")
     deleted = {one["object"] for one in records if one["operation"] == "DELETE"}
     assert deleted == {f"rbac.authorization.k8s.io/v1/roles/{name}" for name in NAMES}
@@ -375,7 +375,7 @@ def test_odd_managers(shared: Embedded, api: Api, repository: Repository) -> Non
     for number, manager in enumerate(MANAGERS):
         before = repository.tip()
         api.apply("configmaps", namespace, f"of-{number}", manager=manager, data={"key": "value"})
-        wait_until(lambda before=before: repository.tip() != before, 30, what="the commit")  # type: ignore[misc]
+        wait_until(lambda before=before: repository.tip() != before, what="the commit")  # type: ignore[misc]
         name, email = repository.git("log", "-1", "--format=%an%n%ae", "main").splitlines()
         assert name
         assert "@" in email

@@ -38,7 +38,7 @@ class Commits:
         started = time.monotonic()
         act()
         acted = time.monotonic()
-        wait_until(lambda: self.repository.tip(self.branch) != before, ARRIVES_WITHIN, what=f"a commit of: {step}")
+        wait_until(lambda: self.repository.tip(self.branch) != before, what=f"a commit of: {step}")
         self.times[step] = time.monotonic() - acted
         log.info(f"{step}: {acted - started:.2f} s to make it, then {self.times[step]:.2f} s until it was pushed")
         assert self.repository.git("rev-parse", f"{self.branch}~1") == before
@@ -48,7 +48,7 @@ class Commits:
 def audited(lane: Lane, sha: str) -> dict[str, object]:
     """The one row of the audit log that names a commit."""
     query = "SELECT * FROM audit_log WHERE commit_sha = :sha"
-    (row,) = wait_until(lambda: lane.rows(query, sha=sha), ARRIVES_WITHIN, what=f"the record of {sha}")
+    (row,) = wait_until(lambda: lane.rows(query, sha=sha), what=f"the record of {sha}")
     return dict(row)
 
 
@@ -158,7 +158,7 @@ def test_manifests_on_servers(separate: Separate, api: Api, ssh_host: servers.Ss
     settings = yaml.safe_dump(manifest("configmaps", "settings", data={"on": "yes"}))
     kubectl("apply", "-f", "-", stdin=settings)()
     for branch in ("main", "dev"):
-        wait_until(lambda branch=branch: repository.tip(branch), ARRIVES_WITHIN, what=branch)  # type: ignore[misc]
+        wait_until(lambda branch=branch: repository.tip(branch), what=branch)  # type: ignore[misc]
     commits.after("create a Deployment", kubectl("apply", "-f", "-", stdin=web))
     scaled = kubectl("patch", "deployment", "web", "-p", '{"spec": {"replicas": 3}}')
     assert commits.after("patch a Deployment", scaled) == "[UPDATE] apps/v1/deployments/web by manager/kubectl-patch"
@@ -170,7 +170,7 @@ def test_manifests_on_servers(separate: Separate, api: Api, ssh_host: servers.Ss
     assert 'no matches for kind "Order"' in first.stderr
     wait_until(lambda: api.kubectl(*custom).returncode == 0, what="the CRD is served")
     order = "clusters/prod/shop.example.com/v1/orders/shop/alice-1.yaml"
-    content = wait_until(lambda: repository.read(order), ARRIVES_WITHIN, what="the Order")
+    content = wait_until(lambda: repository.read(order), what="the Order")
     assert 'customer: "no"' in content
     assert 'flavor: "1e3"' in content
     assert "last-applied" not in content

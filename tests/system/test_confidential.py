@@ -64,7 +64,7 @@ def test_a_secret_that_a_rule_selects(shared: Embedded, api: Api, repository: Re
     api.merge("secrets", namespace, "token", stringData={"other": f"{CANARY}-changed"})
     api.create("configmaps", namespace, "after", data={"key": "value"})
     path = destination.path("configmaps", "after")
-    wait_until(lambda: repository.read(path), 20, what="the ConfigMap beside the Secret")
+    wait_until(lambda: repository.read(path), what="the ConfigMap beside the Secret")
 
     status = api.get("watchrules", namespace, "prod")["status"]
     assert status["problems"] == [
@@ -78,7 +78,7 @@ def test_a_secret_that_a_rule_selects(shared: Embedded, api: Api, repository: Re
     assert status["resolvedTypes"] == ["v1/configmaps"]
     api.delete("secrets", namespace, "token")
     api.delete("configmaps", namespace, "after")
-    wait_until(lambda: repository.tree() == {}, 20, what="the delete")
+    wait_until(lambda: repository.tree() == {}, what="the delete")
 
     everything = places(shared, api, repository)
     assert not leaks(everything, CANARY)
@@ -120,7 +120,7 @@ def test_no_rule_reaches_a_secret(shared: Embedded, api: Api, repository: Reposi
     api.merge("secrets", namespace, "token", stringData={"other": f"{EVERY_RULE}-changed"})
     api.create("configmaps", namespace, "token", labels=labels, data={"key": "value"})
     path = destination.path("configmaps", "token")
-    wait_until(lambda: repository.read(path), 20, what="the ConfigMap of the same name")
+    wait_until(lambda: repository.read(path), what="the ConfigMap of the same name")
     assert not [name for name in repository.tree() if "/secrets/" in name]
     assert not leaks(places(shared, api, repository), EVERY_RULE)
 
@@ -143,15 +143,15 @@ def test_what_was_applied_before_stays_in_the_cluster(shared: Embedded, api: Api
             return bool(api.request("POST", type_.all(namespace), thing))
         return False
 
-    wait_until(made, 30, what="the new type takes an object")
+    wait_until(made, what="the new type takes an object")
     api.create("configmaps", namespace, "plain", annotations=annotations, data={"key": "value"})
     path = f"{destination.folder}/{group}/v1/things/{namespace}/sealed.yaml"
-    content = wait_until(lambda: repository.read(path), 30, what="the custom resource")
+    content = wait_until(lambda: repository.read(path), what="the custom resource")
     assert 'kept: "yes"' in content
     assert "encryptedData: x" in content
     api.request("DELETE", manifests.DEFINITIONS.one("", f"things.{group}"))
-    wait_until(lambda: not repository.read(path), 30, what="its delete")
-    wait_until(lambda: repository.read(destination.path("configmaps", "plain")), 20, what="the ConfigMap")
+    wait_until(lambda: not repository.read(path), what="its delete")
+    wait_until(lambda: repository.read(destination.path("configmaps", "plain")), what="the ConfigMap")
     assert not leaks(places(shared, api, repository), APPLIED)
 
 
@@ -175,11 +175,11 @@ def test_flower_shows_summaries(shared: Embedded, api: Api, repository: Reposito
             if task["name"] == "reverser.apply_events" and task["state"] == "SUCCESS" and "'ring'" not in task["kwargs"]
         ]
 
-    (kwargs, *_) = wait_until(lambda: tasks_of(one), 20, what="the task in Flower")
+    (kwargs, *_) = wait_until(lambda: tasks_of(one), what="the task in Flower")
     assert kwargs.startswith(f"{{'dest': '{one.ref}', 'events': 'CREATE v1/configmaps/settings', 'first': ")
     shown = shared.tasks(f"kwargs:dest={one.ref}")
     assert {task["name"] for task in shown.values()} >= {"reverser.apply_events", "reverser.sweep_orphans"}
     assert all(f"'{one.ref}'" in task["kwargs"] for task in shown.values())
-    wait_until(lambda: tasks_of(other), 20, what="the task of the other destination")
+    wait_until(lambda: tasks_of(other), what="the task of the other destination")
     everything = json.dumps(shared.tasks()).encode()
     assert not [spelling for spelling in spellings(CONTENT) if spelling in everything]

@@ -94,7 +94,7 @@ def wait_alive(repository: Repository, writing: Load) -> None:
         numbers = [int(line.split('"')[1]) for line in found.splitlines() if line.startswith('+  seq: "')]
         return any(number > after for number in numbers)
 
-    wait_until(arrived, 60, what=f"a change after {after}")
+    wait_until(arrived, what=f"a change after {after}")
 
 
 def strike(own: Embedded, name: str) -> None:
@@ -204,7 +204,7 @@ def test_two_workers_that_freeze(separate: Separate, api: Api, repository: Repos
 def check_outcome(lane: Lane, api: Api, destination: Destination, repository: Repository, writing: Load) -> None:
     """Git equals the cluster, the record equals Git, and no object ever went back."""
     wanted = rendered(api.list("configmaps", destination.namespace), folder=destination.folder)
-    wait_until(lambda: repository.tree() == wanted, 60, what="Git equals the cluster")
+    wait_until(lambda: repository.tree() == wanted, what="Git equals the cluster")
     lane.wait_drained(destination.ref)
     assert repository.tree() == wanted
     check_ledger(lane, repository)

@@ -29,7 +29,7 @@ from tests.waiting import wait_until
 log = logging.getLogger(__name__)
 
 # People are told five seconds; a machine that runs other things meanwhile gets more.
-FOLLOWS_WITHIN = 30.0
+
 
 pytestmark = pytest.mark.kubectl
 
@@ -77,7 +77,7 @@ class Things:
                 return bool(self.api.request("POST", self._all(version), body))
             return False
 
-        wait_until(made, FOLLOWS_WITHIN, what=f"{self.resource} takes an object")
+        wait_until(made, what=f"{self.resource} takes an object")
 
     def change(self, name: str, text: str, *, version: str = "v1") -> None:
         """Change an object."""
@@ -128,7 +128,7 @@ def wait_problem(api: Api, destination: Destination, reason: str) -> str:
         found = status.get("problems") or []
         return str(found[0]["message"]) if [one["reason"] for one in found] == [reason] else ""
 
-    return wait_until(told, FOLLOWS_WITHIN, what=f"the problem {reason}")
+    return wait_until(told, what=f"the problem {reason}")
 
 
 def wait_retained(api: Api, destination: Destination, count: int) -> None:
@@ -138,7 +138,7 @@ def wait_retained(api: Api, destination: Destination, count: int) -> None:
         status = api.get("gitdestinations", destination.namespace, destination.name).get("status") or {}
         return status.get("retained") == count
 
-    wait_until(counted, FOLLOWS_WITHIN, what=f"status.retained is {count}")
+    wait_until(counted, what=f"status.retained is {count}")
 
 
 def removed(repository: Repository) -> list[str]:
@@ -175,19 +175,19 @@ def test_a_type_is_added_and_removed(shared: Embedded, api: Api, things: Things,
 
     since = things.define("v1")
     things.put("one", "first")
-    wait_until(lambda: repository.tree() == things.files("one"), FOLLOWS_WITHIN, what="the first object")
+    wait_until(lambda: repository.tree() == things.files("one"), what="the first object")
     followed(since, "a new type: its first object is in Git")
     api.wait_ready("watchrules", things.namespace, "prod")
     followed(since, "a new type: the rule is ready")
     status = api.get("watchrules", things.namespace, "prod")["status"]
     assert (status["resolvedTypes"], status["problems"]) == ([f"{things.group}/v1/things"], [])
     things.put("two", "second")
-    wait_until(lambda: repository.tree() == things.files("one", "two"), FOLLOWS_WITHIN, what="the second object")
+    wait_until(lambda: repository.tree() == things.files("one", "two"), what="the second object")
 
     since = things.remove()
     api.wait_for_reason("watchrules", things.namespace, "prod", "NotServed")
     followed(since, "a removed type: the rule says so")
-    wait_until(lambda: repository.tree() == {}, FOLLOWS_WITHIN, what="the deletes")
+    wait_until(lambda: repository.tree() == {}, what="the deletes")
     shared.wait_drained(destination.ref)
     rows = shared.rows(
         "SELECT operation, name, state FROM event WHERE namespace = :namespace ORDER BY sequence",
@@ -203,12 +203,12 @@ def test_a_type_is_replaced(shared: Embedded, api: Api, things: Things, reposito
     things.define("v1")
     things.put("one", "first")
     destination = selecting(api, things, repository)
-    wait_until(lambda: repository.tree() == things.files("one"), FOLLOWS_WITHIN, what="the first object")
+    wait_until(lambda: repository.tree() == things.files("one"), what="the first object")
     shared.wait_seeded(destination.ref)
     things.remove()
     since = things.define("v1")
     things.put("two", "second")
-    wait_until(lambda: repository.tree() == things.files("two"), FOLLOWS_WITHIN, what="the second object alone")
+    wait_until(lambda: repository.tree() == things.files("two"), what="the second object alone")
     followed(since, "a type that was replaced: its first object is in Git")
 
 
@@ -222,18 +222,18 @@ def test_a_type_gets_another_version(shared: Embedded, api: Api, things: Things,
     rules = [{"resources": [things.resource], "apiVersions": ["v1"]}]
     api.merge("watchrules", things.namespace, "pinned", spec={"rules": rules})
     kept = things.files("one", folder="pinned")
-    wait_until(lambda: repository.tree() == things.files("one") | kept, FOLLOWS_WITHIN, what="both destinations")
+    wait_until(lambda: repository.tree() == things.files("one") | kept, what="both destinations")
 
     since = things.define("v1", "v2")
-    wait_until(lambda: answers(things, "v2"), FOLLOWS_WITHIN, what="v2 is served")
+    wait_until(lambda: answers(things, "v2"), what="v2 is served")
     wanted = things.files("one", version="v2") | kept
-    wait_until(lambda: repository.tree() == wanted, FOLLOWS_WITHIN, what="the file of v2")
+    wait_until(lambda: repository.tree() == wanted, what="the file of v2")
     followed(since, "a preferred version: the file has moved")
     shared.wait_drained(destination.ref)
     things.change("one", "changed")
     kept = things.files("one", folder="pinned")
     wanted = things.files("one", version="v2") | kept
-    wait_until(lambda: repository.tree() == wanted, FOLLOWS_WITHIN, what="one change in both")
+    wait_until(lambda: repository.tree() == wanted, what="one change in both")
     assert removed(repository) == [things.path("one")]
 
     since = things.define("v2", off=("v1",))
@@ -243,7 +243,7 @@ def test_a_type_gets_another_version(shared: Embedded, api: Api, things: Things,
     wait_retained(api, pinned, 1)
     things.change("one", "again", version="v2")
     wanted = things.files("one", version="v2") | kept
-    wait_until(lambda: repository.tree() == wanted, FOLLOWS_WITHIN, what="the change in v2 alone")
+    wait_until(lambda: repository.tree() == wanted, what="the change in v2 alone")
     assert removed(repository) == [things.path("one")]
 
 
@@ -257,7 +257,7 @@ def test_a_type_that_is_not_served_keeps_its_files(
     things.put("two", "second")
     destination = selecting(api, things, repository, "configmaps")
     before = things.files("one", "two")
-    wait_until(lambda: repository.tree() == before, FOLLOWS_WITHIN, what="both objects")
+    wait_until(lambda: repository.tree() == before, what="both objects")
     shared.wait_seeded(destination.ref)
 
     since = things.define(off=("v1",))
@@ -267,24 +267,24 @@ def test_a_type_that_is_not_served_keeps_its_files(
     assert repository.tree() == before
     commits = repository.commits()
     since = things.define("v1")
-    wait_until(lambda: len(resolved(api, destination)) == 2, FOLLOWS_WITHIN, what="the type is back")
+    wait_until(lambda: len(resolved(api, destination)) == 2, what="the type is back")
     followed(since, "a type that is back: the rule is ready")
-    wait_until(lambda: count_seeds(shared, destination) == 2, FOLLOWS_WITHIN, what="it is listed again")
+    wait_until(lambda: count_seeds(shared, destination) == 2, what="it is listed again")
     shared.wait_seeded(destination.ref)
     assert repository.commits() == commits
 
     things.define(off=("v1",))
     wait_problem(api, destination, "NotServed")
     things.remove()
-    wait_until(lambda: not served(api, things), FOLLOWS_WITHIN, what="the definition and its objects are gone")
+    wait_until(lambda: not served(api, things), what="the definition and its objects are gone")
     api.create("configmaps", things.namespace, "marker", data={"key": "value"})
     marker = destination.path("configmaps", "marker")
-    wait_until(lambda: repository.read(marker), FOLLOWS_WITHIN, what="the other type goes on")
+    wait_until(lambda: repository.read(marker), what="the other type goes on")
     assert repository.tree().keys() == {*before, marker}
     with frozen(shared):
         things.define("v1")
         things.put("one", "first")
-    wait_until(lambda: things.path("two") not in repository.tree(), 60, what="the object that is gone")
+    wait_until(lambda: things.path("two") not in repository.tree(), what="the object that is gone")
     shared.wait_seeded(destination.ref)
     assert removed(repository) == [things.path("two")]
     assert repository.tree().items() >= things.files("one").items()
@@ -348,22 +348,22 @@ def test_a_type_whose_server_is_away_keeps_its_files(
     things.put("one", "first")
     destination = selecting(api, things, repository, "configmaps")
     before = things.files("one")
-    wait_until(lambda: repository.tree() == before, FOLLOWS_WITHIN, what="the object")
+    wait_until(lambda: repository.tree() == before, what="the object")
     shared.wait_seeded(destination.ref)
     commits = repository.commits()
 
     with no_server(api, things, ghosts), no_server(api, things, things.group):
-        wait_until(lambda: not answers(things), FOLLOWS_WITHIN, what="the type is away")
+        wait_until(lambda: not answers(things), what="the type is away")
         # The rule is compiled anew, with what the cluster says by now.
         destination.select(things.resource, f"ghosts.{ghosts}", "configmaps", "limitranges")
         api.create("configmaps", things.namespace, "marker", data={"key": "value"})
         marker = destination.path("configmaps", "marker")
-        wait_until(lambda: repository.read(marker), FOLLOWS_WITHIN, what="the other type goes on")
+        wait_until(lambda: repository.read(marker), what="the other type goes on")
         wait_problem(api, destination, "NotServed")
         assert resolved(api, destination) == [f"{things.group}/v1/things", "v1/configmaps", "v1/limitranges"]
         assert repository.tree().keys() == {*before, marker}
-    wait_until(lambda: answers(things), FOLLOWS_WITHIN, what="the type is back")
+    wait_until(lambda: answers(things), what="the type is back")
     things.change("one", "changed")
-    wait_until(lambda: repository.tree().items() >= things.files("one").items(), 60, what="its next change")
+    wait_until(lambda: repository.tree().items() >= things.files("one").items(), what="its next change")
     assert len(repository.commits()) == len(commits) + 2
     assert not removed(repository)

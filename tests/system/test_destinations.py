@@ -64,7 +64,7 @@ def broker(lane: Lane) -> Iterator[redis.Redis]:
 def wait_equal(repository: Repository, api: Api, destination: Destination, others: Mapping[str, bytes]) -> None:
     """Wait until a branch holds the objects of its destination and `others`, byte for byte."""
     wanted = {**expected(api, destination), **others}
-    wait_until(lambda: repository.tree(destination.branch).keys() == wanted.keys(), 30, what=destination.ref)
+    wait_until(lambda: repository.tree(destination.branch).keys() == wanted.keys(), what=destination.ref)
     assert repository.tree(destination.branch) == wanted
 
 
@@ -106,7 +106,7 @@ def test_a_thousand_interleaved_changes(shared: Embedded, api: Api, repository: 
     assert {name for name in names if f".{namespace}." in name} == {f"dest.{namespace}.{side}" for side in SIDES}
     # Messages whose rows an earlier one has drained are still on their way through.
     empty = dict.fromkeys(refs, 0)
-    wait_until(lambda: queues.queue_depths(shared.options, refs) == empty, 30, what="the queues get empty")
+    wait_until(lambda: queues.queue_depths(shared.options, refs) == empty, what="the queues get empty")
     found = {one["destination"]: one for one in shared.answer("status")}
     assert [found[f"{namespace}/{side}"]["pending"] for side in SIDES] == [0, 0]
     for side in SIDES:
@@ -181,14 +181,14 @@ def test_a_host_that_hangs(
     for number in range(3):
         api.create("configmaps", namespace, f"while-{number}", data={"key": "value"})
         path = quick.path("configmaps", f"while-{number}")
-        wait_until(lambda path=path: repository.read(path), 20, what=path)  # type: ignore[misc]
-        wait_until(lambda: len(https_host.requests) > asked, 20, what="the host that hangs is asked")
+        wait_until(lambda path=path: repository.read(path), what=path)  # type: ignore[misc]
+        wait_until(lambda: len(https_host.requests) > asked, what="the host that hangs is asked")
     assert remote.tip() == before
     assert shared.pending(slow.ref) == 3
     https_host.hang.clear()
     https_host.go_on.set()
     wanted = rendered(api.list("configmaps", namespace), folder=slow.folder)
-    wait_until(lambda: remote.tree() == wanted, 60, what="the slow one catches up")
+    wait_until(lambda: remote.tree() == wanted, what="the slow one catches up")
 
 
 def test_a_branch_that_is_missing(shared: Embedded, api: Api, repository: Repository) -> None:

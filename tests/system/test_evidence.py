@@ -62,7 +62,7 @@ class Mirror:
         """Wait until Git holds what the cluster holds, and nothing pends; each recorded commit is there, once."""
         objects = [one for resource in ("configmaps", "limitranges") for one in self.api.list(resource, self.namespace)]
         wanted = rendered(objects, folder=self.destination.folder)
-        wait_until(lambda: self.files() == wanted, 60, what="Git equals the cluster")
+        wait_until(lambda: self.files() == wanted, what="Git equals the cluster")
         self.shared.wait_drained(self.destination.ref)
         assert self.files() == wanted
         recorded = sorted(str(row["sha"]) for row in self.rows('c.sha FROM "commit" c'))
@@ -72,7 +72,7 @@ class Mirror:
         """Make a change of the type that is well, and wait for it: what came before has been seen, too."""
         self.api.create("limitranges", self.namespace, name, spec={"limits": []})
         path = self.destination.path("limitranges", name)
-        wait_until(lambda: path in self.files(), 30, what=f"the LimitRange {name}")
+        wait_until(lambda: path in self.files(), what=f"the LimitRange {name}")
 
     def causes(self) -> set[str]:
         """Why its seeds were started."""
@@ -117,7 +117,7 @@ def test_a_type_that_is_forbidden_is_not_swept(mirror: Mirror, faults: SandboxSe
     before = mirror.files()
     faults.fault("answer", status=403, path=mirror.watched)
     mirror.destination.select("configmaps", "limitranges")
-    wait_until(lambda: "Forbidden" in mirror.outcomes(), 30, what="the refusal is recorded")
+    wait_until(lambda: "Forbidden" in mirror.outcomes(), what="the refusal is recorded")
     mirror.mark("meanwhile")
     mirror.shared.wait_drained(mirror.destination.ref)
     assert before.items() < mirror.files().items()
@@ -138,7 +138,7 @@ def test_a_list_that_breaks_off_is_not_swept(mirror: Mirror, faults: SandboxServ
     before = mirror.files()
     faults.fault("answer", status=status, path=f"{mirror.watched}.*continue=", verb="list")
     mirror.destination.select("configmaps", "limitranges")
-    wait_until(lambda: mirror.count_broken_listings() >= 1, 30, what="a list that broke off")
+    wait_until(lambda: mirror.count_broken_listings() >= 1, what="a list that broke off")
     mirror.mark("meanwhile")
     assert before.items() < mirror.files().items()
     faults.clear_faults()
@@ -179,7 +179,7 @@ def test_a_resume_point_that_expired_is_a_new_seed(
         mirror.api.create("configmaps", mirror.namespace, "new", data={"key": "value"})
 
     expire(faults, mirror, change)
-    wait_until(lambda: "the resume point expired" in mirror.causes(), 60, what="a seed of this cause")
+    wait_until(lambda: "the resume point expired" in mirror.causes(), what="a seed of this cause")
     mirror.wait_equal()
     gone = mirror.repository.git("log", "--diff-filter=D", "--name-only", "--format=", "main").split()
     assert gone == [mirror.path(NAMES[0])]
@@ -192,10 +192,10 @@ def test_a_broken_stream_loses_nothing(mirror: Mirror, faults: SandboxServer, ki
     """After a stream that ended, or broke in the middle of a line, each change is in Git by one commit of its own."""
     before = len(mirror.repository.commits())
     for name in NAMES[:2]:
-        wait_until(lambda: faults.fault(kind, path=mirror.watched)["streams"], 30, what="an open stream")
+        wait_until(lambda: faults.fault(kind, path=mirror.watched)["streams"], what="an open stream")
         tip = mirror.repository.tip()
         mirror.api.merge("configmaps", mirror.namespace, name, data={"key": kind})
-        wait_until(lambda tip=tip: mirror.repository.tip() != tip, 60, what=name)  # type: ignore[misc]
+        wait_until(lambda tip=tip: mirror.repository.tip() != tip, what=name)  # type: ignore[misc]
     mirror.wait_equal()
     assert len(mirror.repository.commits()) == before + 2
     assert mirror.causes() == {"new destination or place"}
@@ -244,6 +244,6 @@ def test_changes_during_a_listing(shared: Embedded, api: Api, repository: Reposi
     assert len(gone) == 10
     shared.wait_seeded(destination.ref)
     wanted = rendered(api.list("configmaps", namespace), folder=destination.folder)
-    wait_until(lambda: repository.tree() == wanted, 60, what="Git equals the cluster")
+    wait_until(lambda: repository.tree() == wanted, what="Git equals the cluster")
     removed = set(repository.git("log", "--diff-filter=D", "--name-only", "--format=", "main").split())
     assert removed <= {destination.path("configmaps", name) for name in gone}

@@ -11,7 +11,6 @@ from tests.system.installation import Embedded
 from tests.system.repository import Repository
 from tests.waiting import wait_until
 
-ARRIVES_WITHIN = 30.0
 UPDATES = 20
 
 
@@ -52,7 +51,7 @@ class Mirrored:
             found = [line.strip() for line in self.repository.read(self.path).splitlines()]
             return set(lines) <= set(found) and not any(line.startswith(without) for line in found)
 
-        wait_until(right, ARRIVES_WITHIN, what=f"{lines} without {without}")
+        wait_until(right, what=f"{lines} without {without}")
         self.shared.wait_seeded(self.destination.ref)
 
     def commits(self) -> int:

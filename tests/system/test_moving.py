@@ -28,22 +28,22 @@ def test_a_destination_moves(shared: Embedded, api: Api, repository: Repository)
     api.merge("gitrepoconfigs", namespace, config, spec={"push": {"interval": "1h"}})
     api.wait_ready("gitrepoconfigs", namespace, config)
     api.merge("configmaps", namespace, "one", data={"key": "new"})
-    wait_until(lambda: shared.pending(destination.ref) == 1, 20, what="a row that waits for push.interval")
+    wait_until(lambda: shared.pending(destination.ref) == 1, what="a row that waits for push.interval")
     api.merge("gitdestinations", namespace, "prod", spec={"branch": "next"})
-    wait_until(lambda: superseded(shared, destination), 20, what="the waiting row is superseded")
+    wait_until(lambda: superseded(shared, destination), what="the waiting row is superseded")
     api.merge("gitrepoconfigs", namespace, config, spec={"push": None})
     objects = api.list("configmaps", namespace)
     moved = {**first, **rendered(objects, folder="clusters/prod")}
-    wait_until(lambda: repository.tree("next") == moved, 30, what="the new branch")
+    wait_until(lambda: repository.tree("next") == moved, what="the new branch")
     assert repository.tree("main") == first
     shared.wait_drained(destination.ref)
 
     api.merge("gitdestinations", namespace, "prod", spec={"baseFolder": "clusters/other"})
     both = {**moved, **rendered(objects, folder="clusters/other")}
-    wait_until(lambda: repository.tree("next") == both, 30, what="the new folder")
+    wait_until(lambda: repository.tree("next") == both, what="the new folder")
     api.merge("configmaps", namespace, "two", data={"key": "newest"})
     latest = {**both, **rendered(api.list("configmaps", namespace), folder="clusters/other")}
-    wait_until(lambda: repository.tree("next") == latest, 30, what="a change in the new folder alone")
+    wait_until(lambda: repository.tree("next") == latest, what="a change in the new folder alone")
     assert repository.tree("main") == first
     generations = shared.rows(
         "SELECT p.generation, p.branch, p.base_folder FROM place p JOIN git_destination d ON d.id = p.destination_id "
@@ -84,11 +84,11 @@ def test_a_rule_is_deleted(shared: Embedded, api: Api, repository: Repository) -
     api.create("watchrules", namespace, "other", spec=spec)
     api.wait_ready("watchrules", namespace, "other")
     api.delete("watchrules", namespace, "prod")
-    wait_until(lambda: retained(api, namespace) == 2, 30, what="the files are counted")
+    wait_until(lambda: retained(api, namespace) == 2, what="the files are counted")
     api.delete("configmaps", namespace, "one")
     api.merge("configmaps", namespace, "two", data={"key": "unseen"})
     api.create("limitranges", namespace, "seen", spec={"limits": []})
-    wait_until(lambda: repository.tip() != before, 30, what="the change that is still selected")
+    wait_until(lambda: repository.tip() != before, what="the change that is still selected")
     shared.wait_drained(destination.ref)
     assert repository.commits() == [before, repository.tip()]
     assert {destination.path("configmaps", "one"), destination.path("configmaps", "two")} < repository.tree().keys()
@@ -119,7 +119,7 @@ def test_a_second_rule_on_a_running_stream(shared: Embedded, api: Api, repositor
     api.merge("configmaps", namespace, "one", data={"key": "changed"})
     objects = api.list("configmaps", namespace)
     wanted = {**rendered(objects, folder="clusters/first"), **rendered(objects, folder="clusters/second")}
-    wait_until(lambda: repository.tree() == wanted, 30, what="both folders")
+    wait_until(lambda: repository.tree() == wanted, what="both folders")
     assert ended_watches(api, "configmaps") == before
     assert [row["cause"] for row in seeds(shared, first)] == ["new destination or place"]
     assert len(seeds(shared, second)) == 1

@@ -11,7 +11,6 @@ from tests.system.installation import Embedded
 from tests.system.repository import Repository
 from tests.waiting import wait_until
 
-ARRIVES_WITHIN = 30.0
 ROOT_CA = "kube-root-ca.crt"
 
 
@@ -50,7 +49,7 @@ def wait_files(repository: Repository, wanted: set[str]) -> None:
         return {f"{path.parent.parent.name}/{path.stem}" for path in map(Path, repository.tree())}
 
     try:
-        wait_until(lambda: found() == wanted, ARRIVES_WITHIN)
+        wait_until(lambda: found() == wanted)
     except AssertionError as error:
         raise AssertionError(f"missing {wanted - found()}, not wanted {found() - wanted}") from error
 
@@ -94,9 +93,7 @@ def test_what_is_named_is_included(shared: Embedded, api: Api, repository: Repos
     before = repository.commits()
     choose(api, destination, EVERYTHING)
     shared.wait_seeded(destination.ref)
-    wait_until(
-        lambda: retained(api, destination) == len(named), ARRIVES_WITHIN, what="what is named no more is counted"
-    )
+    wait_until(lambda: retained(api, destination) == len(named), what="what is named no more is counted")
     assert repository.commits() == before
 
 

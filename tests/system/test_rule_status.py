@@ -40,9 +40,7 @@ def test_a_rule_says_what_became_of_it(shared: Embedded, api: Api, repository: R
         words = ("get", "wr", "prod", "--namespace", namespace, "--output", "json")
         return dict(json.loads(api.kubectl_works(*words)).get("status") or {})
 
-    status = wait_until(
-        lambda: found if (found := shown()).get("objects") == 2 else {}, 40, what="the files are counted"
-    )
+    status = wait_until(lambda: found if (found := shown()).get("objects") == 2 else {}, what="the files are counted")
     assert (status["destination"], status["resolvedTypes"]) == (destination.ref, ["v1/configmaps"])
     problems = {one["resource"]: one for one in status["problems"]}  # type: ignore[attr-defined]
     assert {name: one["reason"] for name, one in problems.items()} == PROBLEMS
@@ -68,13 +66,13 @@ def test_the_history_of_a_rule(shared: Embedded, api: Api, repository: Repositor
     def change(**spec: object) -> None:
         count = len(history(shared, namespace))
         api.merge("watchrules", namespace, "prod", spec=spec)
-        wait_until(lambda: len(history(shared, namespace)) == count + 1, 30, what="a new version")
+        wait_until(lambda: len(history(shared, namespace)) == count + 1, what="a new version")
 
     change(rules=[{"resources": ["configmaps", "limitranges"]}])
     labels = {"labelSelector": {"matchLabels": {"app": "web"}}, "ignoreFields": ["/data/noise"]}
     change(rules=[{"resources": ["configmaps"], **labels}])
     api.merge("gitdestinations", namespace, "prod", spec={"branch": "other"})
-    wait_until(lambda: len(history(shared, namespace)) == 4, 30, what="the version for the other branch")
+    wait_until(lambda: len(history(shared, namespace)) == 4, what="the version for the other branch")
     api.delete("watchrules", namespace, "prod")
     wait_until(lambda: history(shared, namespace)[-1]["valid_to"], 90, what="the end of the last version")
 

@@ -23,7 +23,6 @@ from tests.system.installation import Embedded
 from tests.system.repository import Repository
 from tests.waiting import wait_until
 
-ARRIVES_WITHIN = 30.0
 WEB = {"matchLabels": {"app": "web"}}
 NOT_WEB = {"matchExpressions": [{"key": "app", "operator": "NotIn", "values": ["web"]}]}
 
@@ -116,9 +115,9 @@ class Story:
 
     def wait(self, *names: str) -> None:
         """Wait until exactly these ConfigMaps are in Git, each as the cluster has it."""
-        wait_until(lambda: self.names() == set(names), ARRIVES_WITHIN, what=f"{sorted(names)} in {self.branch}")
+        wait_until(lambda: self.names() == set(names), what=f"{sorted(names)} in {self.branch}")
         wanted = rendered(self._objects(names), folder=self.destination.folder)
-        wait_until(lambda: self.repository.tree(self.branch) == wanted, ARRIVES_WITHIN, what="the files' content")
+        wait_until(lambda: self.repository.tree(self.branch) == wanted, what="the files' content")
         self.shared.wait_drained(self.destination.ref)
 
     def _objects(self, names: tuple[str, ...]) -> list[Object]:
@@ -157,7 +156,7 @@ class Story:
 
     def wait_retained(self, count: int) -> None:
         """Wait until so many files are counted as kept without a rule."""
-        wait_until(lambda: self.status().get("retained") == count, ARRIVES_WITHIN, what=f"{count} retained")
+        wait_until(lambda: self.status().get("retained") == count, what=f"{count} retained")
 
 
 def restart(*stories: Story) -> None:
@@ -359,17 +358,17 @@ def test_a_rule_is_narrowed_and_widened(shared: Embedded, api: Api, repository: 
     story.change("two", "unseen")
     story.label("two", other="label")
     story.change("one", "2")
-    wait_until(lambda: len(story.commits()) == len(before) + 1, ARRIVES_WITHIN, what="the change that is selected")
+    wait_until(lambda: len(story.commits()) == len(before) + 1, what="the change that is selected")
     assert repository.tree()[story.destination.path("configmaps", "two")] == kept
     api.delete("configmaps", story.namespace, "three")
-    wait_until(lambda: story.names() == {"one", "two", "four"}, ARRIVES_WITHIN, what="the delete of what was kept")
+    wait_until(lambda: story.names() == {"one", "two", "four"}, what="the delete of what was kept")
     story.label("four", app="web")
     labelled = story.destination.path("configmaps", "four")
-    wait_until(lambda: "app: web" in repository.read(labelled), ARRIVES_WITHIN, what="what was kept is selected again")
+    wait_until(lambda: "app: web" in repository.read(labelled), what="what was kept is selected again")
     story.label("four", app=None)
-    wait_until(lambda: story.names() == {"one", "two"}, ARRIVES_WITHIN, what="and leaves as any other")
+    wait_until(lambda: story.names() == {"one", "two"}, what="and leaves as any other")
     story.label("one", app="database")
-    wait_until(lambda: story.names() == {"two"}, ARRIVES_WITHIN, what="what left the selector")
+    wait_until(lambda: story.names() == {"two"}, what="what left the selector")
     restart(story)
 
     story.choose(plain)

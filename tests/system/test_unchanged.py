@@ -58,7 +58,7 @@ def test_updates_without_a_change(
         churn(api, namespace, number)
     api.merge("configmaps", namespace, "settings", data={"real": "change"})
     api.merge("deployments", namespace, "web", spec={"replicas": 2})
-    wait_until(lambda: len(repository.commits()) >= len(before) + 2, 30, what="the real changes")
+    wait_until(lambda: len(repository.commits()) >= len(before) + 2, what="the real changes")
     shared.wait_drained(destination.ref)
     log.info(f"{UPDATES} updates: {len(repository.commits()) - len(before) - 2} commits, then one for each real change")
     assert len(repository.commits()) == len(before) + 2
@@ -85,11 +85,11 @@ def test_messages_that_come_again(shared: Embedded, api: Api, repository: Reposi
     with contextlib.closing(queues.Publisher(shared.options)) as publisher:
         for number in reversed(range(REPEATED)):
             publisher.ring(ref, 1, number % 3)
-        wait_until(lambda: publisher.published == REPEATED, 30, what="the messages are sent")
-    wait_until(lambda: queues.queue_depths(shared.options, [ref]) == {ref: 0}, 30, what="the queue gets empty")
+        wait_until(lambda: publisher.published == REPEATED, what="the messages are sent")
+    wait_until(lambda: queues.queue_depths(shared.options, [ref]) == {ref: 0}, what="the queue gets empty")
     assert repository.commits() == before
     api.merge("configmaps", namespace, "settings", data={"real": "change"})
-    wait_until(lambda: repository.tip() != before[-1], 30, what="the real change")
+    wait_until(lambda: repository.tip() != before[-1], what="the real change")
     shared.wait_drained(destination.ref)
     assert repository.commits() == [*before, repository.tip()]
 
@@ -117,7 +117,7 @@ def test_restart_of_everything(own: Embedded, api: Api, https_host: servers.Http
     own.start()
     api.wait_ready("watchrules", namespace, "prod")
     api.merge("configmaps", namespace, "settings-7", data={"real": "change"})
-    wait_until(lambda: repository.tip() != before[-1], 30, what="the real change")
+    wait_until(lambda: repository.tip() != before[-1], what="the real change")
     own.wait_drained(destination.ref)
     assert repository.commits() == [*before, repository.tip()], "one commit, that of the change"
     assert repository.git("show", "--format=", "--name-only", "main") == destination.path("configmaps", "settings-7")
