@@ -10,6 +10,8 @@ from app.models.nodes import NodeRow
 from app.worker import assignment
 
 REFS = [Ref(f"team-{number % 5}", f"d{number}") for number in range(200)]
+# Each is assigned by itself: with a thousand lists of workers, some of them say as much as all.
+SOME = REFS[:20]
 
 
 def pool(*names: str) -> list[NodeRow]:
@@ -21,8 +23,8 @@ def pool(*names: str) -> list[NodeRow]:
 def test_each_destination_has_exactly_one_server(names: list[str]) -> None:
     """With any live pool each destination is served by exactly one worker."""
     live = pool(*names)
-    served = [ref for name in names for ref in assignment.assigned(name, live, REFS)]
-    assert sorted(served) == sorted(REFS)
+    served = [ref for name in names for ref in assignment.assigned(name, live, SOME)]
+    assert sorted(served) == sorted(SOME)
 
 
 @given(st.lists(st.text(min_size=1, max_size=8), min_size=2, max_size=6, unique=True))
@@ -30,7 +32,7 @@ def test_only_the_leavers_destinations_move(names: list[str]) -> None:
     """When a worker goes, the destinations of the others stay where they are."""
     before, after = pool(*names), pool(*names[1:])
     for name in names[1:]:
-        assert assignment.assigned(name, before, REFS) <= assignment.assigned(name, after, REFS)
+        assert assignment.assigned(name, before, SOME) <= assignment.assigned(name, after, SOME)
 
 
 def test_the_pool_shares_evenly() -> None:
