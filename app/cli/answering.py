@@ -219,7 +219,9 @@ class _Question:
         elif missing:
             gone = "is being deleted" if self._live.deleting else "does not exist any more"
             goes = (
-                _WHEN_SEEN.format(rule) if (rule := self._remover()) else "no rule with DELETE covers it, so it is kept"
+                _WHEN_SEEN.format(rule)
+                if (rule := self._remover())
+                else "no rule that selected it has DELETE, so it is kept"
             )
             yield f"It {gone} in the cluster, and its file is there still: {goes}"
 

@@ -271,7 +271,7 @@ def test_a_file_whose_object_is_gone(shop: Shop) -> None:
     shop.rule("{resources: [configmaps], operations: [CREATE, UPDATE]}")
     shop.mirror()
     gone = "It does not exist any more in the cluster, and its file is there still"
-    assert shop.answer()["notes"] == [f"{gone}: no rule with DELETE covers it, so it is kept"]
+    assert shop.answer()["notes"] == [f"{gone}: no rule that selected it has DELETE, so it is kept"]
     shop.rule()
     assert shop.answer()["notes"] == [f"{gone}: WatchRule shop/all removes it when the change is seen"]
     shop.apply(FINALIZED)

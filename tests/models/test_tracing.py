@@ -73,7 +73,7 @@ def test_the_last_commit_of_an_object(records: Records) -> None:
         found = tracing.last_change(connection, prod.id, KEY)
         assert tracing.last_change(connection, prod.id, (*KEY[:3], "nobody")) is None
     assert found
-    assert (found.sha, found.path, found.branch, found.user_name) == ("2", "a.yaml", "main", "alice")
+    assert (found.sha, found.path, found.branch, found.uid) == ("2", "a.yaml", "main", identifier("a").uid)
 
 
 def test_the_last_row_of_an_object(records: Records) -> None:
