@@ -62,12 +62,13 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """One API server after the other; on each, what takes longest begins first. Properties are not traced.
+    """One API server after the other; on each, what takes longest begins first.
 
-    Tracing doubles the time of a thousand examples, and what only luck takes is no covered branch.
+    Coverage is not traced where that costs minutes and finds nothing: properties, because what only luck takes is no
+    covered branch, and what has run on the sandbox and runs once more on a real API server.
     """
     for item in items:
-        if item.get_closest_marker("hypothesis"):
+        if item.get_closest_marker("hypothesis") or scheduling.on_kube(item.nodeid):
             item.add_marker("no_cover")
     items.sort(key=lambda item: scheduling.rank(item.path.relative_to(config.rootpath), item.nodeid))
 
@@ -80,6 +81,9 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> scheduling.B
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """A test in a lane that was not asked for is skipped, as is one whose server is missing; in CI that one fails."""
+    if scheduling.on_kube(item.nodeid):
+        # It makes processes that a test starts trace themselves; nothing after this test is to be traced.
+        os.environ.pop("COVERAGE_PROCESS_CONFIG", None)
     for name in lanes.LANES:
         if item.get_closest_marker(name):
             lanes.lane(name)

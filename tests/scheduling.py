@@ -21,14 +21,15 @@ class ByFileAndServer(LoadFileScheduling):  # type: ignore[misc]
 
     def _split_scope(self, nodeid: str) -> str:
         file = nodeid.split("::", 1)[0]
-        return f"{file} on kube" if _on_kube(nodeid) else file
+        return f"{file} on kube" if on_kube(nodeid) else file
 
 
 def rank(path: Path, nodeid: str) -> tuple[bool, int]:
     """Where a test stands in the order; the path of its file begins at the root of the repository."""
     folder = path.parts[1]
-    return _on_kube(nodeid), FIRST.index(folder) if folder in FIRST else len(FIRST)
+    return on_kube(nodeid), FIRST.index(folder) if folder in FIRST else len(FIRST)
 
 
-def _on_kube(nodeid: str) -> bool:
+def on_kube(nodeid: str) -> bool:
+    """Whether a test runs on a real API server."""
     return _ON_KUBE.search(nodeid) is not None
