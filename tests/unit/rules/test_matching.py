@@ -166,8 +166,18 @@ def test_a_singular_or_a_slip_is_told_the_plural(word: str) -> None:
         f"{word} is not served in this cluster: do you mean deployments.apps? Else check plural and apiGroups, "
         "or install its CRD"
     )
+    (problem,) = matching.resolve(_item(word, api_groups=("apps",)), TYPES).problems
+    assert "do you mean deployments.apps? Else" in problem.message
     (problem,) = matching.resolve(_item(word, api_groups=("",)), TYPES).problems
     assert "do you mean" not in problem.message
+
+
+@pytest.mark.parametrize("word", ["Mouse", "MICE.exmaple.com"])
+def test_a_plural_that_is_not_like_its_singular_is_told_too(word: str) -> None:
+    """The kind and the plural with its group are known as well."""
+    mice = ResourceType("example.com", "v1", "mice", "Mouse", True, WATCH, True)
+    (problem,) = matching.resolve(_item(word), [*TYPES, mice]).problems
+    assert "do you mean mice.example.com? Else" in problem.message
 
 
 def test_a_problem_with_one_type_leaves_the_others() -> None:

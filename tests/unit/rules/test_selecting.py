@@ -193,6 +193,7 @@ def test_refusals_say_which_part_leaves_an_object_out() -> None:
             _rule("f", _scope(), destination="dev"),
             _rule("g", _scope(REPLICASETS)),
             _rule("h", _scope(filter=_narrow(labels=_selector(tier="front")))),
+            _rule("i", _scope(filter=_narrow(namespaces=_selector(tier="front")), members=frozenset({"shop"}))),
         ]
     )
     found = matcher.refusals(_identifier(), OWNED)
@@ -208,6 +209,7 @@ def test_refusals_say_which_part_leaves_an_object_out() -> None:
         ("e", "prod", None),
         ("f", "dev", None),
         ("h", "prod", "its labels do not meet tier=front of labelSelector: it has no label tier"),
+        ("i", "prod", None),
     ]
 
 
