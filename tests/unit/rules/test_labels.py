@@ -78,7 +78,9 @@ def test_a_selector_is_written_as_in_a_manifest() -> None:
             {"key": "team", "operator": "NotIn", "values": ["x", "y"]},
         ],
     }
+    assert LabelSelector.of_json(selector.to_json()) == selector
     assert labels.EVERYTHING.to_json() == {}
+    assert LabelSelector.of_json({}) == labels.EVERYTHING
     assert str(selector) == "env=prod,env in (prod, qa),env=qa,!old,team notin (x, y),tier=front"
     assert str(Requirement("a", "Exists")) == "a"
 
