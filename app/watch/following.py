@@ -72,7 +72,7 @@ class Follower:
     ) -> Iterator[watching.Change]:
         """What happens to a type in all namespaces from a resourceVersion on, until the server ends the stream.
 
-        `wanted` is asked once the stream is known to `close`: whoever stops wanting it and closes then misses none.
+        `wanted` is asked, and whether to stop, once the stream is known to `close`: whoever closes then misses none.
         """
         stream = watching.watch(
             self._cluster,
@@ -86,7 +86,7 @@ class Follower:
             self._connections.add(stream)
         try:
             with stream:
-                if wanted():
+                if wanted() and not self._stop.is_set():
                     yield from stream
         finally:
             with self._lock:

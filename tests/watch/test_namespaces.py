@@ -54,6 +54,7 @@ def running(kubeconfig: Path) -> Iterator[namespaces.Namespaces]:
         followed.close()
         thread.join(20)
         cluster.close()
+        assert not thread.is_alive(), "it ends at once, wherever it is"
 
 
 @pytest.fixture
