@@ -23,7 +23,7 @@ from app.settings import Settings
 from app.watch import daemon
 from tests.kube import objects
 from tests.servers.api import EACH, KUBE_ONLY, ApiServer, make
-from tests.waiting import wait_until
+from tests.waiting import PATIENCE, wait_until
 
 ROLES = types.ResourceType(
     "rbac.authorization.k8s.io", "v1", "roles", "Role", True, frozenset({"list", "watch"}), True
@@ -168,7 +168,7 @@ def test_a_killed_leader_is_followed_by_the_standby(world: World) -> None:
     rows = world.rows()
     assert len(rows) == len(set(rows))
     second.send_signal(signal.SIGTERM)
-    assert second.wait(8) == 0
+    assert second.wait(PATIENCE) == 0
     assert world.leads() is None
 
 
@@ -180,7 +180,7 @@ def test_a_restart_on_an_unchanged_cluster_writes_nothing(world: World) -> None:
     world.apply_ours("configmaps")
     wait_until(world.has("SEED_SYNC"))
     first.send_signal(signal.SIGTERM)
-    assert first.wait(8) == 0
+    assert first.wait(PATIENCE) == 0
     rows = world.rows()
     world.start(node="second")
     wait_until(lambda: world.leads() == "second")
@@ -195,7 +195,7 @@ def test_a_lost_lease_ends_the_process_with_its_code(world: World) -> None:
     wait_until(lambda: world.leads() == "first")
     with world.database.write() as connection:
         connection.execute(sqlalchemy.text("UPDATE watch_lease SET token = token + 1"))
-    assert process.wait(10) == daemon.EXIT_LOST
+    assert process.wait(PATIENCE) == daemon.EXIT_LOST
 
 
 def test_status_says_what_became_of_our_objects(world: World) -> None:
