@@ -44,7 +44,7 @@ lint: dev-packages ## check style, types, layers and the rules of the house
 	@$(BIN)/lint-imports
 	@$(BIN)/python -m pytest -q tests/test_house.py
 
-mutate: mutation-packages ## change the code that selects and sanitises, and see whether the tests notice; 5 to 10 minutes
+mutate: mutation-packages ## change the code that selects and sanitises, and see whether the tests notice; about 10 minutes
 	@$(BIN)/python tools/mutation.py $(ARGS)
 
 bench: dev-packages ## measure; ARGS=--help lists what
