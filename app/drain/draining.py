@@ -156,8 +156,7 @@ class Drainer:
                 return False
             wait = self._seconds_to_wait(connection, destination)
         if wait > 0:
-            self._wait(held, destination, wait, tally)
-            return False
+            return not self._wait(held, destination, wait, tally)
         if pacing.is_poison(pending=pending, failed_drains=destination.failed_drains):
             self._give_up(held, destination)
             return True
@@ -171,12 +170,16 @@ class Drainer:
 
     def _wait(
         self, held: leasing.HeldBranch, destination: destinations.Destination, seconds: float, tally: _Tally
-    ) -> None:
+    ) -> bool:
+        """Put the next push off; False when push.interval is another one by now, whose change freed who waited."""
         with self._database.write() as connection:
             leases.fence_branch(connection, held.lease)
+            if destinations.keep_push_interval(connection, destination.repo_config_id) != destination.push_interval:
+                return False
             destinations.put_off(connection, destination.id, seconds=seconds)
             leases.settle_branch(connection, held.lease)
         tally.note = f"waits {seconds:.1f} s for push.interval"
+        return True
 
     def _give_up(self, held: leasing.HeldBranch, destination: destinations.Destination) -> None:
         reason = f"{pacing.DEATHS_OF_ONE_ROW} workers died while they wrote this row alone; it is left out"

@@ -386,6 +386,11 @@ def put_off(
     connection.execute(update(_D).where(_D.id == destination_id).values(**values))
 
 
+def keep_push_interval(connection: Connection, config_id: int) -> float | None:
+    """The push interval of a repository, in seconds, which nobody changes until this transaction ends."""
+    return connection.scalar(select(_C.push_interval).where(_C.id == config_id).with_for_update(read=True))
+
+
 def is_at(connection: Connection, destination_id: int, *, place_id: int) -> bool:
     """Whether a destination still points to this place."""
     return connection.scalar(select(_D.id).where(_D.id == destination_id, _D.place_id == place_id)) is not None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator
+from concurrent import futures
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from sqlalchemy import select, update
 from sqlalchemy.exc import IntegrityError
 
 from app import db, errors, events
-from app.drain import draining, pushing
+from app.drain import draining, pacing, pushing
 from app.events import Ref
 from app.models import commits, destinations, leases, ledger, seeds
 from tests.drain.world import World, path_of
@@ -193,6 +194,30 @@ def test_enough_commits_end_the_wait_for_the_interval(world: World) -> None:
         last = world.change(prod, "a", str(number), version=number)
         outcome = world.drainer.drain(prod.ref, up_to=last)
         assert outcome.commits == (3 if number == 4 else 0)
+
+
+def test_an_interval_that_goes_while_a_drain_reads_it_holds_nothing_up(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The change frees who waits already; who is about to wait sees it, and pushes."""
+    prod = world.destination(push_interval=3600.0)
+    world.change(prod, "a", "1", version=1)
+    world.drain(prod)
+    world.change(prod, "a", "2", version=2)
+    original = pacing.seconds_to_wait
+
+    def change_first(**figures: Any) -> float:
+        found = original(**figures)
+        monkeypatch.undo()
+        # From another thread, as another process does it: SQLite has one writer, and this drain only reads here.
+        with futures.ThreadPoolExecutor(1) as elsewhere:
+            elsewhere.submit(world.destination).result()
+        return found
+
+    monkeypatch.setattr(pacing, "seconds_to_wait", change_first)
+    assert world.drain(prod).commits == 1
+    with world.database.read() as connection:
+        assert destinations.is_due(connection, prod.id)
 
 
 def test_a_wait_after_an_error_does_not_end_early(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
