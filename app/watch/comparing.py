@@ -59,36 +59,32 @@ def changes(before: Sequence[base.AnyRow], after: Sequence[base.AnyRow]) -> dict
 
 def touched(wanted: Iterable[routing.WantedScope], keys: Iterable[seeds.ScopeKey]) -> set[routing.WantedScope]:
     """The scopes to list where something else is selected: what is selected in them has another mark now."""
-    return {scope for scope, key in _pairs(wanted, keys) if within(scope, key.namespace) is not None}
+    return {scope for scope, _ in _meetings(wanted, keys)}
 
 
 def parts(wanted: Iterable[routing.WantedScope], keys: Iterable[seeds.ScopeKey]) -> set[routing.WantedScope]:
     """The parts of scopes that are in these namespaces; all of a scope for an empty one, or where they are many."""
     found: dict[routing.WantedScope, set[routing.WantedScope]] = {}
-    for scope, key in _pairs(wanted, keys):
-        part = within(scope, key.namespace)
-        if part is not None:
-            found.setdefault(scope, set()).add(part)
+    for scope, namespace in _meetings(wanted, keys):
+        part = scope._replace(key=replace(scope.key, namespace=namespace)) if namespace else scope
+        found.setdefault(scope, set()).add(part)
     return set().union(*(of_it if len(of_it) <= runs.NARROW_LISTINGS else {scope} for scope, of_it in found.items()))
 
 
-def within(scope: routing.WantedScope, namespace: str) -> routing.WantedScope | None:
-    """The part of a scope that is in a namespace, all of it for an empty one; None where there is none."""
-    if not namespace:
-        return scope
-    return scope._replace(key=replace(scope.key, namespace=namespace)) if scope.holds(namespace) else None
-
-
-def _pairs(
+def _meetings(
     wanted: Iterable[routing.WantedScope], keys: Iterable[seeds.ScopeKey]
-) -> Iterator[tuple[routing.WantedScope, seeds.ScopeKey]]:
-    """Scopes and keys of the same type."""
-    by_type: dict[tuple[str, str], list[seeds.ScopeKey]] = {}
+) -> Iterator[tuple[routing.WantedScope, str]]:
+    """Scopes, each with the namespaces of keys of its type that are in it; an empty one is all of the scope.
+
+    A scope of one namespace looks up two names and no more: a destination may have as many such scopes as keys.
+    """
+    named: dict[tuple[str, str], set[str]] = {}
     for key in keys:
-        by_type.setdefault((key.group, key.resource), []).append(key)
+        named.setdefault((key.group, key.resource), set()).add(key.namespace)
     for scope in wanted:
-        for key in by_type.get((scope.key.group, scope.key.resource), ()):
-            yield scope, key
+        names = named.get((scope.key.group, scope.key.resource), set())
+        for namespace in names & {"", scope.key.namespace} if scope.key.namespace else names:
+            yield scope, namespace
 
 
 def _change(former: Sequence[base.AnyRow], present: Sequence[base.AnyRow]) -> Change:

@@ -109,3 +109,16 @@ def test_many_namespaces_of_a_scope_are_all_of_it(more: int, listed: str) -> Non
     other = wide._replace(key=seeds.ScopeKey("", "roles", ""))
     assert comparing.parts([wide, other], [*keys, other.key]) == {other, *(apart if listed != "the type" else {wide})}
     assert comparing.parts(apart, keys) == apart
+
+
+@pytest.mark.parametrize(("changed", "met"), [("shop", {"", "shop"}), ("", {"", "shop", "bank"}), ("other", {""})])
+def test_a_scope_meets_its_own_namespace_and_all(changed: str, met: set[str]) -> None:
+    """A change in a namespace touches what is wanted there or everywhere, a change in all of them each scope."""
+    key = seeds.ScopeKey("", "configmaps", changed)
+    every = {name: routing.WantedScope(replace(key, namespace=name), "v1", True) for name in ("", "shop", "bank")}
+    expected = {every[name] for name in met}
+    assert comparing.touched(every.values(), [key]) == expected
+    assert comparing.parts(every.values(), [key]) == {
+        scope._replace(key=key) if changed else scope for scope in expected
+    }
+    assert not comparing.touched(every.values(), [replace(key, group="x.io"), replace(key, resource="roles")])
