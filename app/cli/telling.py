@@ -87,7 +87,7 @@ def _rule(rule: overviews.Rule, width: int | None) -> Iterator[str]:
 def _selected(one: overviews.Selected, *, short: bool) -> str:
     where = f" in namespace {one.namespace}" if one.namespace else " in all namespaces" if one.namespaced else ""
     if one.namespaces is not None:
-        names = ", ".join(one.namespaces) or "none meets namespaceSelector now"
+        names = ", ".join(one.namespaces) or "none is selected now"
         where = f" in {_count(len(one.namespaces), 'namespace')} ({names})"
     every = " (by *)" if one.wildcard else ""
     more = len(one.types) - _SHOWN

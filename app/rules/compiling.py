@@ -481,10 +481,15 @@ def _chooser(said: Mapping[str, Any]) -> str:
 def _ready_message(rule: kinds.AnyRule, scopes: Sequence[Scope], problems: Sequence[matching.Problem]) -> str:
     count = len({scope.type for scope in scopes})
     message = f"feeds {rule.destination_ref} with {count} {'type' if count == 1 else 'types'}"
-    empty = dict.fromkeys(str(scope.filter.namespaces) for scope in scopes if scope.members == frozenset())
+    empty = dict.fromkeys(_chosen_by(scope.filter) for scope in scopes if scope.members == frozenset())
     if empty:
-        message += f"; of 0 namespaces: none meets namespaceSelector {', nor '.join(empty)} now"
+        message += f"; no namespace is selected by {', nor by '.join(empty)} now"
     return f"{message}; not with: {'; '.join(problem.message for problem in problems)}" if problems else message
+
+
+def _chosen_by(wanted: filters.Filter) -> str:
+    """What chooses namespaces, in words: the selector alone may well select some that are excluded from it."""
+    return f"namespaceSelector {wanted.namespaces}{' with its excludeNamespaces' if wanted.exclude_namespaces else ''}"
 
 
 def _key(rule: kinds.AnyRule) -> RuleKey:

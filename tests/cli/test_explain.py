@@ -533,8 +533,11 @@ def test_a_rule_over_namespaces(shop: Shop) -> None:
     found = shop.answer("cm/app-config", "-n", "default")
     assert found["reason"] == "NotSelected"
     assert "namespaceSelector" in found["sentence"]
-    shop.apply(WIDE.replace("blue}}", "green}}"))
-    assert "selects   configmaps in 0 namespaces (none meets namespaceSelector now)" in shop.ask().stdout
+    excluding = "blue}}, excludeNamespaces: [shop]"
+    for nowhere in ("green}}", excluding):
+        shop.apply(WIDE.replace("blue}}", nowhere))
+        assert "selects   configmaps in 0 namespaces (none is selected now)" in shop.ask().stdout
+    assert "  only      excludeNamespaces: [shop]" in shop.ask().stdout
 
 
 def test_a_rule_over_namespaces_without_a_cluster(shop: Shop, tmp_path: Path) -> None:

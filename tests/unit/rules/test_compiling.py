@@ -226,15 +226,33 @@ def test_members_are_the_namespaces_that_the_selector_selects() -> None:
     said = {"namespaceSelector": {"matchLabels": {"team": "shop"}}}
     rule = _rule_of(_compile(_config(), _target(), _cluster_rule(items=items), namespaces=NAMESPACES))
     assert rule.spec["namespaces"] == [{**said, "members": ["shop", "shop-dev"]}]
-    compilation = _compile(_config(), _target(), _cluster_rule(items=items), namespaces={})
-    (verdict,), rule = compilation.rules.values(), _rule_of(compilation)
-    assert verdict.message.endswith("; of 0 namespaces: none meets namespaceSelector team=shop now")
+    rule = _rule_of(_compile(_config(), _target(), _cluster_rule(items=items), namespaces={}))
     assert (rule.scopes[0].members, rule.spec["namespaces"]) == (frozenset(), [{**said, "members": []}])
     excluding = _narrowed(exclude_namespaces=("shop",))
     rule = _rule_of(_compile(_config(), _target(), _cluster_rule(items=excluding)))
     assert (rule.scopes[0].members, "namespaces" in rule.spec) == (None, False)
     assert rule.scopes[0].covers("other")
     assert not rule.scopes[0].covers("shop")
+
+
+def test_a_rule_says_which_selection_has_no_namespace_now() -> None:
+    """Each is named once, with what excludes namespaces from it: its selector may select some, and other items too."""
+
+    def said(*items: kinds.RuleItem) -> str:
+        compilation = _compile(_config(), _target(), _cluster_rule(items=items), namespaces=NAMESPACES)
+        (verdict,) = compilation.rules.values()
+        return verdict.message
+
+    everywhere, team = _items("services"), _narrowed(namespace_selector=TEAM)
+    excluded = _narrowed(namespace_selector=TEAM, exclude_namespaces=("shop*",))
+    other = _narrowed(namespace_selector=labels.LabelSelector((labels.Requirement("team", "In", ("nobody",)),)))
+    none = "; no namespace is selected by namespaceSelector"
+    assert said(*team) == "feeds shop/prod with 1 type"
+    assert said(*everywhere, *other) == f"feeds shop/prod with 2 types{none} team=nobody now"
+    assert said(*team, *excluded) == f"feeds shop/prod with 1 type{none} team=shop with its excludeNamespaces now"
+    assert said(*other, *other, *excluded).endswith(
+        f"{none} team=nobody, nor by namespaceSelector team=shop with its excludeNamespaces now"
+    )
 
 
 def test_members_stand_once_however_many_types_there_are() -> None:
