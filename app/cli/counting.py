@@ -6,10 +6,11 @@ For `explain`, `status` and `doctor`, which say the numbers of the watch daemon:
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from app import events
+from app import db, errors, events
 from app.cli import surveying
 from app.models import base, destinations, states
 from app.rules import compiling, selecting
@@ -54,11 +55,20 @@ def count(
     return Counted(files, tally.retained, None if of_before else tally.held, tuple(_paths(connection, left)))
 
 
-def retained(connection: base.Connection, *, cluster: str) -> dict[events.Ref, int]:
-    """How many files each destination of a cluster keeps, by the rules in force in SQL; without those in a seed."""
+def retained(database: db.Database, *, cluster: str) -> Mapping[events.Ref, int]:
+    """How many files each destination of a cluster keeps, by the rules in force in SQL; without those in a seed.
+
+    Nothing where the database does not count them in its time: whoever asks has more to say than this.
+    """
+    with contextlib.suppress(errors.TemporaryError), database.read() as connection:
+        return _retained(connection, cluster=cluster)
+    return {}
+
+
+def _retained(connection: base.Connection, *, cluster: str) -> Mapping[events.Ref, int]:
     placed = destinations.live(connection, cluster=cluster)
     ids = [one.id for one in placed]
-    compilation = surveying.of_database(connection, cluster=cluster).compilation
+    compilation = surveying.in_force(connection, cluster=cluster).compilation
     counts, unsettled = states.file_counts(connection, ids), states.in_seed(connection, ids)
     return {
         one.ref: judging.tally(

@@ -39,24 +39,31 @@ def status(*, data_dir: Path, output: str) -> None:
     """Show each destination: whether it is ready, its Events, what pends, its last commit, error and next try.
 
     QUEUED counts messages on its queue; empty while the broker is away. The rows decide, not the messages. RETAINED
-    counts files that are kept although no rule selects them; empty during a seed. Says so when nothing runs, or when
-    no watch daemon or no worker is alive.
+    counts files that are kept although no rule selects them; empty during a seed, and where counting takes too long.
+    Says so when nothing runs, or when no watch daemon or no worker is alive.
     """
     settings = options.settings_in(data_dir)
-    found, lives, kept = records.read(data_dir, lambda connection: _ask(connection, settings))
+    with records.opened(data_dir) as database:
+        with database.read() as connection:
+            found, lives = reports.destination_statuses(connection), _lives(connection, settings)
+        kept = _retained(database, found)
     nothing_runs = _nothing_runs(data_dir)
     depths = {} if nothing_runs else _queue_depths(settings, found)
     if output == "json":
         tables.show_json(
             [
-                {**asdict(one), "queue_depth": depths.get(one.destination), "retained": kept.get(one.destination)}
-                for one in found
+                {**asdict(one), "queue_depth": depths.get(one.destination), "retained": retained}
+                for one, retained in zip(found, kept, strict=True)
             ]
         )
     elif found:
         now = datetime.now(UTC)
         tables.show_table(
-            _COLUMNS, [_row(one, (depths.get(one.destination), kept.get(one.destination)), now) for one in found]
+            _COLUMNS,
+            [
+                _row(one, (depths.get(one.destination), retained), now)
+                for one, retained in zip(found, kept, strict=True)
+            ],
         )
     else:
         click.echo("There is no destination yet: apply a GitRepoConfig, a GitDestination and a WatchRule.", err=True)
@@ -72,15 +79,17 @@ class _Lives:
     worker: bool
 
 
-def _ask(
-    connection: db.Connection, settings: Settings
-) -> tuple[list[reports.DestinationStatus], _Lives, Mapping[str, int]]:
-    lives = _Lives(
+def _lives(connection: db.Connection, settings: Settings) -> _Lives:
+    return _Lives(
         watch=bool(leases.leader(connection, cluster=settings.cluster)),
         worker=bool(nodes.live(connection, stale_after=probing.STALE_AFTER)),
     )
-    kept = {str(ref): count for ref, count in counting.retained(connection, cluster=settings.cluster).items()}
-    return reports.destination_statuses(connection), lives, kept
+
+
+def _retained(database: db.Database, found: Sequence[reports.DestinationStatus]) -> list[int | None]:
+    """What each keeps, of whatever cluster it is; None for a deleted one, whose name another may have by now."""
+    counts = {cluster: counting.retained(database, cluster=cluster) for cluster in {one.cluster for one in found}}
+    return [None if one.deleted_at else counts[one.cluster].get(events.Ref.parse(one.destination)) for one in found]
 
 
 def _nothing_runs(data_dir: Path) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -137,28 +137,38 @@ def of_cluster(cluster: client.Cluster, *, allow_local: bool, page_size: int) ->
 
 
 def of_database(connection: base.Connection, *, cluster: str) -> Survey:
-    """Compile what the database has in force: the rules that are ready, at the places of their destinations."""
-    placed = {one.id: one for one in destinations.live(connection, cluster=cluster)}
-    in_force = [row for row in rules.in_force(connection, cluster=cluster) if row.destination_id in placed]
-    known = {(one.group, one.version, one.resource): one for row in in_force for one in _types_of(row)}
-    for id_ in placed:
-        for group, version, resource, kind, namespaced in tracing.types_of(connection, id_):
+    """What the database has in force; a type of which only files are left has its name, and no rule selects it."""
+    found = in_force(connection, cluster=cluster)
+    known = {(one.group, one.version, one.resource): one for one in found.types.served}
+    for placed in destinations.live(connection, cluster=cluster):
+        for group, version, resource, kind, namespaced in tracing.types_of(connection, placed.id):
             held = offline.make_type(group=group, version=version, resource=resource, kind=kind, namespaced=namespaced)
             known.setdefault((group, version, resource), held)
+    return replace(found, types=_remembered(tuple(known.values())))
+
+
+def in_force(connection: base.Connection, *, cluster: str) -> Survey:
+    """Compile the rules that are ready, at the places of their destinations, on the types that they resolved to."""
+    placed = {one.id: one for one in destinations.live(connection, cluster=cluster)}
+    recorded = [row for row in rules.in_force(connection, cluster=cluster) if row.destination_id in placed]
+    served = tuple({(one.group, one.version, one.resource): one for row in recorded for one in _types_of(row)}.values())
     read = _Read()
     read.take("GitRepoConfig", _configs(placed.values()))
     read.take("GitDestination", (_destination(one) for one in placed.values()))
-    for row in in_force:
+    for row in recorded:
         kind, _, name = row.rule.partition(" ")
         read.take(kind, [_rule(name, row, placed[row.destination_id].ref)])
-    served = tuple(known.values())
     return Survey(
         # What stands there was admitted once; who belongs to a namespaceSelector stands there, and no labels.
-        compilation=read.compile(served, allow_local=True, members=compiling.members_of(row.spec for row in in_force)),
-        types=naming.Types.remembered(served, where="what the database knows"),
+        compilation=read.compile(served, allow_local=True, members=compiling.members_of(row.spec for row in recorded)),
+        types=_remembered(served),
         raws=read.raws,
         unreadable=read.unreadable,
     )
+
+
+def _remembered(known: Sequence[types.ResourceType]) -> naming.Types:
+    return naming.Types.remembered(known, where="what the database knows")
 
 
 @dataclass

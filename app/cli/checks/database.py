@@ -59,9 +59,7 @@ def _ask(
     problems = [*_file_problems(subject, options.database_url), *_clock_problem(subject, away)]
     if missing:
         return None, [*problems, _grant(subject, missing)]
-    with database.read() as connection:
-        found = facts.read(connection, options)
-    return found, [subject.ok(f"{product} answers, migrated to this version"), *problems]
+    return facts.read(database, options), [subject.ok(f"{product} answers, migrated to this version"), *problems]
 
 
 def _schema_problem(subject: findings.Subject, database: db.Database, foreign: list[str]) -> Finding | None:

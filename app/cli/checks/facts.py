@@ -1,4 +1,4 @@
-"""What the database says of this installation, read once for all checks in one transaction."""
+"""What the database says of this installation, read once for all checks: in one transaction, but for one long count."""
 
 from __future__ import annotations
 
@@ -28,25 +28,27 @@ class Facts:
     destinations: list[health.DestinationHealth]
     # By id, the destinations that have a place.
     placed: Mapping[int, stored.Destination]
-    # How many files each keeps although no rule selects them, as `status.retained` says.
+    # How many files each keeps although no rule selects them, as `status.retained` says; empty where nobody knows.
     retained: Mapping[Ref, int]
     # Group, resource and namespace (empty for all) of the streams that compiled rules need.
     streams: list[tuple[str, str, str]]
 
 
-def read(connection: db.Connection, options: settings.Settings) -> Facts:
+def read(database: db.Database, options: settings.Settings) -> Facts:
     """Read them. Raises TemporaryError."""
     cluster = options.cluster
-    return Facts(
-        leader=leases.leader(connection, cluster=cluster) or "",
-        cluster_uid=leases.recorded_uid(connection, cluster=cluster),
-        workers=nodes.live(connection, stale_after=roster.STALE_AFTER),
-        queues=stored.queue_refs(connection),
-        destinations=health.of_destinations(connection, cluster=cluster),
-        placed={one.id: one for one in stored.live(connection, cluster=cluster)},
-        retained=counting.retained(connection, cluster=cluster),
-        streams=_streams(rules.in_force(connection, cluster=cluster)),
-    )
+    retained = counting.retained(database, cluster=cluster)
+    with database.read() as connection:
+        return Facts(
+            leader=leases.leader(connection, cluster=cluster) or "",
+            cluster_uid=leases.recorded_uid(connection, cluster=cluster),
+            workers=nodes.live(connection, stale_after=roster.STALE_AFTER),
+            queues=stored.queue_refs(connection),
+            destinations=health.of_destinations(connection, cluster=cluster),
+            placed={one.id: one for one in stored.live(connection, cluster=cluster)},
+            retained=retained,
+            streams=_streams(rules.in_force(connection, cluster=cluster)),
+        )
 
 
 def _streams(in_force: Iterable[Any]) -> list[tuple[str, str, str]]:
