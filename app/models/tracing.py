@@ -27,7 +27,6 @@ class File:
     place_id: int
     removed: bool
     holder: str | None
-    rule: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
