@@ -181,6 +181,11 @@ def _nothing_served(item: RuleItem) -> str:
     return f"no {item.scope} type of {groups} can be watched in this cluster: check apiGroups and apiVersions"
 
 
+# What a guess may cost: people name few types and slip in few letters, and a rule of thousands holds nobody up.
+_MOST_GUESSES = 10
+_LONGEST_SLIP = 4
+
+
 def _not_served(item: RuleItem, pattern: str, served: Mapping[tuple[str, str], Sequence[ResourceType]]) -> str:
     where = "this cluster"
     if item.api_groups and ANY not in item.api_groups:
@@ -189,15 +194,16 @@ def _not_served(item: RuleItem, pattern: str, served: Mapping[tuple[str, str], S
     for type_ in (versions[0] for key, versions in served.items() if _group_matches(item, key[0])):
         # The kind in small letters is the singular.
         called |= {type_.kind.lower(): type_, type_.resource: type_, str(type_): type_}
-    near = _nearest(pattern.lower(), tuple(called))
+    near = _nearest(pattern.lower(), tuple(called)) if len(item.resources) <= _MOST_GUESSES else ""
     meant = f"do you mean {called[near]}? Else " if near else ""
     return f"{pattern} is not served in {where}: {meant}check plural and apiGroups, or install its CRD"
 
 
 @functools.lru_cache
 def _nearest(word: str, names: tuple[str, ...]) -> str:
-    """Kept: rules are compiled again and again, and comparing a word with all types takes milliseconds."""
-    return next(iter(difflib.get_close_matches(word, names, n=1, cutoff=0.7)), "")
+    """Kept: rules are compiled again and again, and comparing a word takes long. A slip spares the first letter."""
+    alike = [name for name in names if name[:1] == word[:1] and abs(len(name) - len(word)) <= _LONGEST_SLIP]
+    return next(iter(difflib.get_close_matches(word, alike, n=1, cutoff=0.7)), "")
 
 
 def _other_scope(type_: ResourceType) -> str:

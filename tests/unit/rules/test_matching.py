@@ -172,6 +172,14 @@ def test_a_singular_or_a_slip_is_told_the_plural(word: str) -> None:
     assert "do you mean" not in problem.message
 
 
+def test_a_rule_of_very_many_slips_is_told_without_guesses() -> None:
+    """A guess takes long: a rule that names thousands of types holds nobody up."""
+    words = [f"deploymnets{number}" for number in range(11)]
+    problems = matching.resolve(_item(*words), TYPES).problems
+    assert [one.resource for one in problems] == words
+    assert not any("do you mean" in one.message for one in problems)
+
+
 @pytest.mark.parametrize("word", ["Mouse", "MICE.exmaple.com"])
 def test_a_plural_that_is_not_like_its_singular_is_told_too(word: str) -> None:
     """The kind and the plural with its group are known as well."""
