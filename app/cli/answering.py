@@ -247,7 +247,8 @@ class _Question:
             same = self._live.found.identifier.uid == change.uid
             why = ": the object had left the selection" if same else ": the object of that name was deleted then"
         when = tables.moment(change.pushed_at)
-        yield f"Commit {change.sha[:10]} of {when} UTC removed its file, under {change.rule}{why}"
+        under = f", under {change.rule}" if change.rule else ""
+        yield f"Commit {change.sha[:10]} of {when} UTC removed its file{under}{why}"
 
     def _remover(self) -> str | None:
         """The rule that removes the file once the object is gone."""
@@ -261,7 +262,7 @@ class _Question:
             kind=self._type.kind,
             uid="",
         )
-        return self._scale.matcher.remover(key, self._destination.ref, holder=file.holder if file else None)
+        return self._scale.matcher.remover(key, self._destination.ref, noted=file.remover if file else None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -310,4 +310,5 @@ def item_of(row: ledger.Pending, path: str, blob: BlobId | None, *, seed_run_id:
         source_epoch=row.source_epoch,
         selection=row.selection,
         rule=row.rule,
+        remover=row.remover,
     )

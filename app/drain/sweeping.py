@@ -13,7 +13,7 @@ from typing import Any
 from app import db, errors
 from app.events import Identifier, Operation
 from app.models import commits, destinations, inventory, ledger, rules, seeds
-from app.rules import paths, versions
+from app.rules import filters, paths, selecting, versions
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ def find_orphans(database: db.Database, *, destination: destinations.Destination
         if seeds.state_of(connection, run) != seeds.SYNCED:
             return []
         listed = _listed(ledger.seed_identities(connection, destination.id, run), destination.base_folder)
-        specs = rules.specs_of(connection, destination.id)
+        removers = Removers(rules.specs_of(connection, destination.id))
         orphans = []
         for scope in filter(is_evidence, seeds.scopes_of(connection, run)):
             key = scope.key
@@ -41,7 +41,7 @@ def find_orphans(database: db.Database, *, destination: destinations.Destination
             orphans += [
                 Orphan(item, scope)
                 for item in items
-                if not may_be_newer(item, scope) and not _is_held(item, listed, present) and may_remove(item, specs)
+                if not may_be_newer(item, scope) and not _is_held(item, listed, present) and removers.of(item)
             ]
     return orphans
 
@@ -72,23 +72,32 @@ def is_evidence(scope: seeds.Scope) -> bool:
     return scope.outcome == seeds.COMPLETE and scope.sweepable and scope.listed == scope.written
 
 
-def may_remove(item: inventory.Item, specs: Mapping[str, Mapping[str, Any]]) -> bool:
-    """Whether the rule that holds a file selects DELETE, or one of the same filter: `Matcher.remover`, asked of specs.
+class Removers:
+    """`Matcher.remover`, asked of the specs in force: another rule on the type may make a scope sweepable."""
 
-    Another rule on the type makes a scope sweepable, and never selected the file. Where nobody knows the holder, or it
-    selects nothing there now, the scope decides.
-    """
-    what = item.identifier
-    there = [
-        (rule, scope)
-        for rule, spec in specs.items()
-        for scope in spec["scopes"]
-        if (scope["group"], scope["resource"]) == (what.group, what.resource)
-        if scope["namespace"] in {"", what.namespace}
-    ]
-    held = [scope.get("filter") for rule, scope in there if rule == item.rule]
-    deleting = [scope.get("filter") for _, scope in there if Operation.DELETE.value in scope["operations"]]
-    return not held or any(wanted in held for wanted in deleting)
+    def __init__(self, specs: Mapping[str, Mapping[str, Any]]) -> None:
+        self._scopes: dict[tuple[str, str], list[tuple[str, Mapping[str, Any]]]] = {}
+        for rule, spec in specs.items():
+            for scope in spec["scopes"]:
+                self._scopes.setdefault((scope["group"], scope["resource"]), []).append((rule, scope))
+        self._deleting: dict[tuple[str, str, str], Mapping[str, bool]] = {}
+
+    def of(self, item: inventory.Item) -> str | None:
+        """The rule that removes a file, None where it stays."""
+        what = item.identifier
+        key = what.group, what.resource, what.namespace
+        if key not in self._deleting:
+            self._deleting[key] = selecting.merged(
+                (rule, Operation.DELETE.value in scope["operations"])
+                for rule, scope in self._scopes.get(key[:2], ())
+                if _covers(scope, what.namespace)
+            )
+        return selecting.remover(self._deleting[key], noted=item.remover)
+
+
+def _covers(scope: Mapping[str, Any], namespace: str) -> bool:
+    excluded = filters.Filter(exclude_namespaces=tuple(scope.get("filter", {}).get("excludeNamespaces", ())))
+    return scope["namespace"] in {"", namespace} and excluded.covers(namespace, None)
 
 
 def may_be_newer(item: inventory.Item, scope: seeds.Scope) -> bool:
@@ -104,14 +113,14 @@ def tombstone(item: inventory.Item, *, version: str, epoch: int) -> inventory.It
 
 
 def change(row: ledger.Pending, item: inventory.Item) -> commits.Change:
-    """A removed orphan in the record; it names the SEED_SYNC row."""
+    """A removed orphan in the record: it names the SEED_SYNC row, and the rule of the file where one is known."""
     return commits.Change(
         path=item.path,
         operation=Operation.DELETE.value,
         identifier=item.identifier,
         resource_version=item.resource_version,
         user=None,
-        rule=row.rule,
+        rule=item.remover or row.rule,
         sequence=row.sequence,
         blob_id=None,
         observed_at=row.observed_at,

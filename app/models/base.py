@@ -141,6 +141,7 @@ Connection = sqlalchemy.Connection
 AnySelect = sqlalchemy.Select[*tuple[Any, ...]]
 Update = sqlalchemy.Update
 AnyRow = sqlalchemy.Row[*tuple[Any, ...]]
+AnyColumn = InstrumentedAttribute[Any]
 Condition = sqlalchemy.ColumnElement[bool]
 insert = sqlalchemy.insert
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 
 from sqlalchemy import BigInteger, Connection, ForeignKey, Index, Text, func, select, update
 from sqlalchemy.orm import Mapped, mapped_column
@@ -36,10 +36,11 @@ class InventoryRow(base.Base):
     content_hash: Mapped[str | None] = mapped_column(Text)
     blob_id: Mapped[str | None] = mapped_column(Text)
     seed_run_id: Mapped[str | None] = mapped_column(Text)
-    # What selected the object when it was last written or listed (`ledger.Entry`), and the first rule by name: its
-    # holder, which removes it. Null for what the first release wrote, until a listing found it.
+    # What selected the object when it was last written or listed (`ledger.Entry`), the first rule by name, and the rule
+    # that removes the file. Null for what the first release wrote, until a listing found it.
     selection: Mapped[str | None] = mapped_column(Text)
     rule: Mapped[str | None] = mapped_column(base.Escaped)
+    remover: Mapped[str | None] = mapped_column(base.Escaped)
     # A tombstone: the file was removed; it keeps late rows of the same object from bringing it back.
     removed: Mapped[bool] = mapped_column(default=False)
 
@@ -58,20 +59,21 @@ class Item:
     source_epoch: int = 1
     selection: str | None = None
     rule: str | None = None
+    remover: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Known:
     """The newest state of an object that the ledger or Git holds for a destination; what `unchanged` compares.
 
-    `mark` says what selected it: None for what an earlier version wrote. `rule` is the first that did, by name; another
-    one that selects the same makes no other object of it.
+    `mark` says what selected it: None for what an earlier version wrote. `remover` is the rule that selects its
+    deletion ('' for none, None where nobody knows).
     """
 
     uid: str
     content_hash: str
     mark: str | None = None
-    rule: str | None = field(default=None, compare=False)
+    remover: str | None = None
 
 
 # Identity without version and uid, in the order of a path.
@@ -124,6 +126,7 @@ def _item(row: base.AnyRow) -> Item:
         source_epoch=row.source_epoch,
         selection=row.selection,
         rule=row.rule,
+        remover=row.remover,
     )
 
 
@@ -154,6 +157,7 @@ def _values(place_id: int, item: Item) -> dict[str, object]:
         "source_epoch": item.source_epoch,
         "selection": item.selection,
         "rule": item.rule,
+        "remover": item.remover,
     }
 
 
@@ -179,7 +183,7 @@ def take_over(connection: Connection, run: str) -> None:
             _I.uid == row.uid,
             ~_I.removed,
         )
-        .values(selection=row.selection, rule=func.coalesce(func.nullif(row.rule, ""), _I.rule))
+        .values(selection=row.selection, rule=func.coalesce(func.nullif(row.rule, ""), _I.rule), remover=row.remover)
     )
 
 
@@ -189,39 +193,47 @@ def known(connection: Connection, *, destination_id: int, place_id: int) -> dict
     An object whose newest row is a DELETE, or that was never written, is absent.
     """
     result: dict[Key, Known] = {}
-    query = select(_I.api_group, _I.resource, _I.namespace, _I.name, _I.uid, _I.content_hash, _I.selection, _I.rule)
-    for item in connection.execute(query.where(_I.place_id == place_id, ~_I.removed)):
-        result[item[0], item[1], item[2], item[3]] = _known(item)
+    for item in connection.execute(select(*_state_of(_I)).where(_I.place_id == place_id, ~_I.removed)):
+        result[_key(item)] = _known(item)
+    row = ledger.EventRow
     pending = (
-        select(
-            ledger.EventRow.api_group,
-            ledger.EventRow.resource,
-            ledger.EventRow.namespace,
-            ledger.EventRow.name,
-            ledger.EventRow.uid,
-            ledger.EventRow.content_hash,
-            ledger.EventRow.operation,
-            ledger.EventRow.selection,
-            ledger.EventRow.rule,
-        )
-        .where(
-            ledger.EventRow.destination_id == destination_id,
-            ledger.EventRow.place_id == place_id,
-            ledger.IS_PENDING,
-            ledger.EventRow.operation != events.Operation.SEED_SYNC.value,
-        )
-        .order_by(ledger.EventRow.sequence)
+        select(row.operation, row.seed_run_id, *_state_of(row))
+        .where(row.destination_id == destination_id, row.place_id == place_id, ledger.IS_PENDING)
+        .order_by(row.sequence)
     )
-    for row in connection.execute(pending):
-        if row.operation == events.Operation.DELETE.value:
-            result.pop((row[0], row[1], row[2], row[3]), None)
+    for one in connection.execute(pending):
+        if one.operation == events.Operation.SEED_SYNC.value:
+            _overlay(connection, result, run=one.seed_run_id, place_id=place_id)
+        elif one.operation == events.Operation.DELETE.value:
+            result.pop(_key(one), None)
         else:
-            result[row[0], row[1], row[2], row[3]] = _known(row)
+            result[_key(one)] = _known(one)
     return result
 
 
+def _overlay(connection: Connection, result: dict[Key, Known], *, run: str, place_id: int) -> None:
+    """What the end of a seed that pends still will `take_over`."""
+    row = ledger.EventRow
+    listed = select(*_state_of(row)).where(
+        row.seed_run_id == run, row.state == ledger.STALE, row.selection.is_not(None), row.place_id == place_id
+    )
+    for one in connection.execute(listed):
+        found = result.get(_key(one))
+        if found and found.uid == one.uid and (one.selection != ledger.LEFT or found.mark is None):
+            result[_key(one)] = replace(found, mark=_shared(one.selection), remover=_shared(one.remover))
+
+
+def _state_of(table: type[InventoryRow | ledger.EventRow]) -> tuple[base.AnyColumn, ...]:
+    key = table.api_group, table.resource, table.namespace, table.name
+    return *key, table.uid, table.content_hash, table.selection, table.remover
+
+
+def _key(row: base.AnyRow) -> Key:
+    return row.api_group, row.resource, row.namespace, row.name
+
+
 def _known(row: base.AnyRow) -> Known:
-    return Known(row.uid, row.content_hash or "", _shared(row.selection), _shared(row.rule))
+    return Known(row.uid, row.content_hash or "", _shared(row.selection), _shared(row.remover))
 
 
 def _shared(text: str | None) -> str | None:

@@ -103,6 +103,8 @@ class EventRow(base.Base):
     content_hash: Mapped[str | None] = mapped_column(Text)
     # What selected the object (`DestinationScope.mark` in `app/rules/selecting.py`), or LEFT; null when nothing did.
     selection: Mapped[str | None] = mapped_column(Text)
+    # The rule that selects the deletion of the object, '' when none does; null when nobody knows.
+    remover: Mapped[str | None] = mapped_column(base.Escaped)
     seed_run_id: Mapped[str | None] = mapped_column(Text)
     state: Mapped[str] = mapped_column(Text, default=PENDING)
     state_reason: Mapped[str | None] = mapped_column(base.Escaped)
@@ -125,7 +127,8 @@ class Entry:
     """One Event on its way into the ledger. `state` is pending, or stale with a reason.
 
     `selection` is the mark of what selected it, which the inventory keeps: a file whose object leaves that selection
-    goes, and one whose selection went stays. Of a stale row, the inventory takes it over with the end of its seed.
+    goes, and one whose selection went stays. `remover` is the rule under which it goes ('' for none, None where nobody
+    knows). Of a stale row, the inventory takes both over with the end of its seed.
     """
 
     destination_id: int
@@ -135,6 +138,7 @@ class Entry:
     state: str = PENDING
     reason: str | None = None
     selection: str | None = None
+    remover: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +158,7 @@ class Pending:
     seed_run_id: str | None
     source_epoch: int
     selection: str | None = None
+    remover: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,6 +276,7 @@ def _row(entry: Entry) -> dict[str, Any]:
         "user_source": event.user_info.source if event.user_info else None,
         "content_hash": event.content_hash,
         "selection": entry.selection,
+        "remover": entry.remover,
         "seed_run_id": event.seed,
         "state": entry.state,
         "state_reason": entry.reason,
@@ -307,6 +313,7 @@ def _identity_query() -> base.AnySelect:
         _E.seed_run_id,
         _E.source_epoch,
         _E.selection,
+        _E.remover,
     )
 
 
@@ -326,6 +333,7 @@ def _pending(row: base.AnyRow) -> Pending:
         seed_run_id=row.seed_run_id,
         source_epoch=row.source_epoch,
         selection=row.selection,
+        remover=row.remover,
     )
 
 

@@ -26,7 +26,7 @@ class File:
     folder: str
     place_id: int
     removed: bool
-    holder: str | None
+    remover: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,7 @@ class Row:
 def files(connection: Connection, destination_id: int, key: inventory.Key) -> list[File]:
     """The files of an object at all places that a destination ever had, the newest place first."""
     query = (
-        select(_I.path, _P.branch, _P.base_folder, _P.id, _I.removed, _I.rule)
+        select(_I.path, _P.branch, _P.base_folder, _P.id, _I.removed, _I.remover)
         .join(_P, _P.id == _I.place_id)
         .where(_P.destination_id == destination_id, *_same(_I, key))
         .order_by(_P.generation.desc(), _I.path)

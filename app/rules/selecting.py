@@ -61,6 +61,9 @@ _NAME, _PREFIX, _LABEL, _KEY = range(4)
 _Anchor = tuple[Any, ...]
 _Answer = tuple[Selection, ...]
 
+# In place of the rule that removes a file: no rule selects the deletion of its object.
+NOBODY = ""
+
 # Objects may be told apart by their labels without end; answers are not kept without end.
 _MOST_ANSWERS = 10_000
 
@@ -127,6 +130,7 @@ class _Type:
         self._narrow: dict[str, list[_Entry]] = {}
         self._wide: list[_Entry] = []
         self._feeding: dict[tuple[str, Ref], list[_Entry]] = {}
+        self._deleting: dict[tuple[str, Ref], Mapping[str, bool]] = {}
         for entry in entries:
             namespace = entry.scope.namespace
             (self._narrow.setdefault(namespace, []) if namespace else self._wide).append(entry)
@@ -149,18 +153,19 @@ class _Type:
             known = self._known[namespace] = self._shared.setdefault(orders, _Index(entries))
         return known
 
-    def remover(self, namespace: str, destination: Ref, *, holder: str | None) -> str | None:
-        """Who removes a file in a namespace of a destination that `holder` wrote.
+    def deleting(self, namespace: str, destination: Ref) -> Mapping[str, bool]:
+        """The rules of a destination that cover a namespace, and whether they select DELETE there.
 
-        Labels are not asked, the object's nor its namespace's: it is they that changed.
+        Labels are not asked, the object's nor its namespace's: it is they that changed. Two threads that ask at once
+        make the same answer twice.
         """
-        feeding = (entry for place in {"", namespace} for entry in self._feeding.get((place, destination), ()))
-        there = sorted((entry for entry in feeding if entry.scope.filter.covers(namespace, None)), key=_BY_ORDER)
-        held = [entry.scope.filter for entry in there if entry.rule.rule_name == holder]
-        for entry in there:
-            if Operation.DELETE in entry.scope.operations and (not held or entry.scope.filter in held):
-                return entry.rule.rule_name
-        return None
+        known = self._deleting.get((namespace, destination))
+        if known is None:
+            feeding = (entry for place in {"", namespace} for entry in self._feeding.get((place, destination), ()))
+            there = (entry for entry in feeding if entry.scope.filter.covers(namespace, None))
+            found = ((entry.rule.rule_name, Operation.DELETE in entry.scope.operations) for entry in there)
+            known = self._deleting[namespace, destination] = merged(found)
+        return known
 
 
 @dataclass(slots=True)
@@ -201,15 +206,10 @@ class Matcher:
         found = self._of(identifier)
         return found.index(identifier.namespace).answer(identifier, obj) if found else ()
 
-    def remover(self, identifier: Identifier, destination: Ref, *, holder: str | None = None) -> str | None:
-        """The rule under which a destination removes its file of an object that is gone or selected no more.
-
-        That is the rule that wrote the file, `holder`, if it selects DELETE, or one of the same filter that does: what
-        another rule never selected is not its to remove. Where nobody knows the holder, or it covers type and namespace
-        no more, it is the first by name that covers them and selects DELETE.
-        """
+    def remover(self, identifier: Identifier, destination: Ref, *, noted: str | None = None) -> str | None:
+        """The rule under which a destination removes its file of an object that is gone or selected no more."""
         found = self._of(identifier)
-        return found.remover(identifier.namespace, destination, holder=holder) if found else None
+        return remover(found.deleting(identifier.namespace, destination), noted=noted) if found else None
 
     def refusals(self, identifier: Identifier, obj: Mapping[str, Any]) -> list[Refusal]:
         """For each scope on the object's type and version, by name of the rule: why it does not select the object.
@@ -226,6 +226,28 @@ class Matcher:
 
     def _of(self, identifier: Identifier) -> _Type | None:
         return self._types.get((identifier.group, identifier.resource, identifier.version))
+
+
+def merged(found: Iterable[tuple[str, bool]]) -> dict[str, bool]:
+    """Rules and whether any of their scopes selects DELETE."""
+    rules: dict[str, bool] = {}
+    for rule, deletes in found:
+        rules[rule] = rules.get(rule, False) or deletes
+    return rules
+
+
+def remover(deleting: Mapping[str, bool], *, noted: str | None) -> str | None:
+    """The rule that removes a file. `deleting` are the rules on its type and namespace, and whether they select DELETE.
+
+    `noted` is the rule that selected the deletion of the object when its file was last written or listed, NOBODY where
+    none did: what another rule never selected is not its to remove. Where nobody knows it, or it covers type and
+    namespace no more, it is the first by name that selects DELETE there.
+    """
+    if noted == NOBODY:
+        return None
+    if noted is not None and noted in deleting:
+        return noted if deleting[noted] else None
+    return min((rule for rule, deletes in deleting.items() if deletes), default=None)
 
 
 def _why_not(scope: Scope, identifier: Identifier, obj: Mapping[str, Any]) -> str | None:

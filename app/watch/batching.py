@@ -34,10 +34,11 @@ class Overlay:
         """An Event of this object is in the batch. A DELETE of an older uid says nothing of its successor."""
         found = self.get(subject.key)
         if chosen.kept and found is not None:
-            self._changed[subject.key] = replace(found, mark=chosen.mark or found.mark, rule=chosen.rule or found.rule)
+            if chosen.mark:
+                self._changed[subject.key] = replace(found, mark=chosen.mark, remover=chosen.remover)
         elif chosen.operation is not events.Operation.DELETE:
             content = subject.content(chosen.ignored)
-            self._changed[subject.key] = inventory.Known(chosen.uid, content.hash, chosen.mark, chosen.rule)
+            self._changed[subject.key] = inventory.Known(chosen.uid, content.hash, chosen.mark, chosen.remover)
         elif found is not None and found.uid == chosen.uid:
             self._changed[subject.key] = None
 

@@ -111,6 +111,7 @@ class Selected:
 
     `uid` is whose file a DELETE takes away: of an object that left under another uid than its file has, the file's.
     `kept` says that no rule selects such an operation of the object, or the object at all: its file stays as it is.
+    `remover` is what `selecting.remover` wants to know of the file later.
     """
 
     target: routing.Target
@@ -120,6 +121,7 @@ class Selected:
     mark: str | None = None
     ignored: ignoring.Ignored = ignoring.NOTHING
     kept: bool = False
+    remover: str | None = None
 
 
 def select(subject: Subject, routes: routing.Routing, known: Mapping[int, Known]) -> Iterator[Selected]:
@@ -155,7 +157,16 @@ def _written(
     if kept and (found is None or found.uid != subject.identifier.uid):
         return None
     rule = rule or next(iter(selection.rules.values()))
-    return Selected(holding.target, operation, rule, subject.identifier.uid, holding.mark, selection.ignored, kept)
+    return Selected(
+        holding.target,
+        operation,
+        rule,
+        subject.identifier.uid,
+        holding.mark,
+        selection.ignored,
+        kept,
+        selection.rules.get(events.Operation.DELETE, selecting.NOBODY),
+    )
 
 
 def _removed(
@@ -171,7 +182,7 @@ def _removed(
     # Under its name there is another object: that of the file is gone, whatever became of the rules.
     gone = subject.deleted or (found is not None and found.uid != subject.identifier.uid)
     if rule is None and found is not None and (gone or found.mark == holding.mark):
-        rule = matcher.remover(subject.identifier, holding.target.ref, holder=found.rule)
+        rule = matcher.remover(subject.identifier, holding.target.ref, noted=found.remover)
     if rule is None:
         return None
     uid = subject.identifier.uid if subject.deleted or found is None else found.uid
@@ -181,14 +192,14 @@ def _removed(
 def is_unchanged(subject: Subject, chosen: Selected, known: Known) -> bool:
     """Whether a destination has this very content of this very object already. A DELETE is never compared.
 
-    What was written under another selection gets a row all the same: that stamps its file with the present one, and
-    makes no commit.
+    What was written under another selection, or goes under another rule, gets a row all the same: that stamps its file
+    anew, and makes no commit.
     """
     if chosen.operation is events.Operation.DELETE:
         return False
     content = subject.content(chosen.ignored)
     return not content.problem and known.get(subject.key) == inventory.Known(
-        subject.identifier.uid, content.hash, chosen.mark
+        subject.identifier.uid, content.hash, chosen.mark, chosen.remover
     )
 
 
@@ -218,8 +229,8 @@ def entry(
     state = ledger.DEAD if problem else ledger.STALE if stale else ledger.PENDING
     body = None if removed or state != ledger.PENDING else content.body
     # A row that is stale because a newer one says more does not stamp the file.
-    mark = chosen.mark if chosen.kept or not stale else None
-    return ledger.Entry(target.id, target.place_id, event, body, state, problem or stale, mark)
+    mark, remover = (chosen.mark, chosen.remover) if chosen.kept or not stale else (None, None)
+    return ledger.Entry(target.id, target.place_id, event, body, state, problem or stale, mark, remover)
 
 
 def sync_entry(

@@ -48,7 +48,7 @@ def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 def shop(server: ApiServer, tmp_path: Path, sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Shop]:
     """A destination without rules."""
     monkeypatch.chdir(tmp_path)
-    world = World(tmp_path, sqlite_url)
+    world = World(tmp_path, sqlite_url, ruled=False)
     one = Shop(server, world, database_url=sqlite_url)
     yield one
     one.clean()

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import select
 
 from app.drain import sweeping
-from app.models import destinations, inventory, ledger, rules, seeds
+from app.models import commits, destinations, inventory, ledger, rules, seeds
 from tests.drain.world import World, path_of
 
 
@@ -93,11 +94,14 @@ def test_only_a_whole_listing_that_may_sweep_is_evidence(change: dict[str, Any],
     assert sweeping.is_evidence(dataclasses.replace(scope, **change)) is proves
 
 
-def scope(operations: str, *, namespace: str = "", resource: str = "configmaps", app: str = "") -> dict[str, Any]:
+def scope(
+    operations: str, *, namespace: str = "", resource: str = "configmaps", app: str = "", excluded: str = ""
+) -> dict[str, Any]:
     """One scope of a rule, as its spec has it."""
-    wanted = {"filter": {"labelSelector": {"matchLabels": {"app": app}}}} if app else {}
+    wanted: dict[str, Any] = {"labelSelector": {"matchLabels": {"app": app}}} if app else {}
+    wanted |= {"excludeNamespaces": [excluded]} if excluded else {}
     return {
-        "group": "", "resource": resource, "namespace": namespace, "operations": operations.split(), **wanted,
+        "group": "", "resource": resource, "namespace": namespace, "operations": operations.split(), "filter": wanted,
     }  # fmt: skip
 
 
@@ -115,30 +119,54 @@ def in_force(world: World, destination: destinations.Destination, **scopes: dict
 
 
 @pytest.mark.parametrize(
-    ("scopes", "stays"),
+    ("remover", "scopes", "stays"),
     [
-        ({"all": scope("CREATE UPDATE DELETE", app="web"), "other": scope("DELETE", app="db")}, False),
-        ({"all": scope("CREATE UPDATE", app="web"), "other": scope("DELETE", app="db")}, True),
-        ({"all": scope("CREATE UPDATE", app="web"), "other": scope("DELETE", namespace="shop", app="web")}, False),
-        ({"all": scope("CREATE UPDATE", app="web"), "other": scope("DELETE", namespace="team", app="web")}, True),
-        ({"all": scope("CREATE", namespace="team"), "other": scope("DELETE", app="db")}, False),
-        ({"all": scope("CREATE", resource="services"), "other": scope("DELETE", app="db")}, False),
-        ({"other": scope("DELETE", app="db")}, False),
+        ("WatchRule shop/all", {"all": scope("CREATE DELETE", app="web"), "other": scope("DELETE", app="db")}, False),
+        ("WatchRule shop/all", {"all": scope("CREATE", app="web"), "other": scope("DELETE", app="web")}, True),
+        ("WatchRule shop/other", {"all": scope("CREATE", app="web"), "other": scope("DELETE")}, False),
+        ("", {"all": scope("CREATE DELETE"), "other": scope("DELETE", app="db")}, True),
+        (None, {"all": scope("CREATE", app="web"), "other": scope("DELETE", app="db")}, False),
+        ("WatchRule shop/all", {"all": scope("CREATE", namespace="team"), "other": scope("DELETE", app="db")}, False),
+        ("WatchRule shop/all", {"all": scope("CREATE", resource="services"), "other": scope("DELETE")}, False),
+        ("WatchRule shop/all", {"other": scope("DELETE", app="db")}, False),
+        ("WatchRule shop/all", {"all": scope("DELETE", excluded="sh*")}, True),
+        (
+            "WatchRule shop/gone",
+            {"all": scope("DELETE", excluded="sh*"), "other": scope("DELETE", namespace="team")},
+            True,
+        ),
     ],
 )
-def test_an_orphan_is_removed_for_the_rule_that_holds_it(
+def test_an_orphan_is_removed_for_the_rule_that_selected_its_deletion(
     world: World,
+    remover: str | None,
     scopes: dict[str, Any],
     stays: bool,  # noqa: FBT001
 ) -> None:
     """A file whose rule selects no DELETE stays when its object is gone, though another rule has its type swept."""
     prod = world.destination()
     in_force(world, prod, **scopes)
-    world.change(prod, "a", "1", version=1)
+    world.write(dataclasses.replace(world.event(prod, "a", "1", version=1), selection="mark", remover=remover))
     world.drain(prod)
     world.seed(prod, [], list_version=10)
     world.drain(prod)
     assert set(world.files()) == ({path_of("a")} if stays else set())
+
+
+def test_the_record_of_a_sweep_names_the_rule_of_each_file(world: World) -> None:
+    """Who asks why a file went reads the rule, not only that a listing did not find the object."""
+    prod = world.destination()
+    in_force(world, prod, all=scope("CREATE DELETE"))
+    world.write(
+        dataclasses.replace(world.event(prod, "a", "1", version=1), selection="mark", remover="WatchRule shop/all")
+    )
+    world.drain(prod)
+    world.seed(prod, [], list_version=10)
+    world.drain(prod)
+    with world.database.read() as connection:
+        change = commits.CommitChange
+        found = connection.execute(select(change.operation, change.rule).order_by(change.commit_id)).all()
+    assert [tuple(one) for one in found][-1] == ("DELETE", "WatchRule shop/all")
 
 
 def test_a_superseded_seed_sweeps_nothing(world: World) -> None:

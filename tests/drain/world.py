@@ -15,14 +15,20 @@ from sqlalchemy import select
 from app import db, events, settings
 from app.drain import draining
 from app.events import Operation, Ref
-from app.models import commits, destinations, leases, ledger, places, seeds
+from app.models import commits, destinations, leases, ledger, places, rules, seeds
 from app.rules import sanitising
+
+# What one rule of each destination selects.
+EVERYTHING = {
+    "group": "", "version": "v1", "resource": "configmaps", "namespace": "",
+    "operations": ["CREATE", "UPDATE", "DELETE"],
+}  # fmt: skip
 
 
 class World:
     """Everything a drain needs, and ways to look at what it did."""
 
-    def __init__(self, tmp_path: Path, database_url: str, **options: object) -> None:
+    def __init__(self, tmp_path: Path, database_url: str, *, ruled: bool = True, **options: object) -> None:
         self.repository = tmp_path / "repository.git"
         run_git("init", "--quiet", "--bare", "--initial-branch=main", str(self.repository))
         self.options = settings.Settings(
@@ -34,6 +40,9 @@ class World:
         )
         self.database = db.Database(database_url)
         self.drainer = draining.Drainer(self.options, self.database)
+        # Whether each destination has a rule in force; a test that compiles its own says no.
+        self._ruled = ruled
+        self._rules: dict[str, rules.RuleSeen] = {}
 
     def close(self) -> None:
         self.drainer.close()
@@ -63,7 +72,11 @@ class World:
             place = places.Seen(config_id, branch_id, seen.url_key, branch, folder)
             places.save(connection, found, place)
             result = destinations.by_id(connection, found)
-        assert result is not None
+            assert result is not None
+            if self._ruled:
+                rule = f"WatchRule shop/{name}"
+                self._rules[name] = rules.RuleSeen(rule, rule, found, result.place_id, {"scopes": [EVERYTHING]})
+                rules.save(connection, cluster="home", rules=list(self._rules.values()))
         return result
 
     def event(

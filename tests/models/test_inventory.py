@@ -53,17 +53,17 @@ def test_the_last_row_of_one_path_counts(records: Records) -> None:
 
 
 def test_what_holds_a_file_is_known_once(records: Records) -> None:
-    """Mark and rule are known, from Git or from a row that pends; the same text is one object, however many files."""
+    """Mark and remover are known, from Git or from a row that pends; the same text is kept once for many files."""
     prod = records.destination()
-    save(records, prod, *(replace(item(n), selection="mark", rule="WatchRule shop/r") for n in "ab"), item("old"))
-    records.append(replace(entry(prod, "c"), selection="mark"))
+    save(records, prod, *(replace(item(n), selection="mark", remover="WatchRule shop/r") for n in "ab"), item("old"))
+    records.append(replace(entry(prod, "c"), selection="mark", remover=""))
     with records.database.read() as connection:
         found = inventory.known(connection, destination_id=prod.id, place_id=prod.place_id)
     a, b, old, c = (found["", "configmaps", "shop", name] for name in ("a", "b", "old", "c"))
-    assert (a.mark, a.rule, old.mark, old.rule, c.mark) == ("mark", "WatchRule shop/r", None, None, "mark")
+    assert (a.mark, a.remover, old.mark, old.remover) == ("mark", "WatchRule shop/r", None, None)
+    assert (c.mark, c.remover) == ("mark", "")
     assert a.mark is b.mark is c.mark
-    assert a.rule is b.rule
-    assert c.rule == entry(prod, "c").event.rule
+    assert a.remover is b.remover
 
 
 def held(records: Records, place_id: int) -> dict[str, tuple[str | None, str | None]]:

@@ -83,7 +83,7 @@ class History:
         """Another leader knows what the inventory says."""
         self.known = {
             inventory.key_of(item.identifier): inventory.Known(
-                item.identifier.uid, item.content_hash or "", item.selection
+                item.identifier.uid, item.content_hash or "", item.selection, item.remover
             )
             for item in self.items.values()
             if not item.removed
@@ -91,7 +91,7 @@ class History:
 
     def upgrade(self) -> None:
         """Files of the first release say nothing of rules, and whoever reads them starts anew."""
-        self.items = {name: replace(item, selection=None) for name, item in self.items.items()}
+        self.items = {name: replace(item, selection=None, remover=None) for name, item in self.items.items()}
         self.expected = {name: (UNTOLD, uid) for name, (_, uid) in self.expected.items()}
         self.restart()
 

@@ -1,4 +1,4 @@
-"""Which rule holds a file: it counts it and removes it, and another rule of the destination does not."""
+"""Which rule holds a file and which removes it: one that selected the object, and no other rule of the destination."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from app import events
-from app.drain import building
-from app.models import inventory, ledger, seeds, states
+from app.drain import building, sweeping
+from app.models import inventory, ledger, rules, seeds, states
 from app.watch import judging
 from tests.watch.desk import Desk, cluster_rule, config_map, labelled, watch_rule
 
@@ -82,6 +82,50 @@ def test_operations_may_stand_in_two_rules(desk: Desk) -> None:
     assert deletes(desk) == [("a", "WatchRule shop/b")]
 
 
+def test_a_rule_without_delete_takes_no_deletion_from_another(desk: Desk) -> None:
+    """What two rules select goes for the one with DELETE, however it leaves: live, by its labels, or by a sweep."""
+    writing = watch_rule("configmaps", name="a", labelSelector=WEB, operations=WRITES)
+    desk.start(writing, watch_rule("configmaps", name="all", excludeNames=["x-*"]))
+    desk.seed(web("a", 110), web("b", 111))
+    drained(desk)
+    with desk.database.read() as connection:
+        files = inventory.present(connection, 1)
+        specs = rules.specs_of(connection, 1)
+    assert [(one.rule, one.remover) for one in files] == [("WatchRule shop/a", "WatchRule shop/all")] * 2
+    assert sweeping.Removers(specs).of(files[0]) == "WatchRule shop/all"
+    desk.live("DELETED", web("a", 160))
+    desk.write()
+    assert deletes(desk) == [("a", "WatchRule shop/all")]
+
+
+def test_an_ignored_label_may_change_who_removes(desk: Desk) -> None:
+    """The content is the same, and another rule selects the object now: that one removes its file."""
+    quiet = partial(watch_rule, "configmaps", ignoreFields=["/metadata/labels"])
+    desk.start(quiet(name="a", labelSelector=WEB, operations=WRITES), quiet(name="b", labelSelector=DB))
+    desk.seed(web("a", 110))
+    drained(desk)
+    desk.live("MODIFIED", db("a", 160))
+    desk.write()
+    drained(desk)
+    desk.live("MODIFIED", api("a", 170))
+    desk.write()
+    assert deletes(desk) == [("a", "WatchRule shop/b")]
+
+
+def test_what_the_wildcard_leaves_out_it_does_not_remove(desk: Desk) -> None:
+    """`*` with DELETE never selected an object that only a rule without DELETE names the type of."""
+    desk.start(watch_rule("configmaps", name="named", operations=WRITES), watch_rule("*", name="star"))
+    desk.seed(config_map("kube-root-ca.crt", 110))
+    desk.live("DELETED", config_map("kube-root-ca.crt", 160))
+    desk.write()
+    drained(desk)
+    with desk.database.read() as connection:
+        (file,) = inventory.present(connection, 1)
+        specs = rules.specs_of(connection, 1)
+    assert deletes(desk) == []
+    assert sweeping.Removers(specs).of(file) is None
+
+
 def drained(desk: Desk) -> None:
     """Everything that pends is in Git, as a worker records it."""
     with desk.database.write() as connection:
@@ -103,8 +147,8 @@ def told(desk: Desk) -> judging.Tally:
     return judging.tally(counts, place_id=1, marks=desk.writer.routes.marks[1])
 
 
-@pytest.mark.parametrize("anew", [False, True])
-def test_a_rule_without_update_holds_what_it_selects(desk: Desk, *, anew: bool) -> None:
+@pytest.mark.parametrize("anew", ["", "before the drain", "after it"])
+def test_a_rule_without_update_holds_what_it_selects(desk: Desk, *, anew: str) -> None:
     """A rule that makes no Event of an object in Git holds it all the same: it counts, and goes when it leaves."""
     quiet = partial(watch_rule, "configmaps", labelSelector=WEB, operations=["CREATE", "DELETE"])
     desk.start(watch_rule("configmaps", name="first", labelSelector=WEB))
@@ -114,9 +158,11 @@ def test_a_rule_without_update_holds_what_it_selects(desk: Desk, *, anew: bool) 
     assert told(desk) == judging.Tally(1, {})
     desk.seed(web("a", 110), version="171")
     assert desk.rows()[-2:] == [("UPDATE", "a", "stale"), ("SEED_SYNC", "", "pending")]
+    if anew == "before the drain":
+        forget(desk)
     drained(desk)
     assert told(desk) == judging.Tally(0, {"WatchRule shop/rule": 1})
-    if anew:
+    if anew == "after it":
         forget(desk)
     desk.live("MODIFIED", web("a", 175))
     desk.live("MODIFIED", api("a", 180))
@@ -155,7 +201,7 @@ def test_files_of_the_first_release_count_until_a_listing_finds_them(desk: Desk)
     desk.seed(web("a", 110), api("b", 111), api("c", 112))
     drained(desk)
     with desk.database.write() as connection:
-        connection.exec_driver_sql("UPDATE inventory SET selection = NULL, rule = NULL")
+        connection.exec_driver_sql("UPDATE inventory SET selection = NULL, rule = NULL, remover = NULL")
     forget(desk)
     desk.start(watch_rule("configmaps", labelSelector=WEB))
     assert told(desk) == judging.Tally(0, {})

@@ -92,7 +92,7 @@ def test_version_namespace_and_type_all_have_to_fit() -> None:
     ):
         assert matcher.match(other, {}) == ()
         assert matcher.refusals(other, {}) == [] or other.namespace == "other"
-        assert matcher.remover(other, PROD, holder=None) is None
+        assert matcher.remover(other, PROD) is None
 
 
 def test_a_wildcard_leaves_single_objects_out_and_a_name_brings_them_in() -> None:
@@ -129,8 +129,8 @@ def test_what_is_ignored_is_joined_and_labels_are_remembered() -> None:
     assert (prod.ignored, prod.narrowed) == (ignoring.Ignored(("/spec/a",)), False)
 
 
-def test_without_a_holder_the_remover_is_the_first_rule_with_delete() -> None:
-    """Whoever wrote a file is not known, or selects nothing there now: a rule on type and namespace removes it."""
+def test_without_a_note_the_remover_is_the_first_rule_with_delete() -> None:
+    """Which rule selected the deletion is not known, or it selects nothing there now: one of those there does."""
     out = _narrow("no-such", namespaces=_selector(tier="front"))
     rules = [
         _rule("a", _scope(operations=frozenset({CREATE}))),
@@ -141,44 +141,38 @@ def test_without_a_holder_the_remover_is_the_first_rule_with_delete() -> None:
     ]
     matcher = selecting.Matcher(rules)
     assert matcher.match(_identifier(), {})[0].rules == {CREATE: "WatchRule shop/a"}
-    for holder in (None, "WatchRule shop/gone", "WatchRule shop/e"):
-        assert matcher.remover(_identifier(), PROD, holder=holder) == "WatchRule shop/c"
-    assert matcher.remover(_identifier(), PROD, holder="WatchRule shop/b") == "WatchRule shop/c"
-    assert matcher.remover(_identifier(namespace="team"), PROD, holder=None) == "WatchRule shop/b"
-    assert matcher.remover(_identifier(), DEV, holder=None) == "WatchRule shop/e"
-    assert matcher.remover(_identifier(), Ref("shop", "none"), holder=None) is None
+    for noted in (None, "WatchRule shop/gone", "WatchRule shop/e", "WatchRule shop/b"):
+        assert matcher.remover(_identifier(), PROD, noted=noted) == "WatchRule shop/c"
+    assert matcher.remover(_identifier(namespace="team"), PROD) == "WatchRule shop/b"
+    assert matcher.remover(_identifier(), DEV) == "WatchRule shop/e"
+    assert matcher.remover(_identifier(), Ref("shop", "none")) is None
     narrow = selecting.Matcher([rules[3]])
-    assert narrow.remover(_identifier(), PROD, holder=None) == "WatchRule shop/d"
-    assert narrow.remover(_identifier(namespace="team"), PROD, holder=None) is None
+    assert narrow.remover(_identifier(), PROD) == "WatchRule shop/d"
+    assert narrow.remover(_identifier(namespace="team"), PROD) is None
 
 
-def test_no_other_rule_removes_the_file_of_a_holder() -> None:
-    """The rule that wrote a file removes it if it selects DELETE; of the others, only one with its very filter does."""
-    web, db = (_narrow(labels=_selector(app=app)) for app in ("web", "db"))
+def test_the_rule_that_is_noted_removes_and_no_other_one() -> None:
+    """It removes while any of its entries there selects DELETE; where no rule selected the deletion, none removes."""
     rules = [
-        _rule("a", _scope(filter=db)),
-        _rule("b", _scope(filter=web, operations=frozenset({CREATE, UPDATE}))),
-        _rule("c", _scope(CONFIGMAPS, "shop", filter=web)),
-        _rule("d", _scope(filter=web, operations=frozenset({CREATE})), _scope(operations=frozenset({DELETE}))),
+        _rule("a", _scope()),
+        _rule("b", _scope(operations=frozenset({CREATE, UPDATE}))),
+        _rule("c", _scope(operations=frozenset({DELETE})), _scope(CONFIGMAPS, "shop", operations=frozenset({CREATE}))),
     ]
-    holder = "WatchRule shop/b"
-    assert selecting.Matcher(rules[:2]).remover(_identifier(), PROD, holder=holder) is None
     matcher = selecting.Matcher(rules)
-    assert matcher.remover(_identifier(), PROD, holder=holder) == "WatchRule shop/c"
-    assert matcher.remover(_identifier(namespace="team"), PROD, holder=holder) is None
-    assert matcher.remover(_identifier(namespace="team"), PROD, holder="WatchRule shop/d") == "WatchRule shop/d"
-    assert matcher.remover(_identifier(), PROD, holder="WatchRule shop/a") == "WatchRule shop/a"
+    assert matcher.remover(_identifier(), PROD, noted="WatchRule shop/c") == "WatchRule shop/c"
+    for kept in ("WatchRule shop/b", selecting.NOBODY):
+        assert matcher.remover(_identifier(), PROD, noted=kept) is None
 
 
 def test_a_rule_removes_nothing_in_a_namespace_that_it_excludes() -> None:
     """Who leaves a namespace out in so many words neither removes there nor keeps others from removing."""
     wide = _rule("a", _scope(filter=_narrow(exclude_namespaces=("sh*",))))
     matcher = selecting.Matcher([wide, _rule("b", _scope(operations=frozenset({CREATE})))])
-    for holder in (None, "WatchRule shop/a", "WatchRule shop/b"):
-        assert matcher.remover(_identifier(), PROD, holder=holder) is None
-    assert matcher.remover(_identifier(namespace="team"), PROD, holder="WatchRule shop/a") == "WatchRule shop/a"
+    for noted in (None, "WatchRule shop/a", "WatchRule shop/b"):
+        assert matcher.remover(_identifier(), PROD, noted=noted) is None
+    assert matcher.remover(_identifier(namespace="team"), PROD, noted="WatchRule shop/a") == "WatchRule shop/a"
     matcher = selecting.Matcher([wide, _rule("b", _scope(CONFIGMAPS, "shop", filter=_narrow("no-such")))])
-    assert matcher.remover(_identifier(), PROD, holder="WatchRule shop/a") == "WatchRule shop/b"
+    assert matcher.remover(_identifier(), PROD, noted="WatchRule shop/a") == "WatchRule shop/b"
 
 
 def test_refusals_say_which_part_leaves_an_object_out() -> None:
@@ -392,25 +386,23 @@ def test_matching_equals_asking_every_rule(
     assert taken == set(expected)
 
 
-@given(_rules, _identifiers, st.sampled_from([None, "WatchRule shop/a", "WatchRule shop/b", "WatchRule shop/ab"]))
-def test_the_remover_is_one_that_may_have_selected_the_object(
-    rules: list[CompiledRule], identifier: Identifier, holder: str | None
+@given(_rules, _identifiers, st.sampled_from([None, selecting.NOBODY, *(f"WatchRule shop/{name}" for name in "abc")]))
+def test_the_remover_is_the_rule_that_is_noted_or_the_first(
+    rules: list[CompiledRule], identifier: Identifier, noted: str | None
 ) -> None:
-    """Of the rules on type and namespace: the holder's filters decide where it is one of them, DELETE in any case."""
+    """Of the rules on type and namespace, the noted one decides where it is there, and DELETE in any case."""
     there = [
-        (rule.rule_name, scope.filter, DELETE in scope.operations)
-        for rule in sorted(rules, key=lambda rule: rule.rule_name)
+        (rule.rule_name, DELETE in scope.operations)
+        for rule in rules
         for scope in rule.scopes
         if rule.destination == PROD and _key(scope.type) == _key(identifier)
         if scope.namespace in ("", identifier.namespace)
         if not any(_glob(identifier.namespace, glob) for glob in scope.filter.exclude_namespaces)
     ]
-    filters_of_holder = [wanted for name, wanted, _ in there if name == holder]
-    removers = [
-        name for name, wanted, deletes in there if deletes and (not filters_of_holder or wanted in filters_of_holder)
-    ]
-    found = selecting.Matcher(rules).remover(identifier, PROD, holder=holder)
-    assert found == (removers[0] if removers else None)
+    removers = sorted(name for name, deletes in there if deletes)
+    if noted == selecting.NOBODY or noted in [name for name, _ in there]:
+        removers = [name for name in removers if name == noted]
+    assert selecting.Matcher(rules).remover(identifier, PROD, noted=noted) == (removers[0] if removers else None)
 
 
 def _held(*rules: CompiledRule, destination: Ref = PROD) -> set[selecting.DestinationScope]:

@@ -1,0 +1,24 @@
+"""Which rule removes each file: the one that selected the deletion of its object when it was last written or listed."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0003"
+down_revision = "0002"
+branch_labels = None
+depends_on = None
+
+# Null in what was written before, and by a process of the version before: nobody knows, and any rule there may.
+TABLES = ("event", "inventory")
+
+
+def upgrade() -> None:
+    for table in TABLES:
+        op.add_column(table, sa.Column("remover", sa.Text(), nullable=True))
+
+
+def downgrade() -> None:
+    for table in reversed(TABLES):
+        op.drop_column(table, "remover")
