@@ -183,7 +183,7 @@ def _nothing_served(item: RuleItem) -> str:
 
 # What a guess may cost: people name few types and slip in few letters, and a rule of thousands holds nobody up.
 _MOST_GUESSES = 10
-_LONGEST_SLIP = 4
+_LONGEST_SLIP = 5
 
 
 def _not_served(item: RuleItem, pattern: str, served: Mapping[tuple[str, str], Sequence[ResourceType]]) -> str:
