@@ -244,7 +244,5 @@ def _selected(scopes: Iterable[compiling.Scope]) -> Iterator[Selected]:
 
 def _unreadable(survey: surveying.Survey, destination: events.Ref) -> Iterator[Rule]:
     """The rules of a destination that cannot be used at all."""
-    for (kind, ref), error in survey.unreadable.items():
-        if kind in {"WatchRule", "ClusterWatchRule"} and survey.names_destination(kind, ref) == destination:
-            name = f"{kind} {ref}" if ref.namespace else f"{kind} {ref.name}"
-            yield Rule(name, False, error.reason, error.message, (), (), (), None)
+    for key, error in survey.unreadable_of(destination):
+        yield Rule(str(key), False, error.reason, error.message, (), (), (), None)

@@ -46,6 +46,16 @@ class Survey:
             if self.names_destination(key.kind, key.ref) == destination
         ]
 
+    def unreadable_of(self, destination: events.Ref) -> list[tuple[compiling.RuleKey, errors.PermanentError]]:
+        """The rules that name a destination and cannot be used at all, and why."""
+        kinds: tuple[compiling.RuleKind, ...] = ("WatchRule", "ClusterWatchRule")
+        return [
+            (compiling.RuleKey(kind, ref), error)
+            for kind in kinds
+            for (found, ref), error in self.unreadable.items()
+            if found == kind and self.names_destination(kind, ref) == destination
+        ]
+
     def names_destination(self, kind: str, ref: events.Ref) -> events.Ref | None:
         """The destination that a rule names, whatever else is wrong with it."""
         spec = self.raws[kind, ref].get("spec")

@@ -72,7 +72,11 @@ class Scale:
 
     def weigh_type(self, type_: types.ResourceType, namespace: str) -> list[Weighed]:
         """What each rule does with objects of a type in a namespace, as far as it does not depend on the object."""
-        return [self._type(key, verdict, type_, namespace) for key, verdict in self.rules]
+        unusable = self._survey.unreadable_of(self.destination)
+        return [
+            *(self._type(key, verdict, type_, namespace) for key, verdict in self.rules),
+            *(_not_ready(key, error.reason, error.message) for key, error in unusable),
+        ]
 
     def weigh(self, subject: rendering.Subject) -> list[Weighed]:
         """What each rule does with one object, by name of the rule."""
@@ -175,12 +179,16 @@ def _no_scope(key: compiling.RuleKey, verdict: compiling.RuleVerdict, type_: typ
     if problem is not None:
         return Weighed(str(key), Near.PROBLEM, problem.reason, f"{key}: {problem.message}")
     if verdict.rule is None:
-        return Weighed(str(key), Near.NOT_READY, verdict.reason, f"{key} is not ready: {verdict.message}")
+        return _not_ready(key, verdict.reason, verdict.message)
     note = next((note for note in verdict.notes if note.startswith(f"* leaves out {type_}: ")), "")
     if note:
         sentence = f"{key} leaves it out: {note}. Naming {type_} in resources includes it"
         return Weighed(str(key), Near.LEFT_OUT, "LeftOut", sentence)
     return Weighed(str(key), Near.OTHER_TYPE, "NotSelected", f"{key} does not select {type_}")
+
+
+def _not_ready(key: compiling.RuleKey, reason: str, message: str) -> Weighed:
+    return Weighed(str(key), Near.NOT_READY, reason, f"{key} is not ready: {message}")
 
 
 def _is_unreadable(problem: Mapping[str, object], type_: types.ResourceType) -> bool:

@@ -20,11 +20,11 @@ import pytest
 from click.testing import CliRunner, Result
 
 from app import errors, settings
-from app.cli import main, naming, overviews, surveying
+from app.cli import main, naming, overviews, surveying, weighing
 from app.events import Ref
 from app.kube import client, crds, kinds, manifests, paths
 from app.models import destinations, leases, ledger, rules, seeds
-from app.rules import compiling
+from app.rules import compiling, types
 from tests.cli.installation import Installation
 from tests.cli.shop import CONFIG_MAP, FINALIZED, PATH, PLACE, SHOP, Shop, connect
 from tests.drain.world import World
@@ -266,12 +266,15 @@ def test_a_file_that_was_removed(shop: Shop, *, same: bool, why: str) -> None:
     assert note.endswith(f" UTC removed its file, under WatchRule shop/all: {why}")
 
 
+_KEPT = "no rule removes it: the one that selected it has no DELETE, or looks elsewhere now"
+
+
 def test_a_file_whose_object_is_gone(shop: Shop) -> None:
     """A file whose object does not exist any more: the rule that removes it, or that none does; also while it ends."""
     shop.rule("{resources: [configmaps], operations: [CREATE, UPDATE]}")
     shop.mirror()
     gone = "It does not exist any more in the cluster, and its file is there still"
-    assert shop.answer()["notes"] == [f"{gone}: no rule that selected it has DELETE, so it is kept"]
+    assert shop.answer()["notes"] == [f"{gone}: {_KEPT}"]
     shop.rule()
     assert shop.answer()["notes"] == [f"{gone}: WatchRule shop/all removes it when the change is seen"]
     shop.apply(FINALIZED)
@@ -602,6 +605,9 @@ def test_a_rule_that_cannot_be_read(shop: Shop) -> None:
     view = surveying.View(survey, shop.world.database, settings.Settings(), ())
     (rule,) = overviews.overview(view, overviews.find(view, Ref("shop", "prod"))).rules
     assert (rule.rule, rule.ready, rule.message) == ("WatchRule shop/odd", False, "spec.rules must be a list")
+    config_maps = types.ResourceType("", "v1", "configmaps", "ConfigMap", True, frozenset({"list", "watch"}), True)
+    (weighed,) = weighing.Scale(survey, Ref("shop", "prod")).weigh_type(config_maps, "shop")
+    assert weighed.sentence == "WatchRule shop/odd is not ready: spec.rules must be a list"
 
 
 def test_without_a_database(shop: Shop, tmp_path: Path) -> None:
