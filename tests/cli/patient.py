@@ -110,7 +110,10 @@ class Patient:
             place = destinations.by_id(connection, destination_id)
             assert place
             said = {"version": "v1", "kind": "", "operations": ["CREATE", "DELETE", "UPDATE"], "wildcard": False}
-            spec = {"scopes": [{"group": g, "resource": r, "namespace": n, **said} for g, r, n in scopes]}
+            spec = {
+                "rules": [{"apiGroups": [group], "resources": [resource]} for group, resource, _ in scopes],
+                "scopes": [{"group": g, "resource": r, "namespace": n, **said} for g, r, n in scopes],
+            }
             rules.save(
                 connection,
                 cluster="home",
