@@ -208,14 +208,21 @@ class Builder:
             self.plan.end(row, ledger.PUSHED, commit=len(self.plan.commits) - 1)
 
     def _write_commit(
-        self, *, changes: tuple[commits.Change, ...], subject: str, author: tuple[str, str], first: int, last: int
+        self,
+        *,
+        changes: tuple[commits.Change, ...],
+        subject: str,
+        author: tuple[str, str],
+        first: int,
+        last: int,
+        body: str = "",
     ) -> None:
         with self._database.read() as connection:
             ids = ledger.ids_between(connection, self._destination.id, first=first, last=last)
         trailers = texts.trailers(
             destination=self._destination.ref, ledger=self._ledger, first=first, last=last, ids=ids
         )
-        message = texts.message(subject, trailers=trailers)
+        message = texts.message(subject, trailers=trailers, body=body)
         sha = git_commits.write_commit(
             self._cache,
             tree=self._editor.write(),
@@ -243,7 +250,7 @@ class Builder:
             )
             self._items[tombstone.path] = self.plan.items[tombstone.path] = tombstone
             if self._remove_orphan(orphan.item.path):
-                changes.append(sweeping.change(row, orphan.item))
+                changes.append(sweeping.change(row, orphan.item, rule=orphan.rule))
         self.plan.swept.append(run)
         if not changes:
             self.plan.end(row, ledger.UNCHANGED, "no orphans")
@@ -251,6 +258,7 @@ class Builder:
         self._write_commit(
             changes=tuple(changes), subject=texts.sweep_subject(len(changes), self._destination.ref),
             author=texts.COMMITTER, first=row.sequence, last=row.sequence,
+            body=texts.sweep_body([(one.identifier, one.rule) for one in changes]),
         )  # fmt: skip
         self.plan.end(row, ledger.PUSHED, f"{len(changes)} orphans removed", commit=len(self.plan.commits) - 1)
 

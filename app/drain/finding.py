@@ -18,7 +18,7 @@ from app.events import Operation
 from app.git import cache as caches
 from app.git import commits as git_commits
 from app.git.names import Sha
-from app.models import commits, inventory, ledger, places
+from app.models import commits, inventory, ledger, places, rules
 from app.rules import commits as texts
 
 log = structlog.get_logger()
@@ -76,6 +76,7 @@ def _describe(
     by_path = {path: row for row in ours.rows if (path := building.path_of(row, ours.place.base_folder)) is not None}
     sync = next((row for row in ours.rows if row.operation is Operation.SEED_SYNC), None)
     known = inventory.by_paths(connection, ours.place.id, [file.path for file in files]) if sync else {}
+    removers = sweeping.Removers(rules.specs_of(connection, ours.place.destination_id) if sync else {})
     changes, items = [], []
     for file in files:
         if (row := by_path.get(file.path)) is not None:
@@ -83,7 +84,9 @@ def _describe(
             changes.append(building.change(row, file.path, file.new))
         elif sync is not None and file.new is None and (item := known.get(file.path)) is not None:
             items.append(sweeping.tombstone(item, version=item.resource_version, epoch=item.source_epoch))
-            changes.append(sweeping.change(sync, item))
+            # What is in force may be other rules than when the file went.
+            rule = removers.of(item) or item.remover or item.rule or ""
+            changes.append(sweeping.change(sync, item, rule=rule))
     return Found(
         commit=commits.NewCommit(
             sha=info.sha,

@@ -18,10 +18,11 @@ from app.rules import filters, paths, selecting, versions
 
 @dataclass(frozen=True, slots=True)
 class Orphan:
-    """A file to remove, and the listing that did not find its object."""
+    """A file to remove, the listing that did not find its object, and the rule under which it goes."""
 
     item: inventory.Item
     scope: seeds.Scope
+    rule: str
 
 
 def find_orphans(database: db.Database, *, destination: destinations.Destination, run: str) -> list[Orphan]:
@@ -39,9 +40,10 @@ def find_orphans(database: db.Database, *, destination: destinations.Destination
             )
             present = {item.path for item in items}
             orphans += [
-                Orphan(item, scope)
+                Orphan(item, scope, rule)
                 for item in items
-                if not may_be_newer(item, scope) and not _is_held(item, listed, present) and removers.of(item)
+                if not may_be_newer(item, scope) and not _is_held(item, listed, present)
+                if (rule := removers.of(item))
             ]
     return orphans
 
@@ -112,15 +114,15 @@ def tombstone(item: inventory.Item, *, version: str, epoch: int) -> inventory.It
     return replace(item, resource_version=version, source_epoch=epoch, blob_id=None, content_hash=None, removed=True)
 
 
-def change(row: ledger.Pending, item: inventory.Item) -> commits.Change:
-    """A removed orphan in the record: it names the SEED_SYNC row, and the rule of the file where one is known."""
+def change(row: ledger.Pending, item: inventory.Item, *, rule: str) -> commits.Change:
+    """A removed orphan in the record: it names the SEED_SYNC row, and the rule under which the file went."""
     return commits.Change(
         path=item.path,
         operation=Operation.DELETE.value,
         identifier=item.identifier,
         resource_version=item.resource_version,
         user=None,
-        rule=item.remover or row.rule,
+        rule=rule,
         sequence=row.sequence,
         blob_id=None,
         observed_at=row.observed_at,

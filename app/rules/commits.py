@@ -29,6 +29,8 @@ MANAGED_FIELDS = "managedFields"
 # Long enough for a name of 63 characters with its type and user; hosts fold what is longer anyway.
 MAX_SUBJECT = 200
 MAX_AUTHOR_NAME = 100
+# A sweep may remove thousands of files, which the diff names.
+MOST_ORPHANS = 10
 # RFC 5321 allows 64 bytes before the @; what is longer is cut and told apart by a digest.
 _MAX_LOCAL_PART, _CUT_LOCAL_PART = 64, 40
 _DIGEST_DIGITS = 16
@@ -67,6 +69,13 @@ def seed_subject(count: int, destination: Ref) -> str:
 def sweep_subject(count: int, destination: Ref) -> str:
     """The subject of a commit that removes orphans."""
     return one_line(f"[SEED_SYNC] remove {_counted(count, 'orphan')} of {destination}")
+
+
+def sweep_body(removed: Sequence[tuple[Identifier, str]]) -> str:
+    """Which objects' files a sweep removes, each with the rule under which it goes: a line for each of the first."""
+    lines = [escape(f"{_placed(what)}, under {rule}") for what, rule in removed[:MOST_ORPHANS]]
+    more = len(removed) - MOST_ORPHANS
+    return "\n".join([*lines, f"and {more} more"] if more > 0 else lines)
 
 
 def message(subject: str, *, trailers: str, body: str = "") -> str:
@@ -140,6 +149,10 @@ def _local_part(username: str) -> str:
         return local
     cut = re.sub(r"%[0-9A-F]?$", "", local[:_CUT_LOCAL_PART]).rstrip(".")
     return f"{cut}~{digest([quote(username, safe='', errors='surrogatepass')])}"
+
+
+def _placed(what: Identifier) -> str:
+    return f"{what} in namespace {what.namespace}" if what.namespace else str(what)
 
 
 def _counted(count: int, noun: str) -> str:

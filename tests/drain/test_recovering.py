@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import select
 
 from app import db, errors
 from app.drain import draining, pushing, recording
-from app.models import destinations, inventory, leases
+from app.models import commits, destinations, inventory, leases, rules
 from tests.drain.world import World, path_of
 from tests.waiting import wait_until
 
@@ -95,8 +96,14 @@ def test_found_commit_is_recorded_even_if_its_rows_were_superseded(
     assert world.recorded() == world.log()
 
 
-def test_a_sweep_found_on_the_remote_is_recorded(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A crash after the push of a sweep: the removed files are recorded as removed, under the SEED_SYNC row."""
+@pytest.mark.parametrize(("left", "rule"), [(True, "WatchRule shop/prod"), (False, "WatchRule shop/all")])
+def test_a_sweep_found_on_the_remote_is_recorded(
+    world: World, monkeypatch: pytest.MonkeyPatch, *, left: bool, rule: str
+) -> None:
+    """A crash after the push of a sweep: the removed files are recorded as removed, under the SEED_SYNC row.
+
+    The rule that removes them is named; where it is gone meanwhile, the one that had selected them.
+    """
     prod = world.destination()
     world.change(prod, "orphan", "1", version=1)
     world.change(prod, "kept", "1", version=2)
@@ -113,10 +120,16 @@ def test_a_sweep_found_on_the_remote_is_recorded(world: World, monkeypatch: pyte
         patch.setattr(recording, "record_plan", die_at_the_sweep)
         world.drain(prod)
     assert world.states(prod)[-1] == "pending"
+    if not left:
+        with world.database.write() as connection:
+            rules.save(connection, cluster="home", rules=[])
     world.change(prod, "kept", "2", version=20)
     world.drain(prod)
     assert world.states(prod) == ["pushed", "pushed", "unchanged", "pushed", "pushed"]
     assert world.recorded() == world.log()
+    with world.database.read() as connection:
+        change = commits.CommitChange
+        assert connection.scalar(select(change.rule).where(change.operation == "DELETE")) == rule
 
 
 def test_unknown_outcome_of_the_record_repeats_nothing(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -153,13 +153,12 @@ def test_an_orphan_is_removed_for_the_rule_that_selected_its_deletion(
     assert set(world.files()) == ({path_of("a")} if stays else set())
 
 
-def test_the_record_of_a_sweep_names_the_rule_of_each_file(world: World) -> None:
-    """Who asks why a file went reads the rule, not only that a listing did not find the object."""
+@pytest.mark.parametrize("remover", ["WatchRule shop/all", "WatchRule shop/gone", None])
+def test_the_record_of_a_sweep_names_the_rule_of_each_file(world: World, remover: str | None) -> None:
+    """Who asks why a file went reads the rule under which it did, in SQL and in the commit, whoever wrote the file."""
     prod = world.destination()
     in_force(world, prod, all=scope("CREATE DELETE"))
-    world.write(
-        dataclasses.replace(world.event(prod, "a", "1", version=1), selection="mark", remover="WatchRule shop/all")
-    )
+    world.write(dataclasses.replace(world.event(prod, "a", "1", version=1), selection="mark", remover=remover))
     world.drain(prod)
     world.seed(prod, [], list_version=10)
     world.drain(prod)
@@ -167,6 +166,10 @@ def test_the_record_of_a_sweep_names_the_rule_of_each_file(world: World) -> None
         change = commits.CommitChange
         found = connection.execute(select(change.operation, change.rule).order_by(change.commit_id)).all()
     assert [tuple(one) for one in found][-1] == ("DELETE", "WatchRule shop/all")
+    assert world.git("log", "-1", "--format=%B", "main").startswith(
+        "[SEED_SYNC] remove 1 orphan of shop/prod\n\n"
+        "v1/configmaps/a in namespace shop, under WatchRule shop/all\n\nReverser-Destination: "
+    )
 
 
 def test_a_superseded_seed_sweeps_nothing(world: World) -> None:

@@ -43,6 +43,17 @@ def test_seeds_and_sweeps_count_what_they_did() -> None:
     assert commits.sweep_subject(2, PROD) == "[SEED_SYNC] remove 2 orphans of shop/prod"
 
 
+def test_a_sweep_names_what_it_removes() -> None:
+    """Who reads the log sees object and rule of each file, and of very many how many there are."""
+    node = Identifier("", "v1", "nodes", "", "a\nb", "Node", "u")
+    assert commits.sweep_body([(CONFIGMAP, "WatchRule shop/all"), (node, "ClusterWatchRule c")]) == (
+        "v1/configmaps/app-config in namespace shop, under WatchRule shop/all\n"
+        r"v1/nodes/a\nb, under ClusterWatchRule c"
+    )
+    assert commits.sweep_body([(CONFIGMAP, "r")] * commits.MOST_ORPHANS).count("\n") == commits.MOST_ORPHANS - 1
+    assert commits.sweep_body([(CONFIGMAP, "r")] * (commits.MOST_ORPHANS + 2)).endswith(", under r\nand 2 more")
+
+
 @given(hostile, hostile)
 def test_a_subject_is_one_printable_line(name: str, username: str) -> None:
     """No name makes a second line, a trailer of its own or a megabyte."""
