@@ -9,7 +9,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from app.rules import labels
+from app.rules import labels, matching
 
 FIRST = "first version"
 SAME = "the rule was written differently, and selects what it did"
@@ -48,7 +48,7 @@ def _by_type(spec: _Spec) -> dict[str, list[_Spec]]:
 
 
 def _scopes(before: Mapping[str, list[_Spec]], after: Mapping[str, list[_Spec]]) -> list[str]:
-    parts = [f"+ {name}" for name in sorted(after.keys() - before.keys())]
+    parts = [f"+ {name}{_narrowed(after[name])}" for name in sorted(after.keys() - before.keys())]
     parts += [f"- {name}" for name in sorted(before.keys() - after.keys())]
     shared = sorted(before.keys() & after.keys())
     changes: dict[str, list[str]] = {}
@@ -59,6 +59,17 @@ def _scopes(before: Mapping[str, list[_Spec]], after: Mapping[str, list[_Spec]])
     return parts + [
         change if len(names) == len(shared) else f"{change} ({', '.join(names)})" for change, names in changes.items()
     ]
+
+
+def _narrowed(scopes: Sequence[_Spec]) -> str:
+    """What narrows a new type, in parentheses; not that `*` reached it, which many would say in one line."""
+    if len(scopes) > 1:
+        return f" (selected by {_ways(scopes)})"
+    said = _said(scopes[0])
+    del said["resources"]
+    if set(scopes[0]["operations"]) == matching.WATCHED:
+        del said["operations"]
+    return f" ({'; '.join(f'{field} {_text(value)}' for field, value in said.items())})" if said else ""
 
 
 def _changes(before: Sequence[_Spec], after: Sequence[_Spec]) -> list[str]:

@@ -57,6 +57,19 @@ APP, TIER = (
         (None, spec(MAPS), "first version"),
         (spec(MAPS), spec(MAPS), ""),
         (spec(WEB), spec(MAPS), "+ v1/configmaps; - apps/v1/deployments"),
+        (
+            spec(WEB),
+            spec(scope("configmaps", operations=["CREATE"], filter={"names": ["a", "b-*"]}, ignoreFields=["/data/a"])),
+            "+ v1/configmaps (operations CREATE; names a, b-*; ignoreFields /data/a); - apps/v1/deployments",
+        ),
+        (
+            spec(WEB),
+            spec(WEB, scope("configmaps", filter={"labelSelector": APP}), scope("configmaps", wildcard=True)),
+            (
+                "+ v1/configmaps (selected by [operations CREATE, DELETE, UPDATE, resources by name, "
+                "labelSelector app=web] or by [operations CREATE, DELETE, UPDATE, resources *])"
+            ),
+        ),
         (spec(MAPS), spec(MAPS, branch="prod"), "branch main -> prod"),
         (
             spec(MAPS),
