@@ -14,7 +14,8 @@ from app import events
 from app.models import inventory, ledger
 from app.watch import eventing, inbox, routing, runs
 
-NOT_SELECTED = "it was listed, and the rules select no such operation of it: what is in Git stays"
+NOT_SELECTED = "it was listed, and no rule selects it any more: what is in Git stays"
+NO_OPERATION = "it was listed, and the rules select no such operation of it: what is in Git stays"
 
 _ScopeOf = tuple[str, routing.WantedScope]
 
@@ -139,7 +140,7 @@ class Batch:
             if selected is None:
                 continue
             if selected.kept:
-                stale = stale or NOT_SELECTED
+                stale = stale or self._why_kept(subject, selected.target)
             entry = eventing.entry(subject, selected, origin, seed=run_id, stale=stale)
             self.entries.append(entry)
             self.scope_of[entry.event.id] = run_id, scope
@@ -161,6 +162,10 @@ class Batch:
             return None
         target, mark = self.routes.target_of(run.destination_id), None if found.mark else ledger.LEFT
         return eventing.Selected(target, subject.written(found), None, subject.identifier.uid, mark, kept=True)
+
+    def _why_kept(self, subject: eventing.Subject, target: routing.Target) -> str:
+        selections = self.routes.matcher.match(subject.identifier, subject.obj)
+        return NO_OPERATION if any(one.destination == target.ref for one in selections) else NOT_SELECTED
 
     def closing(self) -> list[runs.OpenRun]:
         """Seeds whose last scope ends with this batch: SEED_SYNC is tried for them."""

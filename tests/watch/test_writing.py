@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import threading
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import sqlalchemy
 
 from app import db, errors
 from app.models import ledger
-from app.watch import eventing
+from app.watch import batching, eventing
 from tests.waiting import wait_until
 from tests.watch.desk import CONFIG_MAPS, ROLES, Desk, away, config_map, labelled, watch_rule
 
@@ -203,6 +204,23 @@ def test_an_object_that_exists_is_no_orphan_whatever_the_rules_select(desk: Desk
     desk.causes.begin_stream(desk.key(), resource_version="155", cause="expired")
     desk.seed(config_map("a", 160), version="161")
     assert desk.rows()[2:] == [("UPDATE", "a", "stale"), ("SEED_SYNC", "", "pending")]
+
+
+@pytest.mark.parametrize(
+    ("item", "uid", "reason"),
+    [
+        ({"names": ["b"]}, "uid-a", batching.NOT_SELECTED),
+        ({"labelSelector": {"matchLabels": {"app": "web"}}}, "uid-a", batching.NOT_SELECTED),
+        ({"operations": ["CREATE", "DELETE"]}, "uid-a", batching.NO_OPERATION),
+        ({"operations": ["UPDATE"]}, "another", batching.NO_OPERATION),
+    ],
+)
+def test_what_is_listed_and_kept_says_why(seeded: Desk, item: dict[str, Any], uid: str, reason: str) -> None:
+    """Who reads why an object was not written looks for a filter or for operations, whichever it is."""
+    seeded.start(watch_rule("configmaps", **item))
+    seeded.seed(config_map("a", 160, uid=uid), version="171")
+    row = seeded.events()[2]
+    assert (row.state, row.state_reason) == ("stale", reason)
 
 
 @pytest.mark.parametrize("moment", ["before", "after"])
