@@ -11,8 +11,9 @@ from pathlib import Path
 
 import click
 
+from app import errors
 from app.cli import options, records, tables
-from app.models import reports
+from app.models import base, reports
 
 # Of a query that a person wrote, in seconds: nothing waits for it but that person.
 _PATIENCE = 60.0
@@ -35,8 +36,9 @@ def log(*, data_dir: Path, output: str, destination: str, name: str, limit: int)
 
     BY is the manager of the object's newest field where nothing better is known.
     """
-    question = partial(reports.audit_entries, destination=destination, name=name, limit=limit)
-    found = records.read(data_dir, question)
+    if "/" in name:
+        raise click.UsageError(f"{name!r} is no name: write the name alone, --object {name.rpartition('/')[2]}")
+    found = records.read(data_dir, partial(_entries, destination=destination, name=name, limit=limit))
     if output == "json":
         tables.show_json([asdict(one) for one in found])
     elif found:
@@ -65,6 +67,16 @@ def sql(*, data_dir: Path, output: str, query: str) -> None:
         tables.show_json([dict(zip(columns, (tables.plain(one) for one in row), strict=True)) for row in rows])
     else:
         tables.show_table(columns, [["" if one is None else str(tables.plain(one)) for one in row] for row in rows])
+
+
+def _entries(connection: base.Connection, *, destination: str, name: str, limit: int) -> list[reports.AuditEntry]:
+    """Nothing is no answer to a name that is misspelt."""
+    if destination and destination not in (known := reports.destinations_ever(connection)):
+        raise errors.PermanentError(
+            f"the database never had a GitDestination {destination}; it has or had: {', '.join(known) or 'none'}",
+            reason="NoDestination",
+        )
+    return reports.audit_entries(connection, destination=destination, name=name, limit=limit)
 
 
 def _row(one: reports.AuditEntry) -> tuple[str, ...]:

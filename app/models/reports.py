@@ -137,6 +137,12 @@ def commits_after(connection: Connection, last: int, *, limit: int) -> list[Push
     return [PushedCommit(*row) for row in connection.execute(query.limit(limit))]
 
 
+def destinations_ever(connection: Connection) -> list[str]:
+    """The names of all destinations that there are or were: what was pushed for one that is gone is still asked."""
+    row = destinations.GitDestinationRow
+    return sorted(set(connection.scalars(select(row.namespace + "/" + row.name))))
+
+
 def audit_entries(
     connection: Connection, *, destination: str = "", name: str = "", limit: int = 50
 ) -> list[AuditEntry]:

@@ -1,4 +1,4 @@
-"""`reverser audit sql`: any question to the record, on both databases, and no change."""
+"""`reverser audit`: any question to the record, on both databases, and no change."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import click.testing
 import pytest
 
 from app.cli import audit
-from tests.models.records import Records
+from app.models import destinations
+from tests.models.records import CLUSTER, Records
 
 
 @pytest.fixture
@@ -64,3 +65,24 @@ def test_nobody_writes_by_asking_for_more(asked: click.testing.CliRunner, query:
 def test_a_mistake_is_said(asked: click.testing.CliRunner) -> None:
     """A query that the database does not understand is answered in its words, not with a traceback."""
     assert "syntax error" in str(ask(asked, "SELCT 1").exception)
+
+
+def test_nothing_is_no_answer_to_a_typo(asked: click.testing.CliRunner, database_url: str) -> None:
+    """A destination that never was is refused with those there are or were; one that was deleted can be asked."""
+    with closing(Records(database_url)) as records:
+        other = records.destination("other", folder="other")
+        with records.database.write() as connection:
+            destinations.retire_destinations(connection, cluster=CLUSTER, keep={other.uid})
+    for name in ("prod", "other"):
+        done = asked.invoke(audit.audit, ["log", "--destination", f"shop/{name}"])
+        assert (done.exit_code, done.stderr) == (0, "Nothing was pushed yet that fits.\n")
+    for typo in ("shop/prd", "prod"):
+        refused = asked.invoke(audit.audit, ["log", "--destination", typo]).exception
+        assert str(refused) == f"the database never had a GitDestination {typo}; it has or had: shop/other, shop/prod"
+
+
+def test_an_object_is_asked_by_its_name(asked: click.testing.CliRunner) -> None:
+    """No name has a slash: who writes a type before it is told what to write."""
+    refused = asked.invoke(audit.audit, ["log", "--object", "deploy/web"])
+    assert refused.exit_code == 2
+    assert "write the name alone, --object web" in refused.stderr
