@@ -123,12 +123,15 @@ class _Question:
         if not self._destination.ready:
             yield self._destination.reason, f"The destination is not ready: {self._destination.message}"
         if self._nearest is None:
-            yield "NoRule", f"No rule feeds {self._destination.ref}: make a WatchRule whose destinationRef names it"
+            kind = "WatchRule" if self._type.namespaced else "ClusterWatchRule"
+            yield "NoRule", f"No rule feeds {self._destination.ref}: make a {kind} whose destinationRef names it"
         elif self._nearest.near is weighing.Near.OTHER_TYPE:
-            yield (
-                "NotSelected",
-                f"No rule of {self._destination.ref} selects {self._type}: add it to the resources of one",
+            advice = (
+                "add it to the resources of one"
+                if self._type.namespaced
+                else "it is cluster-scoped, so select it in a ClusterWatchRule with scope Cluster"
             )
+            yield "NotSelected", f"No rule of {self._destination.ref} selects {self._type}: {advice}"
         elif not self._taken:
             yield self._nearest.reason, self._nearest.sentence
         if not self._live.found and not self._live.unknown:

@@ -108,6 +108,15 @@ def test_no_rule(shop: Shop) -> None:
     assert found["sentence"].startswith("No rule of shop/prod selects configmaps")
 
 
+def test_no_rule_for_a_type_without_namespaces(shop: Shop) -> None:
+    """Nobody is sent into a WatchRule, which cannot select it: the advice is the kind of rule that can."""
+    advice = "make a ClusterWatchRule whose destinationRef names it"
+    assert shop.answer("ns/shop")["sentence"] == f"No rule feeds shop/prod: {advice}"
+    shop.rule()
+    advice = "it is cluster-scoped, so select it in a ClusterWatchRule with scope Cluster"
+    assert shop.answer("ns/shop")["sentence"] == f"No rule of shop/prod selects namespaces: {advice}"
+
+
 def test_a_type_with_a_problem(shop: Shop) -> None:
     """A rule that names a type which it cannot have says why: a Secret, another scope, another version."""
     shop.rule("{resources: [secrets, configmaps, namespaces]}")
