@@ -16,6 +16,9 @@ from typing import Any
 from app.rules import labels as labelling
 
 _GLOB = frozenset("*?[")
+# `[` with what it holds, and the `]` that ends it, if there is one; inside of it, a `]` may come first.
+_SET = re.compile(r"\[!?(\]?[^\]]*)(\]?)")
+_RANGE = re.compile("(.)-(.)")
 # The fields that look at the namespace of an object, as a manifest spells them.
 BY_NAMESPACE = ("namespaceSelector", "excludeNamespaces")
 
@@ -123,6 +126,20 @@ EVERYTHING = Filter()
 def is_exact(glob: str) -> bool:
     """Whether a glob means one name only."""
     return _GLOB.isdisjoint(glob)
+
+
+def problem(glob: str) -> str:
+    """What nobody can mean by a glob, and what to write; empty when it is in order.
+
+    `fnmatch` takes a set without an end for text, and drops a range without characters: nothing would match, unseen.
+    """
+    for held, end in _SET.findall(glob):
+        if not end:
+            return "no ] ends its [: write a set like [ab], or ? for any character"
+        for first, last in _RANGE.findall(held):
+            if first > last:
+                return f"{first}-{last} runs backwards: write {last}-{first}"
+    return ""
 
 
 def literal_prefix(glob: str) -> str:

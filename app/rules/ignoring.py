@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from app import errors
+from app.rules import filters
 
 EVERY = "*"
 # What tells one object from another never goes, whatever a rule says.
@@ -119,7 +120,7 @@ def _problem_of_manager(entry: str) -> str:
         return f"an entry has at most {LONGEST_MANAGER} characters"
     if not entry.strip("*"):
         return "it would leave out every field that anybody manages: name a manager"
-    return ""
+    return filters.problem(entry)
 
 
 def _invalid(field: str, entry: str, problem: str) -> errors.PermanentError:

@@ -270,6 +270,9 @@ def _globs(raw: _Reader, field: str, allowed: re.Pattern[str]) -> tuple[str, ...
     wrong = next((glob for glob in globs if not allowed.fullmatch(glob)), None)
     if wrong is not None:
         raise raw.refused(field, f"holds {wrong[:80]!r}, which matches no name: write a name, or a glob like web-*")
+    for glob in globs:
+        if problem := filters.problem(glob):
+            raise raw.refused(field, f"holds {glob[:80]!r}: {problem}")
     return globs
 
 

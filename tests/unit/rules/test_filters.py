@@ -13,6 +13,8 @@ from app.rules import filters, labels
 from app.rules.filters import Filter
 
 FRONT = labels.LabelSelector((labels.Requirement("tier", "In", ("front",)),))
+NOT_ENDED = "no ] ends its [: write a set like [ab], or ? for any character"
+BACKWARDS = "z-a runs backwards: write a-z"
 UNMET = "its labels do not meet tier=front of labelSelector"
 
 
@@ -123,6 +125,20 @@ def test_an_exact_name_is_no_glob() -> None:
 def test_a_glob_begins_with_what_is_written_before_its_first_sign(glob: str, prefix: str) -> None:
     """Rules are filed by it."""
     assert filters.literal_prefix(glob) == prefix
+
+
+@pytest.mark.parametrize(
+    ("glob", "said"),
+    [
+        *((glob, "") for glob in ("", "web", "*", "a?", "]", "a]b", "a-b", "[ab]", "[!ab]", "[a-c]x[0-9]", "[[]")),
+        *((glob, "") for glob in ("[]]", "[!]]", "[]-a]", "[a-]", "[-a]", "[!-a]", "[a-a]", "[a-c-b]")),
+        *((glob, NOT_ENDED) for glob in ("[", "app-[", "[ab", "[]", "[!]", "[!", "[a]b[c", "kube-[*")),
+        *((f"x{held}", BACKWARDS) for held in ("[z-a]", "[!z-a]", "[az-a]", "[a-cz-a]", "[a]*[z-a]")),
+    ],
+)
+def test_a_glob_that_nobody_can_mean_has_a_problem(glob: str, said: str) -> None:
+    """A set without an end is text to the matcher, and a range from back to front is empty: both match nothing."""
+    assert filters.problem(glob) == said
 
 
 @given(st.lists(st.text("ab*?[]!-\\|(", max_size=4), max_size=4), st.text("ab[]!-\\|(\n", max_size=4))

@@ -199,6 +199,7 @@ UNKNOWN_KEY = "cannot be used: the key 'a b' can be no label: write it like tier
 NO_VALUES = "cannot be used: In needs values: list at least one, or use Exists or DoesNotExist"
 NO_OPERATOR = "cannot be used: the operator '' is unknown: use In, NotIn, Exists, DoesNotExist"
 NO_NAME = "which matches no name: write a name, or a glob like web-*"
+NOT_ENDED = "no ] ends its [: write a set like [ab], or ? for any character"
 WITHOUT_VALUES = [{"key": "x", "operator": "Exists"}, {"key": "a", "operator": "In"}]
 NAMESPACES_HERE = "narrows a ClusterWatchRule with scope Namespaced, and nothing else: remove it"
 
@@ -226,6 +227,10 @@ NAMESPACES_HERE = "narrows a ClusterWatchRule with scope Namespaced, and nothing
         ({"excludeNames": ["%"]}, f"excludeNames holds '%', {NO_NAME}"),
         ({"excludeNames": ["x" * 254]}, f"excludeNames holds '{'x' * 80}', {NO_NAME}"),
         ({"excludeNamespaces": ["Team"]}, f"excludeNamespaces holds 'Team', {NO_NAME}"),
+        ({"names": ["a", "app-["]}, f"names holds 'app-[': {NOT_ENDED}"),
+        ({"excludeNames": ["[z-a]"]}, "excludeNames holds '[z-a]': z-a runs backwards: write a-z"),
+        ({"excludeNamespaces": ["team-*", "kube-["]}, f"excludeNamespaces holds 'kube-[': {NOT_ENDED}"),
+        ({"ignoreManagers": ["kube-["]}, f"ignoreManagers holds 'kube-[': {NOT_ENDED}"),
         ({"scope": "Cluster", "namespaceSelector": SELECTOR}, f"namespaceSelector {NAMESPACES_HERE}"),
         ({"scope": "Cluster", "excludeNamespaces": ["a"]}, f"excludeNamespaces {NAMESPACES_HERE}"),
         ({"ignoreFields": [5]}, "ignoreFields must be a list of strings"),
