@@ -346,7 +346,8 @@ def _judge_rule(rule: kinds.AnyRule, sources: _Sources, versions: _Versions) -> 
         members = [_members(item, sources) for item in rule.items]
     except errors.PermanentError as error:
         return RuleVerdict(ready=False, reason=error.reason, message=error.message)
-    resolutions = [versions.settle(rule, matching.resolve(item, sources.types)) for item in rule.items]
+    resolved = (matching.resolve(item, sources.types, namespace=rule.meta.ref.namespace) for item in rule.items)
+    resolutions = [versions.settle(rule, resolution) for resolution in resolved]
     problems = tuple(dict.fromkeys(problem for resolution in resolutions for problem in resolution.problems))
     notes = tuple(dict.fromkeys(note for resolution in resolutions for note in resolution.notes))
     scopes = _scopes(rule, resolutions, members)

@@ -56,8 +56,11 @@ class Resolution:
     notes: tuple[str, ...]
 
 
-def resolve(item: RuleItem, types: Sequence[ResourceType]) -> Resolution:
-    """Resolve one rule item against every served version of every type, one version per type."""
+def resolve(item: RuleItem, types: Sequence[ResourceType], *, namespace: str = "") -> Resolution:
+    """Resolve one rule item against every served version of every type, one version per type.
+
+    `namespace` is that of the rule: what `*` leaves out elsewhere is no news in it. Empty means all of them.
+    """
     served = _by_key(types)
     named: dict[tuple[str, str], ResourceType] = {}
     problems: list[Problem] = []
@@ -78,7 +81,7 @@ def resolve(item: RuleItem, types: Sequence[ResourceType]) -> Resolution:
         by_wildcard=by_wildcard,
         notes=(
             *(note for key, note in notes.items() if key not in named),
-            *_notes_on_objects([type_ for type_ in selected if type_.key in by_wildcard]),
+            *_notes_on_objects([type_ for type_ in selected if type_.key in by_wildcard], namespace),
         ),
     )
 
@@ -119,11 +122,11 @@ def _resolve_wildcard(
     return found, notes
 
 
-def _notes_on_objects(types: Sequence[ResourceType]) -> list[str]:
+def _notes_on_objects(types: Sequence[ResourceType], namespace: str) -> list[str]:
     """What `*` leaves out of the types that it reaches, object by object; one reason of several types is said once."""
     of_reason: dict[str, list[str]] = {}
     for type_ in types:
-        for reason in noise.object_reasons(*type_.key):
+        for reason in noise.object_reasons(*type_.key, namespace=namespace):
             of_reason.setdefault(reason, []).append(str(type_))
     owned = ["* leaves out every object that a controller owns: it is made from its owner"] if types else []
     return owned + [f"* leaves out single {', '.join(names)}: {reason}" for reason, names in of_reason.items()]

@@ -68,20 +68,20 @@ _Object = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Generated:
-    """Single objects of one type that nobody wrote. `holds` says whether an object is one of them."""
+    """Single objects of one type that nobody wrote, all in `namespace` where it says one.
+
+    `holds` says whether an object is one of them.
+    """
 
     group: str
     resource: str
     reason: str
     holds: Callable[[Identifier, _Object], bool]
+    namespace: str = ""
 
 
 def _named(*names: str) -> Callable[[Identifier, _Object], bool]:
     return lambda identifier, _: identifier.name in names
-
-
-def _in_namespace(namespace: str, *names: str) -> Callable[[Identifier, _Object], bool]:
-    return lambda identifier, _: identifier.namespace == namespace and identifier.name in names
 
 
 def _has(part: str, key: str, *values: str) -> Callable[[Identifier, _Object], bool]:
@@ -131,13 +131,13 @@ OBJECTS: tuple[Generated, ...] = (
     Generated("", "configmaps", "istio-ca-root-cert is written into every namespace by Istio",
               _named("istio-ca-root-cert")),
     Generated("", "configmaps", "the API server keeps its own state there",
-              _in_namespace("kube-system", "extension-apiserver-authentication",
-                            "kube-apiserver-legacy-service-account-token-tracking")),
+              _named("extension-apiserver-authentication", "kube-apiserver-legacy-service-account-token-tracking"),
+              namespace="kube-system"),
     Generated("", "configmaps", _LOCK, _LEADER),
     Generated("", "serviceaccounts", "default is made in every namespace; one that somebody changed is mirrored",
               _is_bare_account),
     Generated("", "services", "kubernetes in default is kept by the API server, and says where it is",
-              _in_namespace("default", "kubernetes")),
+              _named("kubernetes"), namespace="default"),
     Generated("rbac.authorization.k8s.io", "clusterroles", _ROLES, _is_default_role),
     Generated("rbac.authorization.k8s.io", "clusterrolebindings", _ROLES, _is_default_role),
     Generated("rbac.authorization.k8s.io", "roles", _ROLES, _is_default_role),
@@ -174,12 +174,18 @@ def excluded_object(identifier: Identifier, obj: _Object) -> str | None:
     if _is_owned(obj):
         return OWNED
     generated = _BY_TYPE.get((identifier.group, identifier.resource), ())
-    return next((one.reason for one in generated if one.holds(identifier, obj)), None)
+    there = (one for one in generated if one.namespace in ("", identifier.namespace))
+    return next((one.reason for one in there if one.holds(identifier, obj)), None)
 
 
-def object_reasons(group: str, resource: str) -> tuple[str, ...]:
-    """Why single objects of a type are left out, beside those that a controller owns; each reason once."""
-    return tuple(dict.fromkeys(one.reason for one in _BY_TYPE.get((group, resource), ())))
+def object_reasons(group: str, resource: str, *, namespace: str = "") -> tuple[str, ...]:
+    """Why single objects of a type are left out, beside those that a controller owns; each reason once.
+
+    An empty `namespace` means all of them.
+    """
+    generated = _BY_TYPE.get((group, resource), ())
+    there = (one for one in generated if not namespace or one.namespace in ("", namespace))
+    return tuple(dict.fromkeys(one.reason for one in there))
 
 
 def mapping(obj: _Object, part: str) -> Mapping[str, Any]:

@@ -399,6 +399,15 @@ def test_what_the_wildcard_leaves_out_is_in_the_notes() -> None:
     assert any("secrets" in note for note in verdict.notes)
 
 
+def test_the_notes_of_a_watch_rule_are_about_its_namespace() -> None:
+    """What can only stand in another namespace is not in them; a rule over all namespaces has it."""
+    note = "* leaves out single configmaps: the API server keeps its own state there"
+    of_shop = _verdict(_config(), _target(), _rule(items=_items("*")))
+    of_all = _verdict(_config(), _target(), _cluster_rule(items=_items("*")))
+    assert (note in of_shop.notes, note in of_all.notes) == (False, True)
+    assert set(of_shop.notes) < set(of_all.notes)
+
+
 @pytest.mark.parametrize(
     ("fields", "reason", "said"),
     [

@@ -230,6 +230,15 @@ def test_reasons_of_a_type_are_given_once() -> None:
     assert noise.object_reasons("apps", "deployments") == ()
 
 
+def test_reasons_of_another_namespace_are_not_given() -> None:
+    """What stands in one namespace alone is no news to a rule of another one."""
+    everywhere, state = noise.object_reasons("", "configmaps"), "the API server keeps its own state there"
+    assert noise.object_reasons("", "configmaps", namespace="kube-system") == everywhere
+    assert noise.object_reasons("", "configmaps", namespace="shop") == tuple(one for one in everywhere if one != state)
+    assert noise.object_reasons("", "services", namespace="shop") == ()
+    assert noise.object_reasons("", "services", namespace="default") == noise.object_reasons("", "services")
+
+
 def test_the_reference_has_every_line_of_the_tables() -> None:
     """Whoever wonders why an object is not mirrored finds its type and the reason in one row of the reference."""
     rows = [line for line in REFERENCE.read_text().splitlines() if line.startswith("| ")]
