@@ -309,7 +309,20 @@ def _rule(name: str, row: base.AnyRow, destination: events.Ref) -> Raw:
     namespace, _, own = name.rpartition("/")
     target = {"name": destination.name, "namespace": destination.namespace}
     kind = row.rule.partition(" ")[0]
-    return _object(kind, events.Ref(namespace, own), {"destinationRef": target, "rules": row.spec["rules"]})
+    items = [_known(item, row.spec["scopes"]) for item in row.spec["rules"]]
+    return _object(kind, events.Ref(namespace, own), {"destinationRef": target, "rules": items})
+
+
+def _known(item: Mapping[str, Any], scopes: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """An item of a recorded rule, without groups and versions of which nothing was found.
+
+    The cluster may have them all the same: of that, the database knows nothing, and nobody is told that it has not.
+    """
+    kept = {
+        field: [one for one in item.get(field, ()) if one in {"*", *(scope[part] for scope in scopes)}]
+        for field, part in (("apiGroups", "group"), ("apiVersions", "version"))
+    }
+    return {**item, **{field: some for field, some in kept.items() if some}}
 
 
 def _object(kind: str, ref: events.Ref, spec: Mapping[str, Any]) -> Raw:

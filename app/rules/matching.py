@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import difflib
 import functools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -36,7 +36,7 @@ Reason = Literal[
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """A resource that a rule names and does not get; `message` says what to do."""
+    """A resource, group or version that a rule names and does not get; `message` says what to do."""
 
     resource: str
     reason: Reason
@@ -73,6 +73,8 @@ def resolve(item: RuleItem, types: Sequence[ResourceType], *, namespace: str = "
     if ANY in item.resources and not wild and not notes:
         problems.append(Problem(ANY, "NotServed", _nothing_served(item)))
     found = wild | named
+    if found:
+        problems += _strays(item, served, found)
     selected = tuple(found[key] for key in sorted(found))
     by_wildcard = frozenset(wild.keys() - named.keys())
     return Resolution(
@@ -179,6 +181,31 @@ def _obstacle(item: RuleItem, pattern: str, versions: Sequence[ResourceType]) ->
     return None
 
 
+def _strays(
+    item: RuleItem,
+    served: Mapping[tuple[str, str], Sequence[ResourceType]],
+    found: Iterable[tuple[str, str]],
+) -> Iterator[Problem]:
+    """Groups that the cluster has not, and versions that nothing has of what was found beside them.
+
+    An entry that finds nothing has said so of each resource, with all of its groups and versions.
+    """
+    groups = {group: group for group, _ in served}
+    versions = {version.version for key in found for version in served[key]}
+    for group in _missing(item.api_groups, groups):
+        meant = _guess(group, groups, words=len(item.api_groups))
+        message = f"{group} is no API group of this cluster: {meant}correct apiGroups, or install its CRD"
+        yield Problem(group, "NotServed", message)
+    for version in _missing(item.api_versions, versions):
+        message = f"nothing that is selected beside it is served as {version}: correct apiVersions"
+        yield Problem(version, "OtherVersionOnly", message)
+
+
+def _missing(said: Sequence[str], there: Container[str]) -> list[str]:
+    """The words that name nothing; beside a `*`, they need not."""
+    return [] if ANY in said else [word for word in dict.fromkeys(said) if word not in there]
+
+
 def _nothing_served(item: RuleItem) -> str:
     groups = ", ".join(_group_name(group) for group in item.api_groups) or "any group"
     return f"no {item.scope} type of {groups} can be watched in this cluster: check apiGroups and apiVersions"
@@ -197,9 +224,14 @@ def _not_served(item: RuleItem, pattern: str, served: Mapping[tuple[str, str], S
     for type_ in (versions[0] for key, versions in served.items() if _group_matches(item, key[0])):
         # The kind in small letters is the singular.
         called |= {type_.kind.lower(): type_, type_.resource: type_, str(type_): type_}
-    near = _nearest(pattern.lower(), tuple(called)) if len(item.resources) <= _MOST_GUESSES else ""
-    meant = f"do you mean {called[near]}? Else " if near else ""
+    meant = _guess(pattern, called, words=len(item.resources))
     return f"{pattern} is not served in {where}: {meant}check plural and apiGroups, or install its CRD"
+
+
+def _guess(word: str, called: Mapping[str, object], *, words: int) -> str:
+    """What a slip means, to stand before other advice; empty where nothing is near, or one of too many words."""
+    near = _nearest(word.lower(), tuple(called)) if words <= _MOST_GUESSES else ""
+    return f"do you mean {called[near]}? Else " if near else ""
 
 
 @functools.lru_cache

@@ -650,11 +650,13 @@ def test_without_a_cluster(shop: Shop, tmp_path: Path) -> None:
     assert done.stderr.startswith("Live rules and objects are not known: the kubeconfig ")
     assert done.stderr.endswith("What follows is what the database has in force.\n")
     assert "only      names: [app-*]" in done.stdout
+    # What the cluster serves beside is not known there.
+    assert "cannot" not in done.stdout
 
 
 def recorded(shop: Shop) -> rules.RuleSeen:
     """What the watch daemon recorded of the rule."""
-    item = {"operations": [], "apiGroups": [], "apiVersions": [], "resources": ["configmaps", "services"]}
+    item = {"operations": [], "apiGroups": ["", "apps"], "apiVersions": ["v1", "v2"]}
     scopes = [
         {
             "group": "",
@@ -667,7 +669,8 @@ def recorded(shop: Shop) -> rules.RuleSeen:
         }
         for plural, kind in (("configmaps", "ConfigMap"), ("services", "Service"))
     ]
-    spec = {"rules": [{**item, "scope": "Namespaced", "names": ["app-*"]}], "scopes": scopes}
+    item |= {"resources": ["configmaps", "services"], "names": ["app-*"]}
+    spec = {"rules": [{**item, "scope": "Namespaced"}], "scopes": scopes}
     return rules.RuleSeen(
         rule="WatchRule shop/all", uid="u", destination_id=shop.prod.id, place_id=shop.prod.place_id, spec=spec
     )

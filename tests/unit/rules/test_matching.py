@@ -199,6 +199,51 @@ def test_a_problem_with_one_type_leaves_the_others() -> None:
     ]
 
 
+NO_GROUP = "is no API group of this cluster: {}correct apiGroups, or install its CRD"
+NO_VERSION = "nothing that is selected beside it is served as {}: correct apiVersions"
+
+
+@pytest.mark.parametrize(
+    ("item", "strays"),
+    [
+        (_item("*", api_groups=("apps", "")), []),
+        (
+            _item("*", api_groups=("apps", "discovery")),
+            [("discovery", "NotServed", f"discovery {NO_GROUP.format('')}")],
+        ),
+        (
+            _item("configmaps", api_groups=("autoscalling", "", "Apps")),
+            [
+                ("autoscalling", "NotServed", f"autoscalling {NO_GROUP.format('do you mean autoscaling? Else ')}"),
+                ("Apps", "NotServed", f"Apps {NO_GROUP.format('do you mean apps? Else ')}"),
+            ],
+        ),
+        (_item("configmaps", api_groups=("*", "batchh")), []),
+        (_item("configmaps", "horizontalpodautoscalers", api_versions=("v1", "v2", "*", "v9")), []),
+        (_item("configmaps", "horizontalpodautoscalers", api_versions=("v1", "v2")), []),
+        (_item("horizontalpodautoscalers", api_versions=("v2", "v1")), []),
+        (
+            _item("configmaps", api_versions=("v9", "v1", "v9")),
+            [("v9", "OtherVersionOnly", NO_VERSION.format("v9"))],
+        ),
+        (
+            _item("*", "secrets", api_groups=("", "configbutler.ai"), api_versions=("v1alpha", "v1")),
+            [
+                ("secrets", "EncryptionRequired", matching.resolve(_item("secrets"), TYPES).problems[0].message),
+                ("v1alpha", "OtherVersionOnly", NO_VERSION.format("v1alpha")),
+            ],
+        ),
+    ],
+)
+def test_a_slip_beside_a_group_or_version_that_is_there_is_said(
+    item: kinds.RuleItem, strays: list[tuple[str, str, str]]
+) -> None:
+    """What the entry selects goes on; groups and versions that are nowhere are problems, as resources are."""
+    resolution = matching.resolve(item, TYPES)
+    assert [(one.resource, one.reason, one.message) for one in resolution.problems] == strays
+    assert resolution.selected
+
+
 def test_secrets_that_are_not_had_are_said_beside_those_of_another_group() -> None:
     """Whoever names `secrets` means the core ones too, whatever else has that plural."""
     resolution = matching.resolve(_item("secrets"), [*TYPES, _type("example.com/v1/secrets")])
