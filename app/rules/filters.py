@@ -74,6 +74,21 @@ class Filter:
         """Whether labels decide, so that what an object or a namespace says of itself takes it in and out."""
         return bool(self.labels) or self.namespaces is not None
 
+    @property
+    def emptied_by(self) -> str:
+        """The field that leaves nothing of the rest, as a manifest spells it; empty where something may get through.
+
+        Only where it is plain: an exact name that is excluded, a glob that is excluded word for word, and `*`.
+        """
+        if all(self._is_excluded(name) for name in self.names or ("*",)):
+            return "excludeNames"
+        return "excludeNamespaces" if "*" in self.exclude_namespaces else ""
+
+    def _is_excluded(self, glob: str) -> bool:
+        if is_exact(glob):
+            return self._globs["exclude_names"].match(glob)
+        return not {glob, "*"}.isdisjoint(self.exclude_names)
+
     def selects(self, name: str, labels: Mapping[str, str]) -> bool:
         """Whether an object gets through, by its name and labels."""
         if self.names and not self._globs["names"].match(name):

@@ -248,7 +248,7 @@ def _item(raw: _Reader, *, scope: Scope, wide: bool) -> RuleItem:
     for field in ("namespaceSelector", "excludeNamespaces"):
         if raw.value(field) and not (wide and scope == "Namespaced"):
             raise raw.refused(field, "narrows a ClusterWatchRule with scope Namespaced, and nothing else: remove it")
-    return RuleItem(
+    item = RuleItem(
         operations=operations,
         api_groups=raw.texts("apiGroups"),
         api_versions=raw.texts("apiVersions"),
@@ -261,6 +261,9 @@ def _item(raw: _Reader, *, scope: Scope, wide: bool) -> RuleItem:
         exclude_namespaces=_globs(raw, "excludeNamespaces", _NAMESPACE_GLOB),
         ignored=_ignored(raw),
     )
+    if field := item.filter.emptied_by:
+        raise raw.refused(field, "leaves nothing of what the entry selects: narrow it, or remove the entry")
+    return item
 
 
 def _globs(raw: _Reader, field: str, allowed: re.Pattern[str]) -> tuple[str, ...]:

@@ -128,6 +128,31 @@ def test_kubectl_shows_what_matters(server: ApiServer, our_kinds: client.Cluster
         assert "error" not in kubectl(server, "get", name, "-n", place)
 
 
+@pytest.mark.parametrize("kind", ["WatchRule", "ClusterWatchRule"])
+def test_get_wide_shows_how_much_a_rule_holds(our_kinds: client.Cluster, place: str, kind: str) -> None:
+    """`kubectl get wr,cwr -o wide` has the number of files: a rule that is ready and selects nothing stands out."""
+    our_type = kinds.OUR_TYPES[kind]
+    namespace, item = (place, {}) if our_type.namespaced else ("", {"scope": "Namespaced"})
+    spec = {
+        "destinationRef": {"name": "prod", "namespace": place},
+        "rules": [{"resources": ["configmaps"], **item}],
+    }
+    metadata = {"name": place, **({"namespace": namespace} if namespace else {})}
+    found = objects.create(our_kinds, our_type, {"metadata": metadata, "spec": spec})
+    status.patch_status(our_kinds, our_type, found, status={"objects": 7})
+    session = our_kinds._session
+    response = session.pool.request(
+        "GET",
+        f"{session.server}{paths.collection(our_type, namespace)}",
+        headers={**session.headers(), "Accept": "application/json;as=Table;v=v1;g=meta.k8s.io"},
+    )
+    table = response.json()
+    columns = [(one["name"], one["priority"]) for one in table["columnDefinitions"]]
+    (row,) = (one["cells"] for one in table["rows"] if one["cells"][0] == place)
+    assert row[columns.index(("Objects", 1))] == 7
+    objects.delete(our_kinds, our_type, events.Ref(namespace, place))
+
+
 @pytest.mark.parametrize(
     "url",
     [

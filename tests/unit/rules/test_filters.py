@@ -113,6 +113,28 @@ def test_one_wish_is_one_value_and_reads_as_a_manifest() -> None:
     assert Filter(names=("a",)).to_json() == {"names": ["a"]}
 
 
+@pytest.mark.parametrize(
+    ("wanted", "field"),
+    [
+        (filters.EVERYTHING, ""),
+        (Filter(names=("a", "b"), exclude_names=("a",)), ""),
+        (Filter(names=("a", "b"), exclude_names=("a", "b")), "excludeNames"),
+        (Filter(names=("app-1",), exclude_names=("app-*",)), "excludeNames"),
+        (Filter(names=("app-1", "App-*"), exclude_names=("app-*",)), ""),
+        (Filter(names=("app-*",), exclude_names=("app-*", "x")), "excludeNames"),
+        (Filter(names=("a*",), exclude_names=("a?",)), ""),
+        (Filter(names=("App-*",), exclude_names=("*",)), "excludeNames"),
+        (Filter(exclude_names=("*",)), "excludeNames"),
+        (Filter(exclude_names=("a*",)), ""),
+        (Filter(exclude_namespaces=("*",)), "excludeNamespaces"),
+        (Filter(exclude_namespaces=("kube-*",)), ""),
+    ],
+)
+def test_a_filter_that_lets_nothing_through_says_so(wanted: Filter, field: str) -> None:
+    """Only where it is plain: of two globs, nobody works out whether the one holds the other."""
+    assert wanted.emptied_by == field
+
+
 def test_an_exact_name_is_no_glob() -> None:
     """Only a name without * ? [ means one object."""
     wanted = Filter(names=("web", "w*", "a?", "[x]", "x]!-"))

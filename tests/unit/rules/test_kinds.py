@@ -200,6 +200,7 @@ NO_VALUES = "cannot be used: In needs values: list at least one, or use Exists o
 NO_OPERATOR = "cannot be used: the operator '' is unknown: use In, NotIn, Exists, DoesNotExist"
 NO_NAME = "which matches no name: write a name, or a glob like web-*"
 NOT_ENDED = "no ] ends its [: write a set like [ab], or ? for any character"
+NOTHING_LEFT = "leaves nothing of what the entry selects: narrow it, or remove the entry"
 WITHOUT_VALUES = [{"key": "x", "operator": "Exists"}, {"key": "a", "operator": "In"}]
 NAMESPACES_HERE = "narrows a ClusterWatchRule with scope Namespaced, and nothing else: remove it"
 
@@ -230,6 +231,8 @@ NAMESPACES_HERE = "narrows a ClusterWatchRule with scope Namespaced, and nothing
         ({"names": ["a", "app-["]}, f"names holds 'app-[': {NOT_ENDED}"),
         ({"excludeNames": ["[z-a]"]}, "excludeNames holds '[z-a]': z-a runs backwards: write a-z"),
         ({"excludeNamespaces": ["team-*", "kube-["]}, f"excludeNamespaces holds 'kube-[': {NOT_ENDED}"),
+        ({"names": ["app-config"], "excludeNames": ["app-config"]}, f"excludeNames {NOTHING_LEFT}"),
+        ({"excludeNamespaces": ["*"]}, f"excludeNamespaces {NOTHING_LEFT}"),
         ({"ignoreManagers": ["kube-["]}, f"ignoreManagers holds 'kube-[': {NOT_ENDED}"),
         ({"scope": "Cluster", "namespaceSelector": SELECTOR}, f"namespaceSelector {NAMESPACES_HERE}"),
         ({"scope": "Cluster", "excludeNamespaces": ["a"]}, f"excludeNamespaces {NAMESPACES_HERE}"),
