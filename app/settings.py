@@ -68,7 +68,7 @@ class Settings:
     kube_read_timeout: float = 30.0
     # Objects of one page of a list.
     page_size: int = 500
-    # Least distance between two status writes of one object of ours.
+    # Least distance between two status writes of one object of ours, where nobody waits for them.
     status_interval: float = 5.0
     # Threads of a shared worker: destinations that it serves at the same time.
     worker_slots: int = 4

@@ -35,6 +35,8 @@ class Outcome:
     compilation: compiling.Compilation
     # Objects that cannot be read at all: kind and name -> what is wrong.
     unreadable: Mapping[tuple[str, events.Ref], errors.PermanentError]
+    # uid -> the generation that was judged, of all that were there.
+    generations: Mapping[str, int]
 
 
 @dataclass
@@ -46,7 +48,8 @@ class _Read:
     rules: list[kinds.WatchRule] = field(default_factory=list)
     cluster_rules: list[kinds.ClusterWatchRule] = field(default_factory=list)
     unreadable: dict[tuple[str, events.Ref], errors.PermanentError] = field(default_factory=dict)
-    present: set[str] = field(default_factory=set)
+    # By uid, of all that are there, readable or not.
+    generations: dict[str, int] = field(default_factory=dict)
 
 
 class Reconciler:
@@ -148,10 +151,10 @@ class Reconciler:
             repo_configs=read.configs,
             destinations=read.destinations,
             compilation=compilation,
-            present=frozenset(read.present),
+            present=frozenset(read.generations),
         )
         routes = self._causes.adopt(seen)
-        self.outcome = Outcome(compilation, read.unreadable)
+        self.outcome = Outcome(compilation, read.unreadable, read.generations)
         self._streams.follow(routes)
         log.info("reconciled", destinations=len(routes.targets), rules=len(compilation.compiled()),
                  streams=len(routes.streams))  # fmt: skip
@@ -162,9 +165,10 @@ def _read(objects: Mapping[str, Mapping[events.Ref, ours.Raw]]) -> _Read:
     read = _Read()
     for kind, found in objects.items():
         for ref, raw in found.items():
-            if raw["metadata"].get("deletionTimestamp"):
+            metadata = raw["metadata"]
+            if metadata.get("deletionTimestamp"):
                 continue
-            read.present.add(raw["metadata"].get("uid", ""))
+            read.generations[metadata.get("uid", "")] = int(metadata.get("generation") or 0)
             try:
                 _sort(read, our_kinds.read(raw))
             except errors.PermanentError as error:

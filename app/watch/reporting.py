@@ -1,7 +1,8 @@
 """The reporter: writes the status of our objects, from the last compilation and from SQL.
 
-Looked at each second, written only on a change, and at most every few seconds for one object, except when Ready moves.
-A status that cannot be written is said and tried again later; mirroring never waits for it.
+Looked at each second, written only on a change, and at most every few seconds for one object, except when somebody
+waits for it: when Ready moves, or the object was changed. A status that cannot be written is said and tried again
+later; mirroring never waits for it.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 import structlog
@@ -33,13 +34,18 @@ _COUNT_SHARE = 20
 _AFTER_FAILURE = 10.0
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class _Written:
-    """What was written for one object, and when the next write may be."""
+    """What was written last for one object, and when it may be written again: at all, and when nobody waits for it."""
 
-    judged: judging.Judged
-    generation: object
-    not_before: float
+    judged: judging.Judged | None = None
+    generation: int = 0
+    try_at: float = 0.0
+    calm_at: float = 0.0
+
+    def is_news(self, judged: judging.Judged, generation: int) -> bool:
+        """Whether somebody waits for this: a person changed the object, or what most look at moved."""
+        return self.judged is None or (self.judged.ready, self.generation) != (judged.ready, generation)
 
 
 class Reporter:
@@ -86,7 +92,7 @@ class Reporter:
                 continue
             for kind, ref, judged in self._judge(outcome):
                 try:
-                    self._report(kind, ref, judged)
+                    self._report(kind, ref, judged, generations=outcome.generations)
                 except Exception as error:  # noqa: BLE001 - no status is worth a change that is not mirrored.
                     log.warning("status_failed", kind=kind, name=str(ref), error=type(error).__name__)
 
@@ -144,27 +150,26 @@ class Reporter:
         retained = self._retained.get(state.destination_id, 0) if state else 0
         return judging.destination(ref, verdict, state=state, seeding=seeding, retained=retained)
 
-    def _report(self, kind: str, ref: events.Ref, judged: judging.Judged) -> None:
+    def _report(self, kind: str, ref: events.Ref, judged: judging.Judged, *, generations: Mapping[str, int]) -> None:
         raw = self._objects.snapshot_of(kind, ref)
-        if raw is None:
+        uid = str(raw["metadata"].get("uid", "")) if raw else ""
+        # The object of now may be newer than the verdict, and nobody may take the one for the other.
+        generation = generations.get(uid)
+        if raw is None or generation is None:
             return
-        metadata, now = raw["metadata"], time.monotonic()
-        key = kind, str(metadata.get("uid"))
-        before = self._written.get(key)
-        if before is not None and (before.judged, before.generation) == (judged, metadata.get("generation")):
+        key, now = (kind, uid), time.monotonic()
+        before = self._written.get(key, _Written())
+        if (before.judged, before.generation) == (judged, generation):
             return
-        urgent = before is None or before.judged.ready != judged.ready
-        if before is not None and now < before.not_before and not urgent:
+        if now < (before.try_at if before.is_news(judged, generation) else before.calm_at):
             return
-        wait = self._settings.status_interval if self._write(kind, raw, judged) else _AFTER_FAILURE
-        if wait == _AFTER_FAILURE and before is not None:
-            self._written[key] = _Written(before.judged, before.generation, now + wait)
+        if self._write(kind, raw, judged, generation=generation):
+            self._written[key] = _Written(judged, generation, calm_at=now + self._settings.status_interval)
         else:
-            self._written[key] = _Written(judged, metadata.get("generation"), now + wait)
+            self._written[key] = replace(before, try_at=now + _AFTER_FAILURE, calm_at=now + _AFTER_FAILURE)
 
-    def _write(self, kind: str, raw: ours.Raw, judged: judging.Judged) -> bool:
+    def _write(self, kind: str, raw: ours.Raw, judged: judging.Judged, *, generation: int) -> bool:
         """Write one status; False when that failed."""
-        generation = int(raw["metadata"].get("generation") or 0)
         old = (raw.get("status") or {}).get("conditions") or []
         conditions = status.merge_conditions(old, judged.conditions, generation=generation, now=datetime.now(UTC))
         wanted = {**judged.fields, "observedGeneration": generation, "conditions": conditions}
