@@ -29,6 +29,7 @@ _NAMESPACES_UNKNOWN = (
     "they may not be, a ClusterRole of the watch daemon's account needs the rule "
     '{apiGroups: [""], resources: ["namespaces"], verbs: ["list", "watch"]}'
 )
+_NO_ITEMS = "the rule has no items: add one to spec.rules"
 
 
 @dataclass(frozen=True, slots=True)
@@ -353,7 +354,8 @@ def _judge_rule(rule: kinds.AnyRule, sources: _Sources, versions: _Versions) -> 
     scopes = _scopes(rule, resolutions, members)
     if not scopes:
         reason = problems[0].reason if problems else "NotServed"
-        message = "; ".join(problem.message for problem in problems) or "the rule has no items: add one to spec.rules"
+        left_out = f"{'; '.join(notes)}: name what is wanted in resources" if notes else ""
+        message = "; ".join(problem.message for problem in problems) or left_out or _NO_ITEMS
         return RuleVerdict(ready=False, reason=reason, message=message, problems=problems, notes=notes)
     return RuleVerdict(
         ready=True,

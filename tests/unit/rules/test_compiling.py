@@ -392,6 +392,14 @@ def test_a_rule_without_items_is_not_ready() -> None:
     assert "spec.rules" in verdict.message
 
 
+def test_a_rule_of_which_the_wildcard_leaves_all_out_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is told what is left out and how to have it, and not that it has no items."""
+    monkeypatch.setattr(f"{__name__}.TYPES", (_type("coordination.k8s.io", "leases"),))
+    verdict = _verdict(_config(), _target(), _rule(items=_items("*")))
+    assert (verdict.ready, verdict.reason) == (False, "NotServed")
+    assert verdict.message == f"{verdict.notes[0]}: name what is wanted in resources"
+
+
 def test_what_the_wildcard_leaves_out_is_in_the_notes() -> None:
     """The status of a rule can show it."""
     verdict = _verdict(_config(), _target(), _rule(items=_items("*")))
