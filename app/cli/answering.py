@@ -31,7 +31,8 @@ _WHEN_SEEN = "{} removes it when the change is seen"
 class Answer:
     """What is known of one object for one destination.
 
-    `in_git` is None where the database does not answer. `reason` is one word for programs: `InGit`, or why not.
+    `in_git` says what Reverser wrote, not what others did to it since: a drain looks at a path when it writes there. It
+    is None where the database does not answer. `reason` is one word for programs: `InGit`, or why not.
     """
 
     destination: str
@@ -110,9 +111,9 @@ class _Question:
         file, change = self._trace.file, self._trace.change
         assert file
         if change is None or change.path != file.path:
-            return f"It is in Git: {file.path} on {file.branch}, which stood there before Reverser and was taken over"
+            return f"Reverser took its file over: {file.path} on {file.branch}, which stood there before"
         return (
-            f"It is in Git: {file.path} on {file.branch}, since commit {change.sha[:10]} of "
+            f"Reverser wrote it to Git: {file.path} on {file.branch}, with commit {change.sha[:10]} of "
             f"{tables.moment(change.pushed_at)} UTC, under {change.rule}"
         )
 

@@ -65,11 +65,11 @@ def test_an_object_in_git(shop: Shop) -> None:
     expected = {"in_git": True, "reason": "InGit", "path": PATH, "branch": "main", "commit": sha, "notes": []}
     assert {key: found[key] for key in expected} == expected
     assert found["rule"] == "WatchRule shop/all"
-    assert f"It is in Git: {PATH} on main, since commit {sha[:10]} of " in found["sentence"]
+    assert f"Reverser wrote it to Git: {PATH} on main, with commit {sha[:10]} of " in found["sentence"]
     for word in ("ConfigMap/app-config", "configmaps/app-config"):
         assert shop.answer(word) == found
     text = shop.ask("cm/app-config").stdout
-    assert text.startswith("configmaps/app-config in namespace shop, for shop/prod:\n  It is in Git: ")
+    assert text.startswith("configmaps/app-config in namespace shop, for shop/prod:\n  Reverser wrote it to Git: ")
 
 
 def test_no_such_destination(shop: Shop) -> None:
@@ -315,7 +315,8 @@ def test_a_file_that_was_there_before(shop: Shop, tmp_path: Path) -> None:
     shop.config_map("theirs")
     found = shop.answer("cm/theirs")
     assert (found["in_git"], found["commit"], found["rule"]) == (True, None, None)
-    assert found["sentence"].endswith("on main, which stood there before Reverser and was taken over")
+    assert found["sentence"].startswith("Reverser took its file over: clusters/prod/")
+    assert found["sentence"].endswith("theirs.yaml on main, which stood there before")
 
 
 def test_a_file_of_a_former_place(shop: Shop) -> None:
