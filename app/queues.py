@@ -3,7 +3,7 @@
 The one place that makes a Celery app (`make_app`: publisher, worker and Flower use the same), so that a bare queue
 name always gets the right arguments. `Publisher` never blocks and never fails its caller: what it cannot send it drops
 and counts, because the ledger holds the Events and the sweeper rings for them. Neighbours: `app/celeryconfig.py` has
-the options, `app/watch` publishes by task name, `app/tasks` and `app/worker` receive.
+the options, `app/watch` publishes by task name, `app/tasks` and `app/worker` receive, `app/broker.py` asks.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import queue as thread_queue
 import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, cast
 from urllib.parse import urlsplit
 
@@ -42,8 +41,6 @@ BACKOFF_FIRST, BACKOFF_LONGEST = 0.5, 30.0
 # How long `close` lets the thread send what it holds.
 CLOSE_WITHIN = 5.0
 _SCHEMES = frozenset({"amqp", "amqps", "pyamqp", "pyamqps", "redis", "rediss", "redis+socket", "sentinel"})
-# What a queue that is not there answers: the reply code of AMQP.
-_NOT_FOUND = "404"
 
 _EXCHANGE = entity.Exchange(celeryconfig.EXCHANGE, type="topic", durable=True)  # type: ignore[no-untyped-call]
 
@@ -275,83 +272,18 @@ def _within_size(message: events.Message) -> tuple[events.Message, dict[str, Any
     return ring, ring.to_json()
 
 
-@dataclass(frozen=True, slots=True)
-class Broker:
-    """Who answers at the broker's address. What a kind of broker does not have is None."""
-
-    product: str
-    version: str
-    # Redis and Valkey: `master` or `slave`, the most memory in bytes (0: no limit), what goes when it is full, and
-    # whether a file keeps the messages over a restart.
-    role: str | None = None
-    max_memory: int | None = None
-    eviction: str | None = None
-    append_only: bool | None = None
-
-
-def describe(broker_url: str) -> str:
-    """Which broker a URL names, without its user and password."""
-    parts = urlsplit(broker_url)
-    # A port that is no number is the broker's client to complain of.
-    place = parts.netloc.rpartition("@")[2]
-    return f"{parts.scheme}://{place}{parts.path}"
-
-
-def survey(settings: Settings) -> Broker:
-    """Ask the broker who it is. Changes nothing.
-
-    Raises TemporaryError when it cannot be asked, SettingsError for a URL of no broker that we know.
-    """
-    with _asking(settings) as connection:
-        if celeryconfig.is_amqp(settings.broker_url):
-            said = connection.connection.server_properties
-            return Broker(str(said.get("product", "an AMQP server")), str(said.get("version", "")))
-        return _redis(connection.default_channel.client.info())
-
-
-def _redis(info: Mapping[str, Any]) -> Broker:
-    valkey = info.get("valkey_version")
-    return Broker(
-        product="Valkey" if valkey else "Redis",
-        version=str(valkey or info.get("redis_version", "")),
-        role=str(info.get("role", "master")),
-        max_memory=int(info.get("maxmemory", 0)),
-        eviction=str(info.get("maxmemory_policy", "")),
-        append_only=bool(info.get("aof_enabled")),
-    )
-
-
-def look(settings: Settings, destinations: Sequence[events.Ref]) -> dict[events.Ref, str]:
-    """What stands against the queues of some destinations: the broker's words, by destination. Declares nothing.
-
-    A queue that is not there yet is made by its first message. Raises as `survey` does.
-    """
-    with _asking(settings) as connection:
-        found = {destination: _refusal(connection, events.queue_name(destination)) for destination in destinations}
-    return {destination: words for destination, words in found.items() if words}
-
-
-def _refusal(connection: Any, name: events.QueueName) -> str:
-    try:
-        # A channel of its own, as in `_depth`.
-        with connection.channel() as channel:
-            channel.queue_declare(queue=name, passive=True)
-    except connection.channel_errors as error:
-        return "" if str(getattr(error, "reply_code", "")) == _NOT_FOUND else str(error).partition("\n")[0][:200]
-    return ""
-
-
 def queue_depths(settings: Settings, destinations: Sequence[events.Ref]) -> dict[events.Ref, int]:
     """Messages that wait on each destination's queue; 0 for a queue that does not exist. Declares nothing.
 
     Raises TemporaryError when the broker cannot be asked.
     """
-    with _asking(settings) as connection:
+    with asking(settings) as connection:
         return {destination: _depth(connection, events.queue_name(destination)) for destination in destinations}
 
 
 @contextlib.contextmanager
-def _asking(settings: Settings) -> Iterator[Any]:
+def asking(settings: Settings) -> Iterator[Any]:
+    """A connection for a question. Raises TemporaryError when the broker cannot be asked, SettingsError for its URL."""
     if urlsplit(settings.broker_url).scheme not in _SCHEMES:
         # Of others kombu fails in ways of its own, at the import of a library that is not there for one.
         raise _no_url()

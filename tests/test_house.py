@@ -31,10 +31,10 @@ DOORS = {
     "sqlalchemy": {"models", "db"},
     "alembic": {"db"},
     "psycopg": {"db"},
-    "celery": {"celeryconfig", "queues", "tasks", "worker"},
-    "kombu": {"celeryconfig", "queues", "tasks", "worker"},
-    "billiard": {"celeryconfig", "queues", "tasks", "worker"},
-    "amqp": {"celeryconfig", "queues", "tasks", "worker"},
+    "celery": {"broker", "celeryconfig", "queues", "tasks", "worker"},
+    "kombu": {"broker", "celeryconfig", "queues", "tasks", "worker"},
+    "billiard": {"broker", "celeryconfig", "queues", "tasks", "worker"},
+    "amqp": {"broker", "celeryconfig", "queues", "tasks", "worker"},
 }
 
 # Names of the operating system's environment, wherever they are reached.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
-from app import errors, queues, settings
+from app import broker, errors, settings
 from app.cli.checks import findings
 from app.cli.checks.findings import Finding
 from app.events import Ref
@@ -18,10 +18,10 @@ _OLDEST_REDIS = (6, 0)
 
 def examine(options: settings.Settings, destinations: Sequence[Ref] | None) -> Iterator[Finding]:
     """Look at the broker, and at the queues of `destinations`; None when nobody knows which there are."""
-    subject = findings.Subject("broker", f"broker {queues.describe(options.broker_url)}")
+    subject = findings.Subject("broker", f"broker {broker.describe(options.broker_url)}")
     try:
-        broker = queues.survey(options)
-        refused = queues.look(options, destinations or ())
+        asked = broker.survey(options)
+        refused = broker.look(options, destinations or ())
     except errors.SettingsError as error:
         yield subject.fail(findings.words(error), do="correct REVERSER_BROKER_URL")
         return
@@ -31,52 +31,52 @@ def examine(options: settings.Settings, destinations: Sequence[Ref] | None) -> I
             do="start it, or correct REVERSER_BROKER_URL",
         )
         return
-    problems = [*_problems(subject, broker), *_refused(subject, refused)]
+    problems = [*_problems(subject, asked), *_refused(subject, refused)]
     if not any(one.level is findings.Level.FAIL for one in problems):
-        yield subject.ok(_well(broker, destinations))
+        yield subject.ok(_well(asked, destinations))
     yield from problems
 
 
-def _well(broker: queues.Broker, destinations: Sequence[Ref] | None) -> str:
-    found = f"{broker.product} {broker.version} answers"
+def _well(asked: broker.Broker, destinations: Sequence[Ref] | None) -> str:
+    found = f"{asked.product} {asked.version} answers"
     if not destinations:
         return found
     count = len(destinations)
     return f"{found}, and refuses none of {count} {'queue' if count == 1 else 'queues'}"
 
 
-def _problems(subject: findings.Subject, broker: queues.Broker) -> Iterator[Finding]:
-    yield from _version_problem(subject, broker)
-    if broker.role not in {None, "master"}:
+def _problems(subject: findings.Subject, asked: broker.Broker) -> Iterator[Finding]:
+    yield from _version_problem(subject, asked)
+    if asked.role not in {None, "master"}:
         yield subject.fail(
-            f"{broker.product} {broker.version} is a replica: nothing can be queued on it",
+            f"{asked.product} {asked.version} is a replica: nothing can be queued on it",
             do="name its primary in REVERSER_BROKER_URL",
         )
-    if broker.eviction is not None and broker.eviction != "noeviction":
-        yield _eviction(subject, broker)
-    if broker.append_only is False:
+    if asked.eviction is not None and asked.eviction != "noeviction":
+        yield _eviction(subject, asked)
+    if asked.append_only is False:
         yield subject.warn(
             "its append-only file is off: a restart forgets its messages; nothing is lost, destinations are rung again",
             do="redis-cli CONFIG SET appendonly yes, and `appendonly yes` in its configuration file",
         )
 
 
-def _eviction(subject: findings.Subject, broker: queues.Broker) -> Finding:
+def _eviction(subject: findings.Subject, asked: broker.Broker) -> Finding:
     advice = "redis-cli CONFIG SET maxmemory-policy noeviction, and the same line in its configuration file"
-    found = f"its maxmemory-policy is {broker.eviction}"
-    if broker.max_memory:
+    found = f"its maxmemory-policy is {asked.eviction}"
+    if asked.max_memory:
         return subject.fail(f"{found}: when its memory is full it drops queues", do=advice)
     return subject.warn(f"{found}; it drops queues once a maxmemory is set and reached", do=advice)
 
 
-def _version_problem(subject: findings.Subject, broker: queues.Broker) -> Iterator[Finding]:
-    found = tuple(int(part) for part in re.findall(r"\d+", broker.version)[:2])
-    said = f"{broker.product} {broker.version}"
-    if broker.product == "RabbitMQ" and found < _OLDEST_RABBITMQ:
+def _version_problem(subject: findings.Subject, asked: broker.Broker) -> Iterator[Finding]:
+    found = tuple(int(part) for part in re.findall(r"\d+", asked.version)[:2])
+    said = f"{asked.product} {asked.version}"
+    if asked.product == "RabbitMQ" and found < _OLDEST_RABBITMQ:
         yield subject.fail(f"{said} has no quorum queues", do="upgrade it to 3.10 or newer")
-    elif broker.product == "RabbitMQ" and found < _TESTED_RABBITMQ:
+    elif asked.product == "RabbitMQ" and found < _TESTED_RABBITMQ:
         yield subject.warn(f"{said} is older than what Reverser is tested with", do="upgrade it to 3.10 or newer")
-    elif broker.product == "Redis" and found < _OLDEST_REDIS:
+    elif asked.product == "Redis" and found < _OLDEST_REDIS:
         yield subject.warn(f"{said} is older than what Reverser is tested with", do="upgrade it to 6 or newer")
 
 
