@@ -9,9 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import click
-import rich.console
-import rich.table
-import rich.text
+import rich.cells
 
 
 def show_json(rows: Sequence[Mapping[str, Any]]) -> None:
@@ -20,18 +18,18 @@ def show_json(rows: Sequence[Mapping[str, Any]]) -> None:
 
 
 def show_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print rows under their headings: drawn on a terminal, tab-separated in a pipe."""
+    """Print rows under their headings: aligned on a terminal, tab-separated in a pipe.
+
+    A row that is too wide goes on in the next line, as with kubectl: a name in pieces can be neither read nor copied.
+    """
+    table = [[printable(cell) for cell in row] for row in (columns, *rows)]
     if not sys.stdout.isatty():
-        for row in (columns, *rows):
-            click.echo("\t".join(printable(cell) for cell in row))
-        return
-    drawn = rich.table.Table(box=None, pad_edge=False, header_style="bold")
-    for heading in columns:
-        drawn.add_column(heading, overflow="fold")
-    for row in rows:
-        # As text: a name from a cluster is never read as markup.
-        drawn.add_row(*(rich.text.Text(printable(cell)) for cell in row))
-    rich.console.Console().print(drawn)
+        lines = ["\t".join(row) for row in table]
+    else:
+        widths = [max(map(rich.cells.cell_len, column)) for column in zip(*table, strict=True)]
+        padded = ([rich.cells.set_cell_size(*cell) for cell in zip(row, widths, strict=True)] for row in table)
+        lines = ["   ".join(row).rstrip() for row in padded]
+    click.echo("\n".join(lines))
 
 
 def printable(text: str) -> str:

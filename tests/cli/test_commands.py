@@ -316,6 +316,20 @@ def test_tables_in_a_pipe_are_tab_separated(capsys: pytest.CaptureFixture[str]) 
     assert capsys.readouterr().out == "A\tB\none\ta\\nb\\x1b[31m\n"
 
 
+def test_tables_on_a_terminal_keep_words_whole(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Columns are aligned, whatever the terminal's width; a long last cell makes no other line longer."""
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "10")
+    tables.show_table(
+        ["FOLDER", "AGE", "MESSAGE"], [("clusters/prod", "3s", ""), ("日本", "", "word " * 30 + "[b]\x07")]
+    )
+    folder, prod, last = capsys.readouterr().out.splitlines()
+    assert (folder, prod) == ("FOLDER          AGE   MESSAGE", "clusters/prod   3s")
+    assert last == "日本" + " " * 18 + "word " * 30 + "[b]\\x07"
+
+
 def test_ages_read_like_kubectl() -> None:
     """Durations are cut to their largest unit."""
     assert [tables.age(seconds) for seconds in (None, -1, 59.9, 60, 7200, 200_000)] == [
