@@ -15,8 +15,8 @@ from app.cli import naming, offline, options, reading, rendering, surveying, tab
 from app.kube import client, discovery, manifests
 from app.rules import types
 
-# A subject, or why there is none; and where it was meant to come from.
-_Found = rendering.Subject | tuple[str, errors.ReverserError]
+# A subject, or where it was meant to come from and why there is none.
+_Found = rendering.Subject | str
 
 
 @click.command(
@@ -62,8 +62,9 @@ def render(
     """
     if not names and not objects:
         raise click.UsageError("Give -f FILE, or objects of the cluster as TYPE/NAME.")
-    found = reading.read(names) if names else []
+    found, bad = reading.read_each(names) if names else ([], [])
     printer = _Printer(why=why)
+    printer.show(error.message for error in bad)
     if rule:
         with surveying.view(data_dir, kubeconfig) as view:
             for line in view.silent:
@@ -97,7 +98,7 @@ class _Printer:
             if isinstance(one, rendering.Subject):
                 self._subject(one)
             else:
-                self._refuse(*one)
+                self._refuse(one)
 
     def end(self) -> None:
         """Raises PermanentError where something was not printed."""
@@ -109,7 +110,7 @@ class _Printer:
         try:
             lines = list(rendering.document(one, folder=frame.base_folder, ignored=frame.ignored, why=self._why))
         except errors.ReverserError as error:
-            self._refuse(f"{one.source}: {one}", error)
+            self._refuse(f"{one.source}: {one}: {error.message}")
             return
         if frame.remark:
             click.echo(tables.printable(frame.remark), err=True)
@@ -118,9 +119,9 @@ class _Printer:
         click.echo("\n".join(lines))
         self._printed += 1
 
-    def _refuse(self, what: str, error: errors.ReverserError) -> None:
+    def _refuse(self, said: str) -> None:
         self._failed += 1
-        click.echo(tables.printable(f"Error: {what}: {error.message}"), err=True)
+        click.echo(tables.printable(f"Error: {said}"), err=True)
 
 
 def _of_files(found: Sequence[manifests.Manifest], served: naming.Types, *, namespace: str) -> Iterator[_Found]:
@@ -131,7 +132,7 @@ def _of_files(found: Sequence[manifests.Manifest], served: naming.Types, *, name
         try:
             yield rendering.from_manifest(one, type_, namespace=namespace)
         except errors.PermanentError as error:
-            yield f"{one.source}: {one}", error
+            yield f"{one.source}: {one}: {error.message}"
     for kind, type_ in known.guessed.items():
         scope = "namespaced" if type_.namespaced else "cluster-scoped"
         said = f"{kind} is no built-in kind: guessed as {scope}, plural {type_.resource}"
@@ -156,4 +157,4 @@ def _of_cluster(
             place = (namespace or manifests.DEFAULT_NAMESPACE) if type_.namespaced else ""
             yield rendering.from_cluster(cluster, type_, events.Ref(place, name))
         except errors.ReverserError as error:
-            yield text, error
+            yield f"{text}: {error.message}"

@@ -68,14 +68,28 @@ def read(text: str, *, source: str) -> list[Manifest]:
 
     Raises PermanentError that names the source and the line.
     """
+    found = []
+    for one in read_each(text, source=source):
+        if isinstance(one, errors.PermanentError):
+            raise one
+        found.append(one)
+    return found
+
+
+def read_each(text: str, *, source: str) -> Iterator[Manifest | errors.PermanentError]:
+    """As `read`, with the error of each document and each item of a List in its place.
+
+    A stream ends where it is no YAML: nobody knows where its next document begins.
+    """
     try:
-        return [one for document, place in _documents(text, source) for one in _objects(document, place)]
+        for document, place in _documents(text, source):
+            yield from _objects(document, place)
     except yaml.MarkedYAMLError as error:
         line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
-        raise errors.PermanentError(f"{source}{line}: this is no YAML: {error.problem}") from error
+        yield errors.PermanentError(f"{source}{line}: this is no YAML: {error.problem}")
     except (yaml.YAMLError, ValueError) as error:
         # A character that YAML does not admit, or a value such as a number that no computer holds.
-        raise errors.PermanentError(f"{source}: this is no YAML: {str(error).splitlines()[0]}") from error
+        yield errors.PermanentError(f"{source}: this is no YAML: {str(error).splitlines()[0]}")
 
 
 def _documents(text: str, source: str) -> Iterator[tuple[Any, str]]:
@@ -87,28 +101,31 @@ def _documents(text: str, source: str) -> Iterator[tuple[Any, str]]:
             yield document, f"{source}, line {line}"
 
 
-def _objects(document: Any, place: str) -> Iterator[Manifest]:
+def _objects(document: Any, place: str) -> Iterator[Manifest | errors.PermanentError]:
     if document is None:
         return
     if isinstance(document, dict) and str(document.get("kind")).endswith("List") and "items" in document:
         items = [] if document["items"] is None else document["items"]
         if not isinstance(items, list):
-            raise errors.PermanentError(f"{place}: the items of the {document['kind']} are no list")
+            yield errors.PermanentError(f"{place}: the items of the {document['kind']} are no list")
+            return
         for number, item in enumerate(items, start=1):
             yield _object(item, f"{place}, item {number}")
     else:
         yield _object(document, place)
 
 
-def _object(document: Any, place: str) -> Manifest:
+def _object(document: Any, place: str) -> Manifest | errors.PermanentError:
     if not isinstance(document, dict):
-        raise errors.PermanentError(f"{place}: an object of Kubernetes is expected, with apiVersion, kind and metadata")
+        return errors.PermanentError(
+            f"{place}: an object of Kubernetes is expected, with apiVersion, kind and metadata"
+        )
     for field in ("apiVersion", "kind"):
         if not isinstance(document.get(field), str) or not document[field]:
-            raise errors.PermanentError(f"{place}: the object has no {field}")
+            return errors.PermanentError(f"{place}: the object has no {field}")
     metadata = document.get("metadata")
     if not isinstance(metadata, dict) or not isinstance(metadata.get("name"), str) or not metadata["name"]:
-        raise errors.PermanentError(f"{place}: the {document['kind']} has no metadata.name")
+        return errors.PermanentError(f"{place}: the {document['kind']} has no metadata.name")
     return Manifest(place, document)
 
 

@@ -43,6 +43,7 @@ kind: Secret
 metadata: {name: login}
 stringData: {password: hunter2}
 """
+NO_OBJECT = "an object of Kubernetes is expected, with apiVersion, kind and metadata"
 REFUSED = "a Secret is mirrored only encrypted, and no encryption is configured"
 DEFINITION = """\
 apiVersion: apiextensions.k8s.io/v1
@@ -132,6 +133,42 @@ def test_a_secret_is_refused_and_shown_nowhere(*, encoded: bool) -> None:
     assert done.stderr.splitlines() == [
         f"Error: standard input, line 1: secrets/login in namespace default: {REFUSED}",
         "Error: 1 of 2 objects cannot be rendered",
+    ]
+
+
+@pytest.mark.usefixtures("nowhere")
+def test_a_bad_document_keeps_no_other_from_being_printed(tmp_path: Path) -> None:
+    """Each that cannot be read or rendered is named on standard error, the rest is printed, and the exit code is 1."""
+    (tmp_path / "folder").mkdir()
+    nameless = "apiVersion: v1\nkind: ConfigMap\n"
+    for name, text in {
+        "broken.yaml": f"{nameless}---\n{CONFIG_MAP}---\na: b\n  c: [\n---\n{CONFIG_MAP}",
+        "list.yaml": yaml.safe_dump(
+            {"apiVersion": "v1", "kind": "List", "items": [yaml.safe_load(one) for one in (SECRET, nameless, OX, "7")]}
+        ),
+        "latin.yaml": "",
+        "good.yaml": CONFIG_MAP,
+    }.items():
+        (tmp_path / "folder" / name).write_text(text)
+    (tmp_path / "folder" / "latin.yaml").write_bytes(b"\xe4")
+    done = reverser("render", "-f", "no.yaml", "-f", "folder", "-f", "-", text=f"{SECRET}---\n{DEFINITION}")
+    assert done.exit_code == 1
+    assert [line for line in done.stdout.splitlines() if line.startswith("# ")] == [
+        "# v1/configmaps/default/app-config.yaml",
+        "# v1/configmaps/default/app-config.yaml",
+        "# farm.example/v1/oxen/berta.yaml",
+        "# apiextensions.k8s.io/v1/customresourcedefinitions/oxen.farm.example.yaml",
+    ]
+    assert done.stderr.splitlines() == [
+        "Error: no.yaml: No such file or directory",
+        "Error: folder/broken.yaml, line 1: the ConfigMap has no metadata.name",
+        "Error: folder/broken.yaml, line 10: this is no YAML: mapping values are not allowed in this context",
+        "Error: folder/latin.yaml is no text in UTF-8",
+        "Error: folder/list.yaml, line 1, item 2: the ConfigMap has no metadata.name",
+        f"Error: folder/list.yaml, line 1, item 4: {NO_OBJECT}",
+        f"Error: folder/list.yaml, line 1, item 1: secrets/login in namespace default: {REFUSED}",
+        f"Error: standard input, line 1: secrets/login in namespace default: {REFUSED}",
+        "Error: 8 of 12 objects cannot be rendered",
     ]
 
 
