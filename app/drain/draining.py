@@ -174,7 +174,9 @@ class Drainer:
         """Put the next push off; False when push.interval is another one by now, whose change freed who waited."""
         with self._database.write() as connection:
             leases.fence_branch(connection, held.lease)
-            if destinations.keep_push_interval(connection, destination.repo_config_id) != destination.push_interval:
+            destinations.locked(connection, [destination.id])
+            fresh = destinations.by_id(connection, destination.id)
+            if fresh is None or fresh.push_interval != destination.push_interval:
                 return False
             destinations.put_off(connection, destination.id, seconds=seconds)
             leases.settle_branch(connection, held.lease)
@@ -185,6 +187,7 @@ class Drainer:
         reason = f"{pacing.DEATHS_OF_ONE_ROW} workers died while they wrote this row alone; it is left out"
         with self._database.write() as connection:
             leases.fence_branch(connection, held.lease)
+            destinations.locked(connection, [destination.id])
             row = ledger.pending(connection, destination.id, place_id=destination.place_id, limit=1)[0]
             ledger.settle(connection, destination.id, [ledger.Settled(row.sequence, ledger.DEAD, reason)])
             destinations.note_success(connection, destination.id, sha=None)
@@ -200,11 +203,11 @@ class Drainer:
             with self._database.write() as connection:
                 leases.fence_branch(connection, held.lease)
                 destination = destinations.by_id(connection, destination_id)
+                if destination is not None and error.reason == destinations.HOST_UNREACHABLE:
+                    self._put_off_host(connection, destination, error)
                 destinations.put_off(connection, destination_id, seconds=delay, error=error)
                 if destination is not None and error.reason not in ABOUT_THE_BRANCH:
                     destinations.note_connection(connection, destination.repo_config_id, check=error.reason)
-                if destination is not None and error.reason == destinations.HOST_UNREACHABLE:
-                    self._put_off_host(connection, destination, error)
                 leases.settle_branch(connection, held.lease)
         except errors.TemporaryError as problem:
             # The lease is lost, and its new holder says how things stand; or the database is away, and the rows pend.

@@ -386,11 +386,6 @@ def put_off(
     connection.execute(update(_D).where(_D.id == destination_id).values(**values))
 
 
-def keep_push_interval(connection: Connection, config_id: int) -> float | None:
-    """The push interval of a repository, in seconds, which nobody changes until this transaction ends."""
-    return connection.scalar(select(_C.push_interval).where(_C.id == config_id).with_for_update(read=True))
-
-
 def is_at(connection: Connection, destination_id: int, *, place_id: int) -> bool:
     """Whether a destination still points to this place."""
     return connection.scalar(select(_D.id).where(_D.id == destination_id, _D.place_id == place_id)) is not None
@@ -442,7 +437,9 @@ def lock_all(connection: Connection, *, cluster: str) -> None:
 def locked(connection: Connection, ids: Iterable[int]) -> list[int]:
     """Lock the rows of some destinations in id order, so that two transactions never wait in a circle; their ids.
 
-    Call it before a transaction writes to several destinations.
+    Call it before a transaction writes to several destinations. What they and their repositories say stays as it is
+    until it ends: a watch daemon locks its destinations before it writes anything, and everybody writes to the row of
+    a repository last.
     """
     query = select(_D.id).where(_D.id.in_(list(ids))).order_by(_D.id)
     return list(connection.scalars(query.with_for_update(key_share=True)))
@@ -475,6 +472,7 @@ def put_off_host(
     connection: Connection, *, host: str, except_id: int, error: errors.TemporaryError, step: float
 ) -> None:
     """A host did not answer: its other destinations wait too, one after the other, so that one at a time probes it."""
+    locked(connection, connection.scalars(_on_host(host)))
     query = _on_host(host).where(_D.id != except_id, _served(), _due())
     for number, destination_id in enumerate(connection.scalars(query.order_by(_D.id)).all(), start=1):
         later = min(number * step, LONGEST_SPREAD)
@@ -483,8 +481,8 @@ def put_off_host(
 
 def release_host(connection: Connection, *, host: str) -> None:
     """A host answers again: nobody waits for it any longer."""
-    waiting = connection.scalars(_on_host(host).where(_D.last_error_reason == HOST_UNREACHABLE).order_by(_D.id)).all()
-    connection.execute(update(_D).where(_D.id.in_(waiting)).values(not_before=None))
+    waiting = connection.scalars(_on_host(host).where(_D.last_error_reason == HOST_UNREACHABLE))
+    connection.execute(update(_D).where(_D.id.in_(locked(connection, waiting))).values(not_before=None))
 
 
 def _on_host(host: str) -> sqlalchemy.Select[int]:

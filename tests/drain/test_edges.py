@@ -17,6 +17,7 @@ from app.drain import draining, pacing, pushing
 from app.events import Ref
 from app.models import commits, destinations, leases, ledger, seeds
 from tests.drain.world import World, path_of
+from tests.models.records import Records
 
 
 @pytest.fixture
@@ -25,6 +26,14 @@ def world(tmp_path: Path, database_url: str) -> Iterator[World]:
     made = World(tmp_path, database_url)
     yield made
     made.close()
+
+
+@pytest.fixture
+def postgres(postgres_migrated_url: str) -> Iterator[Records]:
+    """A migrated PostgreSQL database, which tells when a session of it waits for a lock."""
+    found = Records(postgres_migrated_url)
+    yield found
+    found.close()
 
 
 def test_a_drain_that_began_before_a_move_leaves_the_rows_of_the_new_place(
@@ -218,6 +227,44 @@ def test_an_interval_that_goes_while_a_drain_reads_it_holds_nothing_up(
     assert world.drain(prod).commits == 1
     with world.database.read() as connection:
         assert destinations.is_due(connection, prod.id)
+
+
+@pytest.mark.postgres
+def test_a_wait_for_an_interval_and_its_change_never_wait_in_a_circle(postgres: Records, tmp_path: Path) -> None:
+    """A watch daemon changes push.interval while a drain is about to wait for it: the drain sees the change."""
+    world = World(tmp_path, postgres.url)
+    prod = world.destination(push_interval=3600.0)
+    world.change(prod, "a", "1", version=1)
+    world.drain(prod)
+    world.change(prod, "a", "2", version=2)
+    with world.database.write() as connection:
+        destinations.lock_all(connection, cluster="home")
+        later = postgres.blocked_call(lambda: world.drainer.drain(prod.ref, up_to=10**9))
+        destinations.save_repo_config(connection, world.repo_config())
+    assert later.result(timeout=10).commits == 1
+    world.close()
+
+
+@pytest.mark.postgres
+def test_drains_of_one_host_that_goes_away_never_wait_in_a_circle(
+    postgres: Records, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each puts off the destinations of the other: in one order, so that both say it."""
+    world = World(tmp_path, postgres.url)
+    first, second = (world.destination(name, folder=name, host="git.example.com") for name in ("a", "b"))
+    world.change(second, "a", "1", version=1)
+
+    def lose(*_: Any, **__: Any) -> Any:
+        raise errors.TemporaryError("no answer", delay=600.0, reason=destinations.HOST_UNREACHABLE)
+
+    monkeypatch.setattr(pushing.Pusher, "push", lose)
+    with world.database.write() as connection:
+        destinations.put_off(connection, first.id, seconds=600.0)
+        later = postgres.blocked_call(lambda: world.drainer.drain(second.ref, up_to=10**9))
+        destinations.put_off(connection, second.id, seconds=600.0)
+    later.result(timeout=10)
+    assert world.error(second) == (destinations.HOST_UNREACHABLE, "no answer")
+    world.close()
 
 
 def test_a_wait_after_an_error_does_not_end_early(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

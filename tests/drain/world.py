@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Iterable
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -52,11 +53,7 @@ class World:
         self, name: str = "prod", *, branch: str = "main", folder: str = "clusters/prod", **config: object
     ) -> destinations.Destination:
         """A ready destination on the repository; call it again with another branch or folder to move it."""
-        seen = destinations.RepoConfigSeen(
-            uid="config-uid", ref=Ref("shop", "repo"), url=self.repository.as_uri(), url_key=self.repository.as_uri(),
-            transport="file", host="", secret_name=None, push_interval=config.get("push_interval"),  # type: ignore[arg-type]
-            max_commits=config.get("max_commits"), ready=True, reason="Ready", message="",  # type: ignore[arg-type]
-        )  # fmt: skip
+        seen = self.repo_config(**config)
         with self.database.write() as connection:
             config_id = destinations.save_repo_config(connection, seen)
             branch_id = leases.ensure_branch(connection, url_key=seen.url_key, branch=branch)
@@ -78,6 +75,15 @@ class World:
                 self._rules[name] = rules.RuleSeen(rule, rule, found, result.place_id, {"scopes": [EVERYTHING]})
                 rules.save(connection, cluster="home", rules=list(self._rules.values()))
         return result
+
+    def repo_config(self, **config: object) -> destinations.RepoConfigSeen:
+        """The repository as its config says it."""
+        uri = self.repository.as_uri()
+        seen = destinations.RepoConfigSeen(
+            uid="config-uid", ref=Ref("shop", "repo"), url=uri, url_key=uri, transport="file", host="",
+            secret_name=None, push_interval=None, max_commits=None, ready=True, reason="Ready", message="",
+        )  # fmt: skip
+        return replace(seen, **config)  # type: ignore[arg-type]
 
     def event(
         self,

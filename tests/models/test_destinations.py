@@ -327,22 +327,31 @@ def test_a_seed_that_a_worker_wants_is_handed_over_once(records: Records) -> Non
         assert not destinations.wants_seed(connection, cluster=CLUSTER)
 
 
-@pytest.mark.parametrize("write", ["want_seed", "lock_all"])
-def test_destinations_are_locked_in_one_order(records: Records, write: str) -> None:
+@pytest.mark.postgres
+@pytest.mark.parametrize("write", ["want_seed", "lock_all", "put_off_host", "release_host"])
+def test_destinations_are_locked_in_one_order(postgres_records: Records, write: str) -> None:
     """A transaction that writes several destinations waits for the first of them before it has any other."""
-    if records.is_sqlite:
-        pytest.skip("SQLite has one writer at a time")
+    records = postgres_records
     first, second = records.destination("first", folder="1"), records.destination("second", folder="2")
     with records.database.write() as connection:
         # Moves the row behind the other one, where a plain UPDATE finds it later.
-        destinations.put_off(connection, first.id, seconds=0.0)
+        for one in (second, first):
+            destinations.put_off(connection, one.id, seconds=0.0, error=away(0.0))
 
     def several() -> None:
         with records.database.write() as connection:
-            if write == "lock_all":
-                destinations.lock_all(connection, cluster=CLUSTER)
-            else:
-                destinations.want_seed(connection, branch_id=first.branch_id, cause="test")
+            match write:
+                case "want_seed":
+                    destinations.want_seed(connection, branch_id=first.branch_id, cause="test")
+                case "lock_all":
+                    destinations.lock_all(connection, cluster=CLUSTER)
+                case "put_off_host":
+                    destinations.put_off_host(
+                        connection, host=first.host, except_id=second.id, error=away(1.0), step=1.0
+                    )
+                    destinations.put_off(connection, second.id, seconds=1.0)
+                case "release_host":
+                    destinations.release_host(connection, host=first.host)
 
     with records.database.write() as connection:
         destinations.note_crash(connection, first.id)
