@@ -84,8 +84,6 @@ def _marks(compilation: compiling.Compilation, ref: events.Ref) -> routing.Marks
 
 
 def _paths(connection: base.Connection, left: Sequence[states.FileCount]) -> list[str]:
-    found: list[str] = []
-    for one in left:
-        if len(found) < _NAMED:
-            found += states.paths(connection, one, limit=_NAMED - len(found))
-    return found
+    """The first of all paths, as Git lists them: no more counts than paths can have one of these."""
+    first = sorted(left, key=lambda one: one.first)[:_NAMED]
+    return sorted(path for one in first for path in states.paths(connection, one, limit=_NAMED))[:_NAMED]

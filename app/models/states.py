@@ -102,7 +102,7 @@ def of_destinations(connection: Connection, *, cluster: str) -> dict[str, Destin
 
 @dataclass(frozen=True, slots=True)
 class FileCount:
-    """How many files of one place are of one type and namespace, and were selected in the same way."""
+    """How many files of one place are of one type and namespace, and were selected in the same way; the first path."""
 
     place_id: int
     group: str
@@ -111,13 +111,14 @@ class FileCount:
     selection: str | None
     rule: str | None
     files: int
+    first: str
 
 
 def file_counts(connection: Connection, destination_ids: Sequence[int]) -> Mapping[int, list[FileCount]]:
     """What stands in Git for some destinations, at all their places, by destination id."""
     columns = _I.place_id, _I.api_group, _I.resource, _I.namespace, _I.selection, _I.rule
     query = (
-        select(_P.destination_id, *columns, func.count())
+        select(_P.destination_id, *columns, func.count(), func.min(_I.path))
         .join(_P, _P.id == _I.place_id)
         .where(_P.destination_id.in_(destination_ids), ~_I.removed)
         .group_by(_P.destination_id, *columns)

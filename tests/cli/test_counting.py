@@ -11,7 +11,7 @@ import sqlalchemy
 from click.testing import CliRunner
 
 from app import errors
-from app.cli import counting, main
+from app.cli import counting, main, surveying
 from app.events import Identifier
 from app.models import inventory, states
 from app.rules import types
@@ -29,7 +29,7 @@ def desk(database_url: str) -> Iterator[Desk]:
     one.close()
 
 
-def put(desk: Desk, type_: types.ResourceType, *, mark: str, place_id: int = 1) -> None:
+def put(desk: Desk, type_: types.ResourceType, *, mark: str, place_id: int = 1, path: str = "") -> None:
     """A file of shop/prod that this selection held; its seed has come to its end."""
     what = Identifier(
         group=type_.group,
@@ -40,7 +40,9 @@ def put(desk: Desk, type_: types.ResourceType, *, mark: str, place_id: int = 1) 
         kind=type_.kind,
         uid="u",
     )
-    item = inventory.Item(f"{type_}/one.yaml", what, "1", "h", None, None, False, 1, mark, "WatchRule shop/rule")
+    item = inventory.Item(
+        path or f"{type_}/one.yaml", what, "1", "h", None, None, False, 1, mark, "WatchRule shop/rule"
+    )
     with desk.database.write() as connection:
         inventory.save(connection, place_id, [item])
         connection.execute(sqlalchemy.text("UPDATE seed_run SET state = 'swept'"))
@@ -77,6 +79,22 @@ def test_a_type_that_is_served_no_more(desk: Desk, resources: list[str]) -> None
         counts = states.file_counts(connection, [1])[1]
     assert judging.tally(counts, place_id=1, marks=marks).retained == 1
     assert counting.retained(desk.database, cluster="home") == {SHOP: 1}
+
+
+def test_kept_files_are_named_in_the_order_of_git(desk: Desk) -> None:
+    """The first ten of all are named, whatever their types and the rules that wrote them."""
+    desk.start(watch_rule("configmaps"))
+    paths = [
+        f"{folder}/shop/{number}.yaml"
+        for number in range(4)
+        for folder in ("v1/configmaps", "apps/v1/roles", "x/v1/widgets", "v1/aaa")
+    ]
+    for number, path in enumerate(paths):
+        put(desk, (WIDGETS, CONFIG_MAPS, ROLES)[number % 3], mark=f"of another rule, {number % 2}", path=path)
+    with desk.database.read() as connection:
+        compilation = surveying.in_force(connection, cluster="home").compilation
+        found = counting.count(connection, compilation, SHOP, destination_id=1, place_id=1)
+    assert (found.retained, found.kept) == (16, tuple(sorted(paths)[:10]))
 
 
 def test_a_destination_of_another_cluster(desk: Desk) -> None:

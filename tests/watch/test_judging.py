@@ -120,7 +120,7 @@ def test_the_next_try_stands_in_the_message() -> None:
 def count(files: int, **changes: Any) -> states.FileCount:
     """Files of the present place, selected as they would be now."""
     values = {"place_id": 7, "group": "", "resource": "configmaps", "namespace": "shop", "selection": "m", "rule": "r"}
-    return states.FileCount(**{**values, **changes}, files=files)
+    return states.FileCount(**{**values, **changes}, files=files, first="")
 
 
 WANTED = {seeds.ScopeKey("", "configmaps", "shop"): "m", seeds.ScopeKey("", "services", ""): "w"}
