@@ -116,8 +116,7 @@ class Causes:
         """
         run = need.run if need.run is not None and need.run.place_id == target.place_id else None
         if run is not None and not (need.change.rules or need.taken_over):
-            later = {scope for scope in need.touched if not self._writer.book.will_list(run.id, scope)}
-            if later:
+            if later := self._writer.book.missed(run.id, need.touched):
                 _queue(connection, target, need.with_left(later, need.queued))
             return
         # Until a seed came to its end, everything is wanted, however little of it the last change touched.
@@ -183,8 +182,7 @@ class Causes:
 
         self._writer.durably(work)
         self._writer.positions.pop(key, None)
-        for run_id, scope in unlisted:
-            self._writer.book.end(run_id, scope)
+        self._writer.book.end(unlisted)
 
     def _begin_listing(self, key: routing.StreamKey, type_: types.ResourceType) -> inbox.Listing | None:
         position = self._writer.positions.get(key)

@@ -7,7 +7,7 @@ thrown away with the run. Only the writer's thread touches it.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 
 from app.models import seeds
@@ -109,16 +109,12 @@ class SeedBook:
         run = self.runs.get(run_id)
         return run is not None and scope in run.scopes and run.scopes[scope].progress is Progress.WAITING
 
-    def will_list(self, run_id: str, scope: routing.WantedScope) -> bool:
-        """Whether a listing that has not begun will bring what is in a scope."""
-        group, resource, namespace = scope.key.group, scope.key.resource, scope.key.namespace
+    def missed(self, run_id: str, scopes: Iterable[routing.WantedScope]) -> set[routing.WantedScope]:
+        """Those of some scopes that no listing will bring which has not begun."""
         run = self.runs.get(run_id)
-        return run is not None and any(
-            state.progress is Progress.WAITING
-            and (one.key.group, one.key.resource) == (group, resource)
-            and one.key.namespace in {"", namespace}
-            for one, state in run.scopes.items()
-        )
+        states = run.scopes.items() if run is not None else ()
+        coming = {one.key for one, state in states if state.progress is Progress.WAITING}
+        return {scope for scope in scopes if coming.isdisjoint({scope.key, replace(scope.key, namespace="")})}
 
     def put_back(self, listing: inbox.Listing) -> None:
         """A listing ended before its first object: its scopes wait for the next one."""
@@ -127,9 +123,11 @@ class SeedBook:
                 self.runs[run_id].scopes[scope].progress = Progress.WAITING
         self._publish()
 
-    def end(self, run_id: str, scope: routing.WantedScope) -> None:
-        """A scope is listed, or out of reach."""
-        self.runs[run_id].scopes[scope].progress = Progress.ENDED
+    def end(self, scopes: Iterable[tuple[str, routing.WantedScope]]) -> None:
+        """These scopes are listed, or out of reach."""
+        for run_id, scope in scopes:
+            if run_id in self.runs:
+                self.runs[run_id].scopes[scope].progress = Progress.ENDED
         self._publish()
 
     def unlisted(self, key: routing.StreamKey) -> list[tuple[str, routing.WantedScope]]:

@@ -288,9 +288,7 @@ class Writer:
         self._passed.update(batch.taken)
         for listing, _ in batch.ended:
             del self._passed[listing]
-            for run_id, scope in listing.scopes:
-                if run_id in self.book.runs:
-                    self.book.end(run_id, scope)
+            self.book.end(listing.scopes)
         for run in closing:
             self.book.forget(run.id)
             log.info("seed_closed", destination_id=run.destination_id, seed=run.id)
