@@ -82,10 +82,6 @@ class Batch:
         """Whether this batch took as many listed objects as it should."""
         return sum(self.taken.values()) >= most
 
-    def selected(self, scope: _ScopeOf) -> int:
-        """Rows of this batch that count for a seed scope."""
-        return sum(1 for found in self.scope_of.values() if found == scope)
-
     def add_live(self, item: inbox.Live) -> None:
         """Take one line of a stream."""
         self.positions[item.key] = item.change.resource_version, item.source_epoch
@@ -109,7 +105,11 @@ class Batch:
     def add_page(self, page: inbox.Page) -> None:
         """Take objects of a listing, for the seeds that are still open."""
         listing = page.listing
-        served = [(run_id, scope) for run_id, scope in listing.scopes if run_id in self.book.runs]
+        # By namespace: one listing may serve a thousand destinations, of which each has its own.
+        served: dict[str, list[_ScopeOf]] = {}
+        for run_id, scope in listing.scopes:
+            if run_id in self.book.runs:
+                served.setdefault(scope.key.namespace, []).append((run_id, scope))
         if not served:
             listing.cancelled.set()
             return
@@ -120,16 +120,16 @@ class Batch:
         if page.ended_at:
             self.ended.append((listing, page.ended_at))
 
-    def _add_listed(self, subject: eventing.Subject, served: list[_ScopeOf], origin: eventing.Origin) -> None:
+    def _add_listed(
+        self, subject: eventing.Subject, served: Mapping[str, list[_ScopeOf]], origin: eventing.Origin
+    ) -> None:
         """Every seed row is written, even of unchanged content: that repairs a repository somebody changed."""
         # An object on its way out counts as not listed: a listing must not resurrect it.
         if subject.deleted:
             return
         chosen = {one.target.id: one for one in eventing.select(subject, self.routes, self.known)}
-        for run_id, scope in served:
+        for run_id, scope in (one for name in {"", subject.identifier.namespace} for one in served.get(name, ())):
             run = self.book.runs[run_id]
-            if not scope.holds(subject.identifier.namespace):
-                continue
             selected = chosen.get(run.destination_id)
             stale = run.stale(subject)
             if stale is None and selected is not None and selected.operation is events.Operation.DELETE:

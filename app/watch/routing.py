@@ -63,10 +63,6 @@ class WantedScope(NamedTuple):
     version: str
     sweepable: bool
 
-    def holds(self, namespace: str) -> bool:
-        """Whether an object of the type in this namespace belongs to the scope."""
-        return self.key.namespace in {"", namespace}
-
 
 # What is selected in each scope of a destination, as a digest: the same as long as no rule on it changes.
 Marks = Mapping[seeds.ScopeKey, str]

@@ -85,9 +85,10 @@ class SeedBook:
         self.runs = {run.id: self.runs.get(run.id) or _opened(run) for run in found}
         self._index()
 
-    def forget(self, run_id: str) -> None:
-        """A seed was closed."""
-        self.runs.pop(run_id, None)
+    def forget(self, run_ids: Iterable[str]) -> None:
+        """These seeds were closed."""
+        for run_id in run_ids:
+            self.runs.pop(run_id, None)
         self._index()
 
     def begin(self, key: routing.StreamKey) -> tuple[str, tuple[tuple[str, routing.WantedScope], ...]]:

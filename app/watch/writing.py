@@ -223,6 +223,7 @@ class Writer:
         return written
 
     def _count_seeds(self, connection: base.Connection, batch: batching.Batch, written: list[ledger.Entry]) -> None:
+        selected = Counter(batch.scope_of.values())
         counted = Counter(batch.scope_of[row.event.id] for row in written if row.event.id in batch.scope_of)
         for (run_id, scope), count in counted.items():
             seeds.add_written(connection, run_id, scope.key, count)
@@ -230,7 +231,7 @@ class Writer:
             for run_id, scope in listing.scopes:
                 run = self.book.runs.get(run_id)
                 if run is not None:
-                    listed = run.scopes[scope].selected + batch.selected((run_id, scope))
+                    listed = run.scopes[scope].selected + selected[run_id, scope]
                     seeds.complete(
                         connection,
                         run_id,
@@ -289,8 +290,9 @@ class Writer:
         for listing, _ in batch.ended:
             del self._passed[listing]
             self.book.end(listing.scopes)
+        if closing:
+            self.book.forget(run.id for run in closing)
         for run in closing:
-            self.book.forget(run.id)
             log.info("seed_closed", destination_id=run.destination_id, seed=run.id)
         if self._reread:
             self._reread = False
