@@ -188,15 +188,30 @@ def redis_url(redis_server: RedisServer) -> str:
 
 
 @pytest.fixture(scope="session")
-def rabbitmq_url() -> Iterator[str]:
-    """The broker URL of a RabbitMQ that all tests of a run share: a node takes seconds to start. Name queues apart."""
-    program = rabbitmq.find_server() or lanes.leave_out("rabbitmq")
-    server = rabbitmq.RabbitServer(program)
-    try:
-        server.start()
-        yield server.url
-    finally:
-        server.stop()
+def rabbitmq_node() -> Iterator[rabbitmq.RabbitServer]:
+    """A RabbitMQ that all tests of a run share: a node takes seconds to start. Never killed."""
+    with rabbitmq.RabbitServer(rabbitmq.find_server() or lanes.leave_out("rabbitmq")) as server:
+        yield server
+
+
+@pytest.fixture
+def rabbitmq_vhost(rabbitmq_node: rabbitmq.RabbitServer) -> Iterator[rabbitmq.Vhost]:
+    """A virtual host of this test's own on the shared RabbitMQ."""
+    with rabbitmq_node.vhost() as vhost:
+        yield vhost
+
+
+@pytest.fixture
+def rabbitmq_url(rabbitmq_vhost: rabbitmq.Vhost) -> str:
+    """The broker URL of a virtual host of this test's own."""
+    return rabbitmq_vhost.url
+
+
+@pytest.fixture
+def rabbitmq_server() -> Iterator[rabbitmq.RabbitServer]:
+    """A RabbitMQ of this test's own, which may be killed and started again."""
+    with rabbitmq.RabbitServer(rabbitmq.find_server() or lanes.leave_out("rabbitmq")) as server:
+        yield server
 
 
 @pytest.fixture(params=["redis", pytest.param("rabbitmq", marks=pytest.mark.rabbitmq)])

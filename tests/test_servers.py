@@ -26,17 +26,6 @@ def postgres_server() -> Iterator[postgres.PostgresServer]:
         server.stop()
 
 
-@pytest.fixture
-def rabbitmq_server() -> Iterator[rabbitmq.RabbitServer]:
-    """A node that may be killed."""
-    server = rabbitmq.RabbitServer(rabbitmq.find_server() or lanes.leave_out("rabbitmq"))
-    try:
-        server.start()
-        yield server
-    finally:
-        server.stop()
-
-
 @pytest.mark.postgres
 def test_postgres_keeps_a_committed_row(postgres_server: postgres.PostgresServer) -> None:
     """A row that was committed is there after the server was killed and started again."""

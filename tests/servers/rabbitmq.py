@@ -1,13 +1,25 @@
-"""A RabbitMQ node of our own for the tests: private folder, free loopback ports, an epmd of its own."""
+"""A RabbitMQ node of our own for the tests: private folder, free loopback ports, an epmd of its own.
+
+A node takes seconds to start, so a run shares one, and each test has a virtual host of its own, made over HTTP.
+"""
 
 from __future__ import annotations
 
+import base64
+import http.client
+import json
 import os
 import shutil
 import socket
 import subprocess
 import tempfile
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+from urllib.parse import quote
 
 import amqp
 
@@ -19,6 +31,9 @@ from tests.waiting import wait_until
 START_TIMEOUT = 60.0
 # Debian's command of the same name becomes another user and stays with a service's folders.
 PROGRAMS = Path("/usr/lib/rabbitmq/bin")
+LOGIN = {"Authorization": "Basic " + base64.b64encode(b"guest:guest").decode()}
+# As nearly all of a small machine's memory: the alarm is for the tests that ask for it.
+NO_ALARM = "0.9"
 
 
 def free_ports(count: int) -> list[int]:
@@ -36,24 +51,36 @@ def find_server() -> Path | None:
     return packaged if packaged.exists() else lanes.find_program("rabbitmq-server")
 
 
-class RabbitServer:
-    """`start`, use `url`; `kill9` and `start` again keeps durable queues and their messages."""
+class RabbitServer(processes.Server):
+    """`start`, use `url`; `kill9` and `start` again keeps durable queues and their messages, `lose_data` does not."""
 
     def __init__(self, program: Path) -> None:
         self.program = program
         self.folder = Path(tempfile.mkdtemp(prefix="reverser-rabbit-"))
-        self.port, self.distribution_port, self.epmd_port = free_ports(3)
+        self.port, self.http_port, self.distribution_port, self.epmd_port = free_ports(4)
         self.log = self.folder / "log"
         self.process: subprocess.Popen[bytes] | None = None
 
     @property
     def url(self) -> str:
-        """The broker URL for Celery."""
+        """The broker URL for Celery, of the virtual host that every node has."""
         return f"amqp://guest:guest@127.0.0.1:{self.port}//"
 
+    @contextmanager
+    def vhost(self) -> Iterator[Vhost]:
+        """A virtual host of one test's own."""
+        vhost = Vhost(self, f"test-{uuid.uuid4().hex}")
+        self.ask("PUT", "vhosts", vhost.name)
+        try:
+            yield vhost
+        finally:
+            self.ask("DELETE", "vhosts", vhost.name)
+
     def start(self) -> None:
-        """Start the node and wait until it serves AMQP."""
-        (self.folder / "plugins").write_text("[].\n")
+        """Start the node and wait until it serves AMQP and its HTTP API."""
+        (self.folder / "plugins").write_text("[rabbitmq_management].\n")
+        listener = f"management.tcp.ip = 127.0.0.1\nmanagement.tcp.port = {self.http_port}\n"
+        (self.folder / "rabbitmq.conf").write_text(f"{listener}vm_memory_high_watermark.relative = {NO_ALARM}\n")
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 [self.program],
@@ -77,6 +104,43 @@ class RabbitServer:
         if self.process and self.process.poll() is None:
             processes.end_group(self.process)
 
+    def lose_data(self) -> None:
+        """Kill the node, and let the next `start` begin with nothing."""
+        self.kill9()
+        shutil.rmtree(self.folder / self._node_name)
+
+    @contextmanager
+    def memory_alarm(self) -> Iterator[None]:
+        """Let the node believe that its memory is full: it accepts nothing from connections that publish."""
+        self._watermark("0.000001")
+        try:
+            yield
+        finally:
+            self._watermark(NO_ALARM)
+
+    def ask(self, method: str, *path: str, body: Any = None) -> Any:
+        """Ask the HTTP API; None where it has nothing to say."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.http_port, timeout=10)
+        try:
+            where = "/".join(quote(part, safe="") for part in path)
+            connection.request(method, f"/api/{where}", body=json.dumps(body or {}), headers=LOGIN)
+            answer = connection.getresponse()
+            said = answer.read()
+        finally:
+            connection.close()
+        assert answer.status < http.client.BAD_REQUEST, f"{method} {where}: {answer.status} {said!r}"
+        return json.loads(said) if said else None
+
+    @property
+    def _node_name(self) -> str:
+        return f"reverser{self.port}@localhost"
+
+    def _watermark(self, part: str) -> None:
+        program = lanes.find_program("rabbitmqctl")
+        packaged = PROGRAMS / "rabbitmqctl"
+        command = [packaged if packaged.exists() else program, "set_vm_memory_high_watermark", part]
+        subprocess.run(command, env=self._environment(), check=True, capture_output=True, timeout=START_TIMEOUT)
+
     def _epmd_ended(self) -> bool:
         """Ask the port mapper to end; it refuses while it has not noticed that the node is gone."""
         program = lanes.find_program("epmd")
@@ -91,7 +155,7 @@ class RabbitServer:
             "HOME": folder,
             "ERL_EPMD_PORT": str(self.epmd_port),
             "ERL_EPMD_ADDRESS": "127.0.0.1",
-            "RABBITMQ_NODENAME": f"reverser{self.port}@localhost",
+            "RABBITMQ_NODENAME": self._node_name,
             "RABBITMQ_NODE_IP_ADDRESS": "127.0.0.1",
             "RABBITMQ_NODE_PORT": str(self.port),
             "RABBITMQ_DIST_PORT": str(self.distribution_port),
@@ -111,7 +175,30 @@ class RabbitServer:
         try:
             connection = amqp.Connection(f"127.0.0.1:{self.port}", connect_timeout=5)
             connection.connect()
+            self.ask("GET", "vhosts")
         except (OSError, amqp.AMQPError):
             return False
         connection.close()
         return True
+
+
+@dataclass(frozen=True, slots=True)
+class Vhost:
+    """A virtual host of a node: its URL, and what is declared in it."""
+
+    server: RabbitServer
+    name: str
+
+    @property
+    def url(self) -> str:
+        """The broker URL for Celery."""
+        return f"amqp://guest:guest@127.0.0.1:{self.server.port}/{self.name}"
+
+    def queues(self) -> set[str]:
+        """The names of its queues."""
+        return {queue["name"] for queue in self.server.ask("GET", "queues", self.name)}
+
+    def bindings(self) -> set[tuple[str, str, str]]:
+        """Exchange, routing key and queue (or exchange) of each binding, but the one that every queue has."""
+        found = self.server.ask("GET", "bindings", self.name)
+        return {(one["source"], one["routing_key"], one["destination"]) for one in found if one["source"]}

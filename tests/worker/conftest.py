@@ -1,7 +1,8 @@
-"""Real workers in processes of their own, on a Redis and a SQLite of the test's own."""
+"""Real workers in processes of their own, on a broker and a SQLite of the test's own; on Redis and on RabbitMQ."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import signal
 import subprocess
@@ -111,11 +112,15 @@ class Bench:
         self.database.close()
 
 
+# For what one kind of broker has alone. Two nodes cannot be told apart by a fixture's name: hence the parameter.
+ON_REDIS = pytest.mark.parametrize("broker_url", ["redis"], indirect=True)
+ON_RABBITMQ = pytest.mark.parametrize(
+    "broker_url", [pytest.param("rabbitmq", marks=pytest.mark.rabbitmq)], indirect=True
+)
+
+
 @pytest.fixture
-def bench(tmp_path: Path, redis_url: str, sqlite_url: str) -> Iterator[Bench]:
-    """A bench of this test's own."""
-    bench = Bench(tmp_path, broker_url=redis_url, database_url=sqlite_url)
-    try:
+def bench(tmp_path: Path, broker_url: str, sqlite_url: str) -> Iterator[Bench]:
+    """A bench of this test's own, once on each broker."""
+    with contextlib.closing(Bench(tmp_path, broker_url=broker_url, database_url=sqlite_url)) as bench:
         yield bench
-    finally:
-        bench.close()

@@ -18,7 +18,7 @@ from app.cli import probing
 from app.events import Ref
 from tests.servers import processes
 from tests.waiting import wait_until
-from tests.worker.conftest import ROOT, Bench
+from tests.worker.conftest import ON_REDIS, ROOT, Bench
 
 PROGRAM = """
 import json, sys
@@ -90,6 +90,7 @@ def test_flower_shows_destination_and_result(bench: Bench, site: Site) -> None:
     assert "1 commit, 2 rows, main a1b2c3d" in task["result"]
 
 
+@ON_REDIS
 def test_flower_refuses_strangers(site: Site) -> None:
     """Without the login nothing is shown, and with it another site still cannot post."""
     assert site.ask("/tasks")[0] == 401
@@ -102,6 +103,7 @@ def test_flower_refuses_strangers(site: Site) -> None:
     assert site.ask(shutdown, method="POST", login=LOGIN, Sec_Fetch_Site="cross-site")[0] == 403
 
 
+@ON_REDIS
 def test_flower_without_a_login_has_no_remote_control(bench: Bench) -> None:
     """On loopback without a login nobody can change anything through Flower, and SIGTERM ends it cleanly."""
     site = Site(bench, "")
@@ -111,6 +113,7 @@ def test_flower_without_a_login_has_no_remote_control(bench: Bench) -> None:
     assert site.process.wait(10) == 0
 
 
+@ON_REDIS
 def test_it_says_which_process_it_is(bench: Bench) -> None:
     """Of two that want one port, whoever asks can tell which one has it, without a login."""
     site = Site(bench, LOGIN)

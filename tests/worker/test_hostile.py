@@ -1,4 +1,8 @@
-"""Hostile and broken messages on a live worker's queue: each is refused, told, and the queue goes on."""
+"""Hostile and broken messages on a live worker's Redis queue: each is refused, told, and the queue goes on.
+
+On a Redis list stands whatever somebody pushed; what RabbitMQ delivers is a message at least
+(`tests/worker/test_hostile_amqp.py`).
+"""
 
 from __future__ import annotations
 
@@ -13,7 +17,7 @@ from app import events, queues
 from app.events import Message, Ref
 from tests.servers.redis import RedisServer
 from tests.waiting import wait_until
-from tests.worker.conftest import Bench
+from tests.worker.conftest import ON_REDIS, Bench
 
 PROD = Ref("shop", "prod")
 CANARY = "canary-4711"
@@ -97,6 +101,7 @@ def dead(bench: Bench) -> list[dict[str, Any]]:
         return found
 
 
+@ON_REDIS
 def test_no_message_stops_a_queue(bench: Bench, redis_server: RedisServer) -> None:
     """Whatever is on a queue, the worker of that queue lives on and the next good message is applied."""
     bench.add("shop/prod")
@@ -118,6 +123,7 @@ def test_no_message_stops_a_queue(bench: Bench, redis_server: RedisServer) -> No
     assert queues.queue_depths(bench.settings, [PROD]) == {PROD: 0}
 
 
+@ON_REDIS
 def test_a_refused_message_is_buried_by_identity_and_its_rows_are_rung(bench: Bench, redis_server: RedisServer) -> None:
     """A refused message leaves its identity on the dead-letter queue, its content nowhere, and a ring."""
     bench.add("shop/prod")
@@ -135,6 +141,7 @@ def test_a_refused_message_is_buried_by_identity_and_its_rows_are_rung(bench: Be
     assert CANARY not in bench.log().read_text()
 
 
+@ON_REDIS
 def test_the_dead_letter_queue_is_bounded(bench: Bench, redis_server: RedisServer) -> None:
     """However many messages are refused, only the last thousand identities are kept."""
     client = redis_server.client()
@@ -148,6 +155,7 @@ def test_the_dead_letter_queue_is_bounded(bench: Bench, redis_server: RedisServe
     assert dead(bench)[-1] == {"reason": str(queues.DEAD_LONGEST + 19)}
 
 
+@ON_REDIS
 def test_callbacks_and_an_eta_in_a_message_have_no_effect(bench: Bench, redis_server: RedisServer) -> None:
     """A message cannot make a worker call another task, wait, or give it other limits: those parts are not read."""
     bench.add("shop/prod")
@@ -164,6 +172,7 @@ def test_callbacks_and_an_eta_in_a_message_have_no_effect(bench: Bench, redis_se
     assert queues.queue_depths(bench.settings, [other]) == {other: 0}
 
 
+@ON_REDIS
 def test_a_drain_that_fails_is_acknowledged(bench: Bench) -> None:
     """A drain that raises is not repeated through the queue, and an unexpected exception shows its type alone."""
     bench.add("shop/prod")

@@ -11,7 +11,7 @@ from app import events, queues
 from app.events import Message, Ref
 from tests.servers.redis import RedisServer
 from tests.waiting import wait_until
-from tests.worker.conftest import Bench
+from tests.worker.conftest import ON_REDIS, Bench
 
 POOLS = pytest.mark.parametrize("dedicated", [False, True], ids=["threads", "prefork"])
 
@@ -53,6 +53,7 @@ def test_a_new_destination_is_served_within_two_seconds(bench: Bench) -> None:
     assert time.monotonic() - begun < 2.0
 
 
+@ON_REDIS
 def test_a_removed_destination_is_given_up(bench: Bench) -> None:
     """A destination that is gone leaves the worker's queues without a restart; the others go on."""
     prod, dev = bench.add("shop/prod"), bench.add("shop/dev")
@@ -98,6 +99,7 @@ def test_two_workers_share_and_one_takes_over(bench: Bench) -> None:
     bench.wait_serves("two", *names, timeout=3)
 
 
+@ON_REDIS
 def test_a_dedicated_worker_wins_over_the_pool(bench: Bench) -> None:
     """A worker for named destinations takes them from the pool, and the pool has them back when it goes."""
     bench.add("team-a/prod")
@@ -132,6 +134,7 @@ def test_sigterm_finishes_the_message_in_flight(bench: Bench, *, dedicated: bool
     assert [up_to for _, up_to, _ in bench.drains()] == [1, 2]
 
 
+@ON_REDIS
 def test_a_broker_that_comes_back_is_used_again(bench: Bench, redis_server: RedisServer) -> None:
     """A worker and a publisher outlive a broker that is killed and started again."""
     prod = bench.add("shop/prod")
@@ -150,6 +153,7 @@ def test_a_broker_that_comes_back_is_used_again(bench: Bench, redis_server: Redi
     assert worker.poll() is None
 
 
+@ON_REDIS
 def test_a_worker_starts_before_its_broker(bench: Bench, redis_server: RedisServer) -> None:
     """A worker that finds no broker waits for it, and claims no destination until then."""
     prod = bench.add("shop/prod")
@@ -164,6 +168,7 @@ def test_a_worker_starts_before_its_broker(bench: Bench, redis_server: RedisServ
     assert worker.poll() is None
 
 
+@ON_REDIS
 def test_a_broker_that_lost_its_data_routes_again(bench: Bench, redis_server: RedisServer) -> None:
     """After the broker's data is gone while connections live, a later ring arrives without any restart."""
     prod = bench.add("shop/prod")
@@ -182,6 +187,7 @@ def test_a_broker_that_lost_its_data_routes_again(bench: Bench, redis_server: Re
     wait_until(drained, queues.DECLARED_FOR + 5)
 
 
+@ON_REDIS
 def test_waiting_destinations_are_rung(bench: Bench) -> None:
     """The destinations that a drain names as waiting for its branch get a ring of their own."""
     prod = bench.add("shop/prod")
