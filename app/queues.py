@@ -43,6 +43,7 @@ CLOSE_WITHIN = 5.0
 _SCHEMES = frozenset({"amqp", "amqps", "pyamqp", "pyamqps", "redis", "rediss", "redis+socket", "sentinel"})
 
 _EXCHANGE = entity.Exchange(celeryconfig.EXCHANGE, type="topic", durable=True)  # type: ignore[no-untyped-call]
+_DEAD = entity.Queue(DEAD_QUEUE, _EXCHANGE, routing_key=DEAD_QUEUE, durable=True)  # type: ignore[no-untyped-call]
 
 
 def queue_for(destination: events.Ref, *, broker_url: str) -> entity.Queue:
@@ -229,10 +230,12 @@ class _Sender:
     def _bury(self, identity: dict[str, str]) -> None:
         producer = self._connected()
         channel = producer.channel
+        _declare(_DEAD, channel)
         if channel.queue_declare(queue=DEAD_QUEUE, durable=True, auto_delete=False).message_count >= DEAD_LONGEST:
             channel.basic_get(DEAD_QUEUE, no_ack=True)
+        # Not the default exchange: who may write to that one may write to every queue, other workers' remote control too.
         producer.publish(
-            identity, exchange="", routing_key=DEAD_QUEUE, serializer="json", retry=False, **self._deadline()
+            identity, exchange=_EXCHANGE, routing_key=DEAD_QUEUE, serializer="json", retry=False, **self._deadline()
         )
 
     def _connected(self) -> Any:
@@ -245,9 +248,7 @@ class _Sender:
     def _declare(self, destination: events.Ref, producer: Any) -> None:
         now = time.monotonic()
         if now - self._declared.get(destination, -DECLARED_FOR) >= DECLARED_FOR:
-            _forget_binding(producer.channel, events.queue_name(destination))
-            bound: Any = queue_for(destination, broker_url=self._settings.broker_url)(producer.channel)
-            bound.declare()
+            _declare(queue_for(destination, broker_url=self._settings.broker_url), producer.channel)
             self._declared[destination] = now
 
     def _deadline(self) -> dict[str, float]:
@@ -256,11 +257,14 @@ class _Sender:
         return {"confirm_timeout": celeryconfig.SOCKET_TIMEOUT} if amqp_broker else {}
 
 
-def _forget_binding(channel: Any, name: events.QueueName) -> None:
-    """Make kombu write a binding again: on Redis it remembers what it wrote, whatever the server holds by now."""
+def _declare(queue: entity.Queue, channel: Any) -> None:
+    """Declare and bind a queue, whatever was declared before."""
+    # On Redis kombu remembers which bindings it wrote, whatever the server holds by now.
     state = getattr(channel.connection, "state", None)
     if state is not None:
-        state.queue_bindings_delete(name)
+        state.queue_bindings_delete(queue.name)
+    bound: Any = queue(channel)
+    bound.declare()
 
 
 def _within_size(message: events.Message) -> tuple[events.Message, dict[str, Any]]:
