@@ -233,7 +233,7 @@ class _Sender:
         _declare(_DEAD, channel)
         if channel.queue_declare(queue=DEAD_QUEUE, durable=True, auto_delete=False).message_count >= DEAD_LONGEST:
             channel.basic_get(DEAD_QUEUE, no_ack=True)
-        # Not the default exchange: who may write to that one may write to every queue, other workers' remote control too.
+        # Not the default exchange: who may write to that one may write to every queue, remote control included.
         producer.publish(
             identity, exchange=_EXCHANGE, routing_key=DEAD_QUEUE, serializer="json", retry=False, **self._deadline()
         )
