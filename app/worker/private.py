@@ -14,8 +14,11 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 import celery
+from amqp import serialization
+from amqp.spec import Basic
 from celery import bootsteps
 from celery.worker import consumer as celery_consumer
+from kombu import compression
 
 from app import celeryconfig, queues
 from app.events import Ref
@@ -87,11 +90,16 @@ class Consumer(celery_consumer.Consumer):  # type: ignore[misc]
 
     def __init__(self, *args: Any, worker_options: dict[str, Any], **kwargs: Any) -> None:
         self.service: Serves = worker_options["service"]
+        _guard_decoding()
         super().__init__(*args, worker_options=worker_options, **kwargs)
         if celeryconfig.is_amqp(self.app.conf.broker_url):
             # Per queue on RabbitMQ, and known to be a quorum queue's before the first queue is: error 540 otherwise.
             self.initial_prefetch_count = 1
             self.app.amqp.queues.add(queues.queue_for(Ref("none", "none"), broker_url=self.app.conf.broker_url))
+
+    def on_decode_error(self, message: Any, exc: Exception) -> None:  # noqa: ARG002 - Celery's name.
+        """A body that could not be decompressed: refused like any other, where Celery would log what it holds."""
+        self.service.receive(self, message, _never)
 
     def create_task_handler(self, *args: Any, **kwargs: Any) -> Callable[[Any], None]:
         """Celery's handler behind our check."""
@@ -101,6 +109,34 @@ class Consumer(celery_consumer.Consumer):  # type: ignore[misc]
             self.service.receive(self, message, handle)
 
         return on_task_received
+
+
+def _never(_message: Any) -> None:
+    raise RuntimeError("a message that could not be decoded was admitted")
+
+
+def _guard_decoding() -> None:
+    """Keep what happens before our check from ending the worker, which would meet the same message again for ever.
+
+    Ours are never compressed, and a megabyte may become a gigabyte. Tables in tables, or text that is none, are errors
+    of Python in the middle of AMQP's reading.
+    """
+    for name in compression.encoders():  # type: ignore[no-untyped-call]
+        compression.register(_refuse, _refuse, name)  # type: ignore[no-untyped-call]
+    serialization.PROPERTY_CLASSES[Basic.CLASS_ID] = _properties
+
+
+def _refuse(_body: bytes) -> bytes:
+    raise ValueError("a compressed message")
+
+
+def _properties(buffer: bytes, offset: int) -> tuple[dict[str, Any], int]:
+    """AMQP's own reading of a message's properties; one that cannot be read has none."""
+    try:
+        properties, end = serialization.decode_properties_basic(buffer, offset)
+    except Exception:  # noqa: BLE001 - whatever a stranger's bytes raise.
+        return {}, len(buffer)
+    return properties, end
 
 
 def consumed(consumer: Consumer) -> set[str]:

@@ -8,9 +8,12 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from amqp import serialization
 from celery.app import amqp
 from celery.worker import consumer as celery_consumer
 from celery.worker import strategy
+from celery.worker.consumer import tasks
+from kombu import messaging
 from kombu.message import Message
 from kombu.transport import redis as redis_transport
 
@@ -78,6 +81,13 @@ def test_a_message_can_be_written_anew() -> None:
     changed = private.rewritten(message, headers={"b": 2}, body=b"[2]")
     assert changed.payload == [2]
     assert changed.headers == {"b": 2}
+
+
+def test_what_is_read_before_our_check_is_guarded() -> None:
+    """AMQP's messages read their properties by the table that we write to, and kombu's ask us when one fails."""
+    assert "PROPERTY_CLASSES[class_id](buf, offset)" in inspect.getsource(serialization.GenericContent)
+    assert "message._reraise_error(self.on_decode_error)" in inspect.getsource(messaging.Consumer._receive_callback)
+    assert "on_decode_error=c.on_decode_error" in inspect.getsource(tasks.Tasks.start)
 
 
 def test_a_redis_channel_can_stop_and_resume_a_queue(channel: Any) -> None:

@@ -1,0 +1,132 @@
+"""Hostile and broken messages on a live worker's RabbitMQ queue: each is refused, told, and the queue goes on.
+
+Published by AMQP's own client, as anybody with a login would; the twin of `tests/worker/test_hostile.py`.
+"""
+
+from __future__ import annotations
+
+import json
+import pickle
+import struct
+import uuid
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import amqp
+import kombu
+
+from app import events, queues
+from app.events import Message, Ref
+from tests.servers import rabbitmq
+from tests.waiting import wait_until
+from tests.worker.conftest import ON_RABBITMQ, Bench
+
+PROD = Ref("shop", "prod")
+QUEUE = events.queue_name(PROD)
+CANARY = "canary-4711"
+NOTHING_AFTER = {"callbacks": None, "errbacks": None, "chain": None, "chord": None}
+
+
+class Raw(amqp.Message):  # type: ignore[misc]
+    """A message whose properties are these very bytes."""
+
+    raw = b""
+
+    def _serialize_properties(self) -> bytes:
+        return self.raw
+
+
+def body(**changes: Any) -> bytes:
+    """The body of a good message, with other keyword arguments."""
+    kwargs = Message(destination=PROD, first=1, last=1).to_json() | changes
+    return json.dumps([[], kwargs, NOTHING_AFTER]).encode()
+
+
+def message(content: bytes | None = None, *, headers: dict[str, Any] | None = None, **properties: Any) -> amqp.Message:
+    """A good message with other headers, properties and content."""
+    ours = {"task": events.TASK_APPLY_EVENTS, "id": str(uuid.uuid4()), "lang": "py", "kwargsrepr": "{}"}
+    whole = {"content_type": "application/json", "content_encoding": "utf-8"} | properties
+    return amqp.Message(body() if content is None else content, application_headers=ours | (headers or {}), **whole)
+
+
+def with_properties(raw: bytes) -> amqp.Message:
+    """A good body under properties that Python's client cannot write."""
+    made = Raw(body())
+    made.raw = raw
+    return made
+
+
+def nested_headers(levels: int) -> bytes:
+    """Properties whose headers are tables in tables."""
+    table = b""
+    for _ in range(levels):
+        table = b"\x01xF" + struct.pack(">I", len(table)) + table
+    return struct.pack(">HI", 0x2000, len(table)) + table
+
+
+BAD: dict[str, Callable[[], amqp.Message]] = {
+    "pickle": lambda: message(pickle.dumps([(), {}, {}]), content_type="application/x-python-serialize"),
+    "yaml": lambda: message(b"!!python/object/apply:os.system ['x']", content_type="application/x-yaml"),
+    "pickle named json": lambda: message(pickle.dumps([(), {}, {}])),
+    "odd encoding": lambda: message(content_encoding="zlib"),
+    "unknown compression": lambda: message(CANARY.encode(), headers={"compression": "x"}),
+    "compressed, and a thousand times as large": lambda: message(
+        zlib.compress(body(x=" " * 1_000_000)), headers={"compression": "zlib"}
+    ),
+    "wrong schema": lambda: message(body(schema=99, secret=CANARY)),
+    "unknown destination": lambda: message(body(destination="audit/nowhere")),
+    "too large": lambda: message(body(x="x" * 2_000_000)),
+    "nested content": lambda: message(b'[[], {"schema": 1, "x": ' + b"[" * 10_000 + b"]" * 10_000 + b"}, {}]"),
+    "nested headers": lambda: with_properties(nested_headers(10_000)),
+    "a date beyond all calendars": lambda: with_properties(struct.pack(">HQ", 0x40, 2**63)),
+    "text that is none": lambda: with_properties(struct.pack(">HB", 0x8000, 2) + b"\xff\xfe"),
+    "no properties": lambda: with_properties(b"\0\0"),
+    "unknown task": lambda: message(headers={"task": "os.system"}),
+    "task a table": lambda: message(headers={"task": {CANARY: 1}}),
+    "expiry no date": lambda: message(headers={"expires": "soon"}),
+}
+
+
+@contextmanager
+def publishing(vhost: rabbitmq.Vhost) -> Iterator[Callable[[amqp.Message], None]]:
+    """A way to put a message on shop/prod's queue, confirmed."""
+    with kombu.Connection(vhost.url, transport_options={"confirm_publish": True}) as connection:
+        channel = connection.channel()
+
+        def publish(made: amqp.Message) -> None:
+            channel.basic_publish_confirm(made, exchange="", routing_key=QUEUE)
+
+        yield publish
+
+
+def dead(bench: Bench) -> list[dict[str, Any]]:
+    """The dead letters."""
+    with queues.make_app(bench.settings).connection_for_read() as connection, connection.channel() as channel:
+        found = []
+        while (letter := channel.basic_get(queues.DEAD_QUEUE, no_ack=True)) is not None:
+            found.append(json.loads(letter.body))
+        return found
+
+
+@ON_RABBITMQ
+def test_no_message_stops_a_queue(bench: Bench, rabbitmq_vhost: rabbitmq.Vhost) -> None:
+    """Whatever is on a queue is refused and buried by identity alone; the worker lives on and applies the next one."""
+    bench.add("shop/prod")
+    worker = bench.worker()
+    bench.wait_serves("one", "shop/prod")
+    with publishing(rabbitmq_vhost) as publish:
+        for make in BAD.values():
+            publish(make())
+        bench.publisher.ring(PROD, 5, 5)
+        wait_until(lambda: any(up_to == 5 for _, up_to, _ in bench.drains()), 30, what="the good message")
+    assert worker.poll() is None
+    assert "Connection to broker lost" not in bench.log().read_text()
+    assert queues.queue_depths(bench.settings, [PROD]) == {PROD: 0}
+    letters: list[dict[str, Any]] = []
+    wait_until(lambda: letters.extend(dead(bench)) or len(letters) >= len(BAD), what="the dead letters")
+    assert len(letters) == len(BAD)
+    assert {letter["queue"] for letter in letters} == {QUEUE}
+    assert CANARY not in json.dumps(letters)
+    assert CANARY not in bench.log().read_text()
