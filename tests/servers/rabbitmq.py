@@ -31,7 +31,10 @@ from tests.waiting import wait_until
 START_TIMEOUT = 60.0
 # Debian's command of the same name becomes another user and stays with a service's folders.
 PROGRAMS = Path("/usr/lib/rabbitmq/bin")
-LOGIN = {"Authorization": "Basic " + base64.b64encode(b"guest:guest").decode()}
+LOGIN = {
+    "Authorization": "Basic " + base64.b64encode(b"guest:guest").decode(),
+    "Content-Type": "application/json",
+}
 # As nearly all of a small machine's memory: the alarm is for the tests that ask for it.
 NO_ALARM = "0.9"
 

@@ -41,10 +41,11 @@ def free_port() -> int:
 class Site:
     """A Flower process, asked over HTTP."""
 
-    def __init__(self, bench: Bench, login: str) -> None:
+    def __init__(self, bench: Bench, login: str, *, broker_url: str = "") -> None:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
-        options = json.dumps({"broker_url": bench.settings.broker_url, "login": login, "port": self.port})
+        broker_url = broker_url or bench.settings.broker_url
+        options = json.dumps({"broker_url": broker_url, "login": login, "port": self.port})
         with bench.log("flower").open("ab") as log:
             self.process = subprocess.Popen([sys.executable, "-c", PROGRAM, options], cwd=ROOT, stdout=log, stderr=log)
         wait_until(lambda: self.ask("/healthcheck")[0] == 200, 60, what="Flower")
