@@ -6,7 +6,7 @@ A file is ours exactly when it has a row here. Written only in the fenced transa
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from sqlalchemy import BigInteger, Connection, ForeignKey, Index, Text, func, select, update
@@ -164,27 +164,47 @@ def _values(place_id: int, item: Item) -> dict[str, object]:
 def take_over(connection: Connection, run: str) -> None:
     """The end of a seed: let the files that it listed and did not write say what selects them now.
 
-    Those rows are stale. One that no rule selects may have been written since, and is left over only if nobody ever
-    said what selects its file.
+    Those rows are stale. What was written since knows better, and a file that no rule selects is left over only if
+    nobody ever said what selects it.
     """
     row = ledger.EventRow
     connection.execute(
         update(_I)
         .where(
-            row.seed_run_id == run,
-            row.state == ledger.STALE,
-            row.selection.is_not(None),
+            *_stamps(run),
             (row.selection != ledger.LEFT) | _I.selection.is_(None),
-            _I.place_id == row.place_id,
-            _I.api_group == row.api_group,
-            _I.resource == row.resource,
-            _I.namespace == row.namespace,
-            _I.name == row.name,
+            *_is_of(row),
             _I.uid == row.uid,
-            ~_I.removed,
+            ~_is_newer_than(row),
         )
         .values(selection=row.selection, rule=func.coalesce(func.nullif(row.rule, ""), _I.rule), remover=row.remover)
     )
+
+
+def _stamps(run: str) -> tuple[base.Condition, ...]:
+    """The rows of a seed that only say what selects a file."""
+    row = ledger.EventRow
+    return row.seed_run_id == run, row.state == ledger.STALE, row.selection.is_not(None)
+
+
+def _is_of(row: type[ledger.EventRow]) -> tuple[base.Condition, ...]:
+    """The present file of a row's object."""
+    return (
+        _I.place_id == row.place_id,
+        _I.api_group == row.api_group,
+        _I.resource == row.resource,
+        _I.namespace == row.namespace,
+        _I.name == row.name,
+        ~_I.removed,
+    )
+
+
+def _is_newer_than(row: type[ledger.EventRow]) -> base.Condition:
+    """`versions.newer` in SQL: of two whole numbers the longer one is greater, of two of one length the later text."""
+    ours, theirs = _I.resource_version, row.resource_version
+    longer, as_long = func.length(ours) > func.length(theirs), func.length(ours) == func.length(theirs)
+    later = longer | (as_long & (ours > theirs))
+    return (_I.source_epoch > row.source_epoch) | ((_I.source_epoch == row.source_epoch) & later)
 
 
 def known(connection: Connection, *, destination_id: int, place_id: int) -> dict[Key, Known]:
@@ -197,29 +217,38 @@ def known(connection: Connection, *, destination_id: int, place_id: int) -> dict
         result[_key(item)] = _known(item)
     row = ledger.EventRow
     pending = (
-        select(row.operation, row.seed_run_id, *_state_of(row))
+        select(row.operation, row.seed_run_id, row.sequence, *_state_of(row))
         .where(row.destination_id == destination_id, row.place_id == place_id, ledger.IS_PENDING)
         .order_by(row.sequence)
     )
+    # The number of the newest pending row of each object.
+    newest: dict[Key, int] = {}
     for one in connection.execute(pending):
         if one.operation == events.Operation.SEED_SYNC.value:
-            _overlay(connection, result, run=one.seed_run_id, place_id=place_id)
+            _overlay(connection, result, newest, run=one.seed_run_id, place_id=place_id)
         elif one.operation == events.Operation.DELETE.value:
-            result.pop(_key(one), None)
+            # A DELETE of an older uid says nothing of its successor.
+            found = result.get(_key(one))
+            if found and found.uid == one.uid:
+                del result[_key(one)]
         else:
             result[_key(one)] = _known(one)
+            newest[_key(one)] = one.sequence
     return result
 
 
-def _overlay(connection: Connection, result: dict[Key, Known], *, run: str, place_id: int) -> None:
+def _overlay(
+    connection: Connection, result: dict[Key, Known], newest: Mapping[Key, int], *, run: str, place_id: int
+) -> None:
     """What the end of a seed that pends still will `take_over`."""
     row = ledger.EventRow
-    listed = select(*_state_of(row)).where(
-        row.seed_run_id == run, row.state == ledger.STALE, row.selection.is_not(None), row.place_id == place_id
-    )
+    written_since = select(_I.path).where(*_is_of(row), _is_newer_than(row)).exists()
+    listed = select(row.sequence, *_state_of(row)).where(*_stamps(run), row.place_id == place_id, ~written_since)
     for one in connection.execute(listed):
         found = result.get(_key(one))
-        if found and found.uid == one.uid and (one.selection != ledger.LEFT or found.mark is None):
+        if found is None or found.uid != one.uid or newest.get(_key(one), 0) > one.sequence:
+            continue
+        if one.selection != ledger.LEFT or found.mark is None:
             result[_key(one)] = replace(found, mark=_shared(one.selection), remover=_shared(one.remover))
 
 

@@ -302,7 +302,7 @@ class DestinationScope:
 def scopes_of(compilation: Compilation, destination: Ref) -> set[DestinationScope]:
     """What a destination's rules select; a scope inside an all-namespaces scope of its type is dropped.
 
-    A dropped scope does not pass its DELETE on: whether a wide scope is swept is decided by its own rules alone.
+    A dropped scope passes its DELETE on: what a sweep takes of a wide scope, `remover` decides for each file.
     """
     by_type: dict[ResourceType, list[Scope]] = {}
     for verdict in compilation.rules.values():
@@ -316,9 +316,8 @@ def scopes_of(compilation: Compilation, destination: Ref) -> set[DestinationScop
 def _held(type_: ResourceType, scopes: Sequence[Scope]) -> Iterator[DestinationScope]:
     namespaces = {scope.namespace for scope in scopes}
     for namespace in {""} if "" in namespaces else namespaces:
-        own = [scope for scope in scopes if scope.namespace == namespace]
-        inside = own if namespace else scopes
-        sweepable = any(Operation.DELETE in scope.operations for scope in own)
+        inside = [scope for scope in scopes if namespace in {"", scope.namespace}]
+        sweepable = any(Operation.DELETE in scope.operations for scope in inside)
         yield DestinationScope(type_, namespace, sweepable, _mark(inside))
 
 

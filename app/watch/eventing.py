@@ -136,10 +136,13 @@ def select(subject: Subject, routes: routing.Routing, known: Mapping[int, Known]
     for holding in routes.holding(subject.key):
         found = known[holding.target.id].get(subject.key)
         selection = selections.get(holding.target.ref)
-        if selection is not None and not subject.deleted:
-            chosen = _written(subject, holding, selection, found)
-        else:
+        if selection is None or subject.deleted:
             chosen = _removed(subject, holding, selection, found=found, matcher=routes.matcher)
+        else:
+            chosen = _written(subject, holding, selection, found)
+            if chosen is None and found is not None:
+                # The successor of the file's object is not written, and its file is not the successor's.
+                chosen = _removed(subject, holding, None, found=found, matcher=routes.matcher)
         if chosen is not None:
             yield chosen
 
@@ -177,11 +180,15 @@ def _removed(
     found: inventory.Known | None,
     matcher: selecting.Matcher,
 ) -> Selected | None:
-    """The DELETE of an object that is gone, or that left the selection under which its file was written."""
+    """The DELETE of an object that is gone, or that left the selection under which its file was written.
+
+    `selection` is that of a deleted object at its end, which is the last word on its own file.
+    """
     rule = selection.rules.get(events.Operation.DELETE) if selection is not None else None
     # Under its name there is another object: that of the file is gone, whatever became of the rules.
-    gone = subject.deleted or (found is not None and found.uid != subject.identifier.uid)
-    if rule is None and found is not None and (gone or found.mark == holding.mark):
+    other = found is not None and found.uid != subject.identifier.uid
+    left = selection is None and (subject.deleted or (found is not None and found.mark == holding.mark))
+    if rule is None and found is not None and (other or left):
         rule = matcher.remover(subject.identifier, holding.target.ref, noted=found.remover)
     if rule is None:
         return None

@@ -10,13 +10,16 @@ down_revision = "0002"
 branch_labels = None
 depends_on = None
 
-# Null in what was written before, and by a process of the version before: nobody knows, and any rule there may.
+# Of what was written before, the rule that selected it is asked, until a listing says more. Null where no rule is
+# named, and in what a process of the version before writes: nobody knows, and any rule there may.
 TABLES = ("event", "inventory")
 
 
 def upgrade() -> None:
     for table in TABLES:
         op.add_column(table, sa.Column("remover", sa.Text(), nullable=True))
+    op.execute("UPDATE inventory SET remover = rule")
+    op.execute("UPDATE event SET remover = rule WHERE state = 'pending' AND operation <> 'DELETE' AND rule <> ''")
 
 
 def downgrade() -> None:

@@ -66,6 +66,34 @@ def test_what_holds_a_file_is_known_once(records: Records) -> None:
     assert a.remover is b.remover
 
 
+def test_the_end_of_a_seed_that_pends_says_nothing_of_what_was_written_since(records: Records) -> None:
+    """What it will take over is known at once, but for files and rows that are newer than what was listed."""
+    prod = records.destination()
+    names = ("old", "since", "pends")
+    save(records, prod, *(replace(item(name), selection="before", remover="r") for name in names))
+    save(records, prod, replace(item("since"), selection="before", remover="r", resource_version="10"))
+    stale = partial(entry, prod, state=ledger.STALE, seed="run", version=5)
+    records.append(*(replace(stale(name), selection="listed", remover="") for name in names))
+    records.append(replace(entry(prod, "pends", version=10), selection="live", remover="s"))
+    ended = entry(prod, seed="run")
+    ended = replace(ended, body=None, event=replace(ended.event, operation=Operation.SEED_SYNC, identifier=None))
+    records.append(ended)
+    with records.database.read() as connection:
+        found = inventory.known(connection, destination_id=prod.id, place_id=prod.place_id)
+    told = {key[3]: (value.mark, value.remover) for key, value in found.items()}
+    assert told == {"old": ("listed", ""), "since": ("before", "r"), "pends": ("live", "s")}
+
+
+def test_a_pending_delete_of_an_older_uid_leaves_its_successor_known(records: Records) -> None:
+    """A listing was ahead of the stream: the predecessor's DELETE comes after the row of the object that is there."""
+    prod = records.destination()
+    save(records, prod, item("a"), item("b"))
+    records.append(entry(prod, "a", version=7, uid="another"))
+    records.append(entry(prod, "a", version=6, operation=Operation.DELETE))
+    records.append(entry(prod, "b", version=6, operation=Operation.DELETE))
+    assert known(records, prod) == {"a": ("another", "hash")}
+
+
 def held(records: Records, place_id: int) -> dict[str, tuple[str | None, str | None]]:
     """Name -> (mark, rule) of the present files of a place."""
     with records.database.read() as connection:
@@ -76,15 +104,16 @@ def held(records: Records, place_id: int) -> dict[str, tuple[str | None, str | N
 def test_the_end_of_a_seed_says_what_selects_the_files_that_it_did_not_write(records: Records) -> None:
     """Stale rows of the seed stamp the files of their objects; left over is only what nothing ever selected."""
     prod = records.destination()
-    names = ("kept", "left", "again", "untold", "another", "pending")
-    save(records, prod, *(replace(item(name), selection="old", rule="r") for name in names[:3]), item("gone"))
-    save(records, prod, *(item(name) for name in names[3:]), item("gone", removed=True))
-    ended = partial(entry, prod, state=ledger.STALE, seed="run")
+    names = ("kept", "left", "again", "since", "untold", "another", "pending")
+    save(records, prod, *(replace(item(name), selection="old", rule="r") for name in names[:4]), item("gone"))
+    save(records, prod, *(item(name) for name in names[4:]), item("gone", removed=True))
+    save(records, prod, replace(item("since"), selection="old", rule="r", resource_version="10"))
+    ended = partial(entry, prod, state=ledger.STALE, seed="run", version=5)
     rows = {
-        **{name: ended(name) for name in ("kept", "gone")},
+        **{name: ended(name) for name in ("kept", "gone", "since")},
         **{name: ended(name) for name in ("left", "untold")},
         "another": ended("another", uid="another"),
-        "pending": entry(prod, "pending", seed="run"),
+        "pending": entry(prod, "pending", seed="run", version=5),
         "again": ended("again", seed="before"),
     }
     marks = {"left": ledger.LEFT, "untold": ledger.LEFT}
@@ -95,7 +124,7 @@ def test_the_end_of_a_seed_says_what_selects_the_files_that_it_did_not_write(rec
     with records.database.write() as connection:
         inventory.take_over(connection, "run")
     assert held(records, prod.place_id) == {
-        "kept": ("new", "WatchRule shop/all"), "left": ("old", "r"), "again": ("old", "r"),
+        "kept": ("new", "WatchRule shop/all"), "left": ("old", "r"), "again": ("old", "r"), "since": ("old", "r"),
         "untold": (ledger.LEFT, "WatchRule shop/all"), "another": (None, None), "pending": (None, None),
     }  # fmt: skip
     assert held(records, moved.place_id) == {"kept": (None, None)}

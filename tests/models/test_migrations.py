@@ -117,15 +117,16 @@ def test_up_down_up_with_data(database_url: str) -> None:
     records.close()
 
 
-def test_an_existing_database_is_taken_on(database_url: str) -> None:
-    """What the first release wrote stands after the migration, with nothing in the columns that it did not know."""
+@pytest.mark.parametrize(("revision", "known"), [("0001", {}), ("0002", {"rule": "WatchRule shop/r"})])
+def test_an_existing_database_is_taken_on(database_url: str, revision: str, known: dict[str, str]) -> None:
+    """What an earlier version wrote stands after the migration: its rule removes it, if any was written down."""
     config = db.alembic_config(database_url)
-    alembic.command.downgrade(config, "0001")
+    alembic.command.downgrade(config, revision)
     engine = create_engine(database_url)
     values = {
         "place_id": 1, "path": "a.yaml", "api_group": "", "version": "v1", "resource": "configmaps",
         "namespace": "shop", "name": "a", "kind": "ConfigMap", "uid": "u", "resource_version": "1",
-        "source_epoch": 1, "removed": False,
+        "source_epoch": 1, "removed": False, **known,
     }  # fmt: skip
     records = Records(database_url)
     place = records.destination().place_id
@@ -138,8 +139,8 @@ def test_an_existing_database_is_taken_on(database_url: str) -> None:
         )
     db.upgrade(database_url)
     with engine.connect() as connection:
-        (row,) = connection.execute(text("SELECT path, uid, selection, rule FROM inventory"))
-        assert tuple(row) == ("a.yaml", "u", None, None)
+        (row,) = connection.execute(text("SELECT path, uid, selection, rule, remover FROM inventory"))
+        assert tuple(row) == ("a.yaml", "u", None, known.get("rule"), known.get("rule"))
         assert connection.execute(text("SELECT difference, ended FROM rule_history")).all() == []
     engine.dispose()
 

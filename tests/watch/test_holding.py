@@ -9,7 +9,7 @@ import pytest
 
 from app import events
 from app.drain import building, sweeping
-from app.models import inventory, ledger, rules, seeds, states
+from app.models import destinations, inventory, ledger, rules, seeds, states
 from app.watch import judging
 from tests.watch.desk import Desk, cluster_rule, config_map, labelled, watch_rule
 
@@ -124,6 +124,61 @@ def test_what_the_wildcard_leaves_out_it_does_not_remove(desk: Desk) -> None:
         specs = rules.specs_of(connection, 1)
     assert deletes(desk) == []
     assert sweeping.Removers(specs).of(file) is None
+
+
+def test_the_last_state_of_an_object_says_who_removes(desk: Desk) -> None:
+    """A deleted object that a rule without DELETE selects stays in Git, whichever rule wrote it and is gone by now."""
+    writing = watch_rule("configmaps", name="b", labelSelector=WEB, operations=WRITES)
+    other = watch_rule("configmaps", name="c", labelSelector=DB)
+    desk.start(watch_rule("configmaps", name="a", labelSelector=WEB), writing, other)
+    desk.seed(web("a", 110))
+    desk.start(writing, other)
+    desk.live("DELETED", web("a", 160))
+    desk.write()
+    assert deletes(desk) == []
+
+
+@pytest.mark.parametrize("seen", [True, False])
+def test_a_file_goes_though_its_successor_is_not_written(desk: Desk, *, seen: bool) -> None:
+    """Made again under its name where no rule selects CREATE, an object leaves the file of the first one to DELETE."""
+    desk.start(watch_rule("configmaps"))
+    desk.seed(config_map("a", 110, uid="one"))
+    drained(desk)
+    desk.start(watch_rule("configmaps", operations=["UPDATE", "DELETE"]))
+    desk.seed(config_map("a", 110, uid="one"), version="150")
+    drained(desk)
+    if seen:
+        desk.live("ADDED", config_map("a", 170, uid="two"))
+        desk.write()
+        assert deletes(desk) == [("a", "WatchRule shop/rule")]
+    else:
+        desk.causes.begin_stream(desk.key(), resource_version="160", cause="the resume point expired")
+        desk.seed(config_map("a", 170, uid="two"), version="180")
+        assert orphans(desk) == [("a", "WatchRule shop/rule")]
+
+
+def test_a_sweep_takes_what_a_live_deletion_takes(desk: Desk) -> None:
+    """A rule of one namespace with DELETE removes what a wide rule without it selects as well, seen or not."""
+    desk.start(cluster_rule("configmaps", operations=WRITES), watch_rule("configmaps"))
+    desk.seed(config_map("a", 110), config_map("b", 111, namespace="web"), config_map("c", 112))
+    drained(desk)
+    desk.live("DELETED", config_map("c", 115))
+    desk.write()
+    assert deletes(desk) == [("c", "WatchRule shop/rule")]
+    drained(desk)
+    desk.causes.begin_stream(desk.key(), resource_version="160", cause="the resume point expired")
+    desk.seed(version="180")
+    assert orphans(desk) == [("a", "WatchRule shop/rule")]
+
+
+def orphans(desk: Desk) -> list[tuple[str, str]]:
+    """(name, rule) of the files that the sweep of the newest seed takes."""
+    run = desk.events()[-1].seed_run_id
+    with desk.database.read() as connection:
+        destination = destinations.by_id(connection, 1)
+    assert destination
+    found = sweeping.find_orphans(desk.database, destination=destination, run=run)
+    return [(one.item.identifier.name, one.rule) for one in found]
 
 
 def drained(desk: Desk) -> None:

@@ -416,7 +416,7 @@ def _mark(*scopes: Scope) -> str:
 
 
 def test_scopes_inside_a_wider_one_are_dropped() -> None:
-    """One listing covers all: a namespace inside of an all-namespaces scope of the same type is not listed again."""
+    """One listing covers all of a type, a namespace inside included, whose DELETE makes it evidence for a sweep."""
     rules = [
         _rule("a", _scope(CONFIGMAPS, "shop"), _scope(REPLICASETS, "shop", operations=frozenset({CREATE}))),
         _rule("b", _scope(operations=frozenset({UPDATE}))),
@@ -425,7 +425,7 @@ def test_scopes_inside_a_wider_one_are_dropped() -> None:
         _rule("e", _scope(REPLICASETS, "team", operations=frozenset({UPDATE}))),
     ]
     assert {(one.type, one.namespace, one.sweepable) for one in _held(*rules)} == {
-        (CONFIGMAPS, "", False),
+        (CONFIGMAPS, "", True),
         (REPLICASETS, "shop", True),
         (REPLICASETS, "team", False),
     }
