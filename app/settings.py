@@ -29,6 +29,8 @@ class Settings:
     database_url: str = "sqlite:///reverser-data/reverser.db"
     # The Celery broker: redis://, redis+socket:// or amqp://.
     broker_url: str = "redis://127.0.0.1:6379/0"
+    # The management HTTP API of RabbitMQ, for `reverser doctor` alone; empty means the broker's host and user.
+    rabbitmq_api: str = field(default="", repr=False)
     # Git caches, helper homes and lock files; may be deleted while no worker runs.
     work_dir: Path = Path("reverser-data/work")
     # The name of the cluster that this process watches; in every row and Event.

@@ -72,7 +72,7 @@ def _examine(found: settings.Settings, role: Role) -> Iterator[Finding]:
     examined = _Database(found)
     yield from _safely("database", examined.examine)
     known = examined.known
-    yield from _safely("broker", lambda: broker.examine(found, known.queues if known else None))
+    yield from _safely("broker", lambda: broker.examine(found, known.queues if known else None, role))
     if known is None:
         yield findings.Subject("processes", "processes").skip(_NO_DATABASE)
     else:

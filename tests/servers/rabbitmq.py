@@ -115,11 +115,11 @@ class RabbitServer(processes.Server):
     @contextmanager
     def memory_alarm(self) -> Iterator[None]:
         """Let the node believe that its memory is full: it accepts nothing from connections that publish."""
-        self._watermark("0.000001")
+        self.shell("rabbitmqctl set_vm_memory_high_watermark 0.000001")
         try:
             yield
         finally:
-            self._watermark(NO_ALARM)
+            self.shell(f"rabbitmqctl set_vm_memory_high_watermark {NO_ALARM}")
 
     def ask(self, method: str, *path: str, body: Any = None) -> Any:
         """Ask the HTTP API; None where it has nothing to say."""
@@ -138,11 +138,20 @@ class RabbitServer(processes.Server):
     def _node_name(self) -> str:
         return f"reverser{self.port}@localhost"
 
-    def _watermark(self, part: str) -> None:
-        program = lanes.find_program("rabbitmqctl")
-        packaged = PROGRAMS / "rabbitmqctl"
-        command = [packaged if packaged.exists() else program, "set_vm_memory_high_watermark", part]
-        subprocess.run(command, env=self._environment(), check=True, capture_output=True, timeout=START_TIMEOUT)
+    def shell(self, command: str) -> str:
+        """Run a line of an operator's shell, in which rabbitmqctl speaks to this node; what it printed."""
+        ours = self._environment()
+        done = subprocess.run(
+            ["sh", "-c", command],
+            env=ours | {"PATH": f"{PROGRAMS}:{ours.get('PATH', os.defpath)}"},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            check=False,
+            text=True,
+            timeout=START_TIMEOUT,
+        )
+        assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
+        return done.stdout
 
     def _epmd_ended(self) -> bool:
         """Ask the port mapper to end; it refuses while it has not noticed that the node is gone."""

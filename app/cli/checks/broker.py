@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Iterator, Sequence
 
-from app import broker, errors, settings
-from app.cli.checks import findings
-from app.cli.checks.findings import Finding
-from app.events import Ref
+from app import broker, celeryconfig, errors, settings
+from app.cli.checks import findings, topology
+from app.cli.checks.findings import Finding, Role
+from app.events import Ref, queue_name
 
 # Quorum queues came with 3.8; below 3.10 they are not what Reverser is tested with.
 _OLDEST_RABBITMQ, _TESTED_RABBITMQ = (3, 8), (3, 10)
@@ -16,12 +17,15 @@ _OLDEST_RABBITMQ, _TESTED_RABBITMQ = (3, 8), (3, 10)
 _OLDEST_REDIS = (6, 0)
 
 
-def examine(options: settings.Settings, destinations: Sequence[Ref] | None) -> Iterator[Finding]:
+def examine(options: settings.Settings, destinations: Sequence[Ref] | None, role: Role) -> Iterator[Finding]:
     """Look at the broker, and at the queues of `destinations`; None when nobody knows which there are."""
     subject = findings.Subject("broker", f"broker {broker.describe(options.broker_url)}")
+    on_rabbitmq = celeryconfig.is_amqp(options.broker_url)
     try:
         asked = broker.survey(options)
-        refused = broker.look(options, destinations or ())
+        problems = [*_problems(subject, asked), *_refused(subject, options, destinations or ())]
+        if on_rabbitmq:
+            problems += topology.rights(subject, options, role)
     except errors.SettingsError as error:
         yield subject.fail(findings.words(error), do="correct REVERSER_BROKER_URL")
         return
@@ -31,10 +35,11 @@ def examine(options: settings.Settings, destinations: Sequence[Ref] | None) -> I
             do="start it, or correct REVERSER_BROKER_URL",
         )
         return
-    problems = [*_problems(subject, asked), *_refused(subject, refused)]
     if not any(one.level is findings.Level.FAIL for one in problems):
         yield subject.ok(_well(asked, destinations))
     yield from problems
+    if on_rabbitmq:
+        yield from topology.policies(options, destinations or ())
 
 
 def _well(asked: broker.Broker, destinations: Sequence[Ref] | None) -> str:
@@ -80,9 +85,14 @@ def _version_problem(subject: findings.Subject, asked: broker.Broker) -> Iterato
         yield subject.warn(f"{said} is older than what Reverser is tested with", do="upgrade it to 6 or newer")
 
 
-def _refused(subject: findings.Subject, refused: dict[Ref, str]) -> Iterator[Finding]:
-    for destination, words in refused.items():
-        yield subject.fail(
-            f"the queue of {destination} cannot be used: {words}",
-            do="give the user all rights on its virtual host: rabbitmqctl set_permissions -p VHOST USER '.*' '.*' '.*'",
-        )
+def _refused(subject: findings.Subject, options: settings.Settings, destinations: Sequence[Ref]) -> Iterator[Finding]:
+    for destination, words in broker.look(options, destinations).items():
+        yield subject.fail(f"the queue of {destination} cannot be used: {words}", do=_removal(options, destination))
+
+
+def _removal(options: settings.Settings, destination: Ref) -> str:
+    name = queue_name(destination)
+    after = "; it is made anew, and what pends is rung again"
+    if not celeryconfig.is_amqp(options.broker_url):
+        return f"redis-cli DEL {name}{after}"
+    return shlex.join(["rabbitmqctl", "delete_queue", "-p", broker.account(options.broker_url).vhost, name]) + after

@@ -1,0 +1,184 @@
+"""RabbitMQ: whether it has what `deploy/rabbitmq/definitions.json` brings, and our user the rights of its role.
+
+Without it all works, until a message cannot be delivered; without a right nothing does.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from app import broker, errors, events, settings
+from app.broker import Right
+from app.cli.checks import findings
+from app.cli.checks.findings import Finding, Role
+
+# `deploy` stands beside `app`, in a checkout and in a wheel alike.
+_DEFINITIONS = Path(__file__).resolve().parents[3] / "deploy" / "rabbitmq" / "definitions.json"
+# The virtual host of the definitions; the names of their users begin with it.
+_THEIR_VHOST = "reverser"
+_RIGHTS_SHOWN = 4
+# A queue of remote control of no worker: a node's name has more than a dot.
+_CONTROL = "reverser@..celery.pidbox"
+
+# Which policies RabbitMQ applies to queues and to exchanges; from 4 on there are some for kinds of queues.
+_APPLIES = {
+    "queues": {"queues", "quorum_queues", "classic_queues", "all"},
+    "exchanges": {"exchanges", "all"},
+}
+_WITHOUT = {
+    "dest-queues": "a message that is delivered too often or rejected is dropped instead of kept",
+    "dest-dead": "dead letters are kept for ever",
+    "dest-unroutable": "a message without a queue is dropped instead of kept",
+}
+
+_PUBLISHING = (
+    Right("configure", "exchange", "dest"),
+    Right("write", "exchange", "dest"),
+    Right("read", "exchange", "dest"),
+    Right("configure", "queue", broker.NOBODY),
+    Right("write", "queue", broker.NOBODY),
+    Right("configure", "exchange", "celeryev"),
+    Right("write", "exchange", "celeryev"),
+)
+_CONSUMING = (
+    Right("read", "queue", broker.NOBODY),
+    Right("configure", "exchange", "celery.pidbox"),
+    Right("read", "exchange", "celery.pidbox"),
+    Right("configure", "exchange", "reply.celery.pidbox"),
+    Right("write", "exchange", "reply.celery.pidbox"),
+    Right("configure", "queue", _CONTROL),
+    Right("write", "queue", _CONTROL),
+    Right("read", "queue", _CONTROL),
+)
+
+
+def rights(subject: findings.Subject, options: settings.Settings, role: Role) -> Iterator[Finding]:
+    """Look whether our user may do what a role does."""
+    account = broker.account(options.broker_url)
+    watches = role is Role.WATCH
+    denied = broker.denied(options, _PUBLISHING if watches else (*_PUBLISHING, *_CONSUMING))
+    if denied:
+        shown = ", ".join(str(right).replace(broker.NOBODY, "dest.*") for right in denied[:_RIGHTS_SHOWN])
+        more = f" and {len(denied) - _RIGHTS_SHOWN} more" if len(denied) > _RIGHTS_SHOWN else ""
+        yield subject.fail(
+            f"user {account.user} may not {shown}{more}; the {'watch daemon' if watches else 'worker'} needs it",
+            do=_set_permissions(account, Role.WATCH if watches else Role.WORKER),
+        )
+
+
+def _set_permissions(account: broker.Account, role: Role) -> str:
+    (given,) = (one for one in _definitions()["permissions"] if one["user"] == f"{_THEIR_VHOST}-{role}")
+    patterns = (given["configure"], given["write"], given["read"])
+    return shlex.join(["rabbitmqctl", "set_permissions", "-p", account.vhost, account.user, *patterns])
+
+
+def policies(options: settings.Settings, destinations: Sequence[events.Ref]) -> Iterator[Finding]:
+    """Look at the policies of our virtual host, and at what they lead to."""
+    account = broker.account(options.broker_url)
+    subject = findings.Subject("policies", f"policies of virtual host {account.vhost}")
+    try:
+        where = broker.api_url(options)
+        found = broker.policies(options)
+    except errors.SettingsError as error:
+        yield subject.fail(findings.words(error), do="correct REVERSER_RABBITMQ_API, or unset it")
+        return
+    except errors.TemporaryError as error:
+        yield subject.skip(
+            f"not looked at, for only the management API at {where} tells them: {findings.words(error)}. To have them "
+            "looked at: rabbitmq-plugins enable rabbitmq_management, and REVERSER_RABBITMQ_API where it is elsewhere"
+        )
+        return
+    problems = [*_absent(subject, options, account), *_wrong(subject, account, found, destinations)]
+    if not problems:
+        yield subject.ok("dead letters, delivery limit and bounds are as Reverser wants them")
+    yield from problems
+
+
+def _absent(subject: findings.Subject, options: settings.Settings, account: broker.Account) -> Iterator[Finding]:
+    ours = _definitions()
+    absent = broker.missing(
+        options,
+        exchanges=[one["name"] for one in ours["exchanges"]],
+        queue_names=[one["name"] for one in ours["queues"]],
+    )
+    if absent:
+        yield subject.warn(
+            f"there is no {', no '.join(absent)}: what cannot be delivered is lost instead of kept", do=_import(account)
+        )
+
+
+def _import(account: broker.Account) -> str:
+    command, path = "rabbitmqctl import_definitions", shlex.quote(str(_DEFINITIONS))
+    if account.vhost == _THEIR_VHOST:
+        return f"{command} {path}"
+    # Its virtual host and the users of its roles begin with the same word.
+    change = shlex.quote(f's|"{_THEIR_VHOST}|"{account.vhost}|g')
+    return f"sed {change} {path} | {command}"
+
+
+def _wrong(
+    subject: findings.Subject,
+    account: broker.Account,
+    found: Sequence[Mapping[str, Any]],
+    destinations: Sequence[events.Ref],
+) -> Iterator[Finding]:
+    names = [str(events.queue_name(one)) for one in destinations] or ["dest.shop.prod"]
+    names += [one["name"] for one in (*_definitions()["queues"], *_definitions()["exchanges"])]
+    for policy in _definitions()["policies"]:
+        covered = [name for name in names if re.search(policy["pattern"], name)]
+        for name in covered:
+            winner = _winner(found, name, policy["apply-to"])
+            if lacks := _lacks(policy["definition"], winner.get("definition", {})):
+                yield _wrong_policy(subject, account, policy, winner=winner, name=name, lacks=lacks)
+                break
+
+
+def _winner(found: Sequence[Mapping[str, Any]], name: str, kind: str) -> Mapping[str, Any]:
+    """The policy that RabbitMQ applies to a queue or an exchange; empty where none does."""
+    fitting = [one for one in found if one["apply-to"] in _APPLIES[kind] and _covers(one["pattern"], name)]
+    return max(fitting, key=lambda one: int(one["priority"]), default={})
+
+
+def _covers(pattern: str, name: str) -> bool:
+    try:
+        return re.search(pattern, name) is not None
+    except re.error:
+        # RabbitMQ's patterns are Perl's: a few of them mean nothing here. Ours mean the same.
+        return False
+
+
+def _lacks(wanted: Mapping[str, Any], given: Mapping[str, Any]) -> list[str]:
+    """What a policy does not set; how high a bound is, is the operator's to choose."""
+    return [
+        f"{key} {value}" if isinstance(value, str) else key
+        for key, value in wanted.items()
+        if (given.get(key) != value if isinstance(value, str) else key not in given)
+    ]
+
+
+def _wrong_policy(
+    subject: findings.Subject,
+    account: broker.Account,
+    policy: Mapping[str, Any],
+    *,
+    winner: Mapping[str, Any],
+    name: str,
+    lacks: Sequence[str],
+) -> Finding:
+    found = f"policy {winner['name']} of {name} lacks {', '.join(lacks)}" if winner else f"{name} has no policy"
+    # Of several policies RabbitMQ applies the one of the highest priority, and nothing of the others.
+    above = int(winner["priority"]) + (winner["name"] != policy["name"]) if winner else int(policy["priority"])
+    command = ["rabbitmqctl", "set_policy", "-p", account.vhost, "--priority", str(above)]
+    command += ["--apply-to", policy["apply-to"], policy["name"], policy["pattern"], json.dumps(policy["definition"])]
+    return subject.warn(f"{found}: {_WITHOUT[policy['name']]}", do=shlex.join(command))
+
+
+@cache
+def _definitions() -> Any:
+    return json.loads(_DEFINITIONS.read_text(encoding="utf-8"))
