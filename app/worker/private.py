@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 import celery
+import structlog
 from amqp import serialization
 from amqp.spec import Basic
 from celery import bootsteps
@@ -21,8 +22,10 @@ from celery.worker import consumer as celery_consumer
 from kombu import compression
 
 from app import celeryconfig, queues
-from app.events import Ref
+from app.events import Ref, destination_of
 from app.tasks import admitting
+
+log = structlog.get_logger(__name__)
 
 CONSUMER = "app.worker.private:Consumer"
 
@@ -101,6 +104,13 @@ class Consumer(celery_consumer.Consumer):  # type: ignore[misc]
         """A body that could not be decompressed: refused like any other, where Celery would log what it holds."""
         self.service.receive(self, message, _never)
 
+    def add_task_queue(self, queue: str, *args: Any, **options: Any) -> None:
+        """Listen to a queue. Remote control says any name, and an error here would end the worker."""
+        if destination_of(queue) is None:
+            log.warning("no queue of a destination: dest.<namespace>.<name>", queue=queue[:80])
+        else:
+            super().add_task_queue(queue, *args, **options)
+
     def create_task_handler(self, *args: Any, **kwargs: Any) -> Callable[[Any], None]:
         """Celery's handler behind our check."""
         handle = super().create_task_handler(*args, **kwargs)
@@ -144,10 +154,15 @@ def consumed(consumer: Consumer) -> set[str]:
     return set(consumer.app.amqp.queues.consume_from)
 
 
-def queue_of(message: Any) -> str:
-    """The queue of a delivery, which is its routing key; empty for a message that names none."""
+def queue_of(consumer: Consumer, message: Any) -> str | None:
+    """The queue that a delivery came from; empty where nobody knows, None for one that was given up a moment ago."""
     key = message.delivery_info.get("routing_key")
-    return key if isinstance(key, str) else ""
+    if not celeryconfig.is_amqp(consumer.app.conf.broker_url):
+        # Redis says no more than the sender did, who may have named any.
+        return key if isinstance(key, str) and key in consumed(consumer) else ""
+    tags = consumer.task_consumer._active_tags  # noqa: SLF001
+    tag = message.delivery_info["consumer_tag"]
+    return key if tags.get(key) == tag else next((queue for queue, own in tags.items() if own == tag), None)
 
 
 def delivery_of(message: Any, *, queue: str) -> admitting.Delivery:
@@ -176,24 +191,27 @@ def acknowledge(consumer: Consumer, message: Any) -> None:
         message.ack()
 
 
-def give_back(consumer: Consumer, message: Any) -> None:
+def give_back(consumer: Consumer, message: Any, *, leaving: bool) -> None:
     """Return a delivery for another worker."""
-    with contextlib.suppress(*consumer.connection_errors):
-        message.requeue()
+    # The channel that closes returns it to its place; rejected, it goes to the tail where no delivery limit is set.
+    if not (leaving and celeryconfig.is_amqp(consumer.app.conf.broker_url)):
+        with contextlib.suppress(*consumer.connection_errors):
+            message.requeue()
 
 
-def when_answered(message: Any, done: Callable[[], None]) -> None:
-    """Call `done` once Celery acknowledged or rejected a delivery; in the event loop, where it does so."""
+def when_answered(message: Any, before: Callable[[], None], after: Callable[[], None]) -> None:
+    """Call these around Celery's acknowledgement or refusal of a delivery; in the event loop, where it does so."""
     for name in ("ack_log_error", "reject_log_error"):
-        setattr(message, name, _then(getattr(message, name), done))
+        setattr(message, name, _between(before, getattr(message, name), after))
 
 
-def _then(answer: Callable[..., None], done: Callable[[], None]) -> Callable[..., None]:
+def _between(before: Callable[[], None], answer: Callable[..., None], after: Callable[[], None]) -> Callable[..., None]:
     def answered(*args: Any, **kwargs: Any) -> None:
         try:
+            before()
             answer(*args, **kwargs)
         finally:
-            done()
+            after()
 
     return answered
 

@@ -28,7 +28,7 @@ class Service:
 
     def __init__(self, roster: roster.Roster, publisher: queues.Publisher, *, grace: float) -> None:
         self._roster, self._publisher, self._grace = roster, publisher, grace
-        self._in_flight: set[str] = set()
+        self._in_flight: dict[str, Any] = {}
         self._closing = False
 
     def connected(self, consumer: private.Consumer) -> None:
@@ -53,19 +53,19 @@ class Service:
         if added:
             private.nudge(consumer)
         # A queue with a message in flight is given up when that is done (`receive` takes no further one).
-        for name in sorted(current - wanted - self._in_flight)[:CHANGES_AT_ONCE]:
+        for name in sorted(current - wanted - self._in_flight.keys())[:CHANGES_AT_ONCE]:
             consumer.cancel_task_queue(name)
         self._roster.serves = tuple(sorted(str(events.destination_of(name)) for name in private.consumed(consumer)))
 
     def receive(self, consumer: private.Consumer, message: Any, handle: Callable[[Any], None]) -> None:
         """Check a delivery and hand it to Celery, refuse it, or give it back because this worker is leaving."""
-        name = private.queue_of(message)
-        known = name in private.consumed(consumer)
-        if self._closing or (known and name not in self._wanted()):
-            private.give_back(consumer, message)
+        # One more of a queue that is about to be given up is taken: returned, it would come back at once.
+        name = None if self._closing else private.queue_of(consumer, message)
+        if name is None:
+            private.give_back(consumer, message, leaving=self._closing)
             return
-        # A key that is none of our queues is not believed: the message is refused for naming no destination.
-        delivery = private.delivery_of(message, queue=name if known else "")
+        # On Redis a key that is none of our queues is not believed: the message is refused for naming no destination.
+        delivery = private.delivery_of(message, queue=name)
         try:
             admitted = admitting.admit(delivery)
         except errors.MessageError as error:
@@ -86,15 +86,28 @@ class Service:
         private.leave(consumer)
 
     def _begin(self, consumer: private.Consumer, message: Any, name: str) -> None:
-        self._in_flight.add(name)
+        self._in_flight[name] = message
         private.hold(consumer, name)
 
-        def done() -> None:
-            self._in_flight.discard(name)
-            if not self._closing:
-                private.resume(consumer, name)
+        def is_ours() -> bool:
+            # One of a lost connection was delivered again since.
+            return self._in_flight.get(name) is message
 
-        private.when_answered(message, done)
+        def before() -> None:
+            # An acknowledgement brings the next message, which would have to be returned, and comes behind its next.
+            if is_ours() and not self._closing and not self._wants(name):
+                consumer.cancel_task_queue(name)
+
+        def after() -> None:
+            if is_ours():
+                del self._in_flight[name]
+                if not self._closing:
+                    private.resume(consumer, name)
+
+        private.when_answered(message, before, after)
+
+    def _wants(self, name: str) -> bool:
+        return events.destination_of(name) in self._roster.assigned
 
     def _wanted(self) -> set[str]:
         return {events.queue_name(destination) for destination in self._roster.assigned}

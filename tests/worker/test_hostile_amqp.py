@@ -123,7 +123,8 @@ def test_no_message_stops_a_queue(bench: Bench, rabbitmq_vhost: rabbitmq.Vhost) 
         wait_until(lambda: any(up_to == 5 for _, up_to, _ in bench.drains()), 30, what="the good message")
     assert worker.poll() is None
     assert "Connection to broker lost" not in bench.log().read_text()
-    assert queues.queue_depths(bench.settings, [PROD]) == {PROD: 0}
+    # Each refusal rings once.
+    wait_until(lambda: queues.queue_depths(bench.settings, [PROD]) == {PROD: 0}, what="an empty queue")
     letters: list[dict[str, Any]] = []
     wait_until(lambda: letters.extend(dead(bench)) or len(letters) >= len(BAD), what="the dead letters")
     assert len(letters) == len(BAD)

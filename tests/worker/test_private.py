@@ -8,10 +8,11 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from amqp import channel as amqp_channel
 from amqp import serialization
 from celery.app import amqp
 from celery.worker import consumer as celery_consumer
-from celery.worker import strategy
+from celery.worker import control, strategy
 from celery.worker.consumer import tasks
 from kombu import messaging
 from kombu.message import Message
@@ -81,6 +82,15 @@ def test_a_message_can_be_written_anew() -> None:
     changed = private.rewritten(message, headers={"b": 2}, body=b"[2]")
     assert changed.payload == [2]
     assert changed.headers == {"b": 2}
+
+
+def test_a_delivery_names_its_consumer() -> None:
+    """A consumer of kombu's keeps its tags by queue, until it cancels one and no longer; AMQP delivers under a tag."""
+    assert "self._active_tags[queue.name] = tag" in inspect.getsource(messaging.Consumer._add_tag)
+    cancelling = inspect.getsource(messaging.Consumer.cancel_by_queue)
+    assert cancelling.index("_active_tags.pop") < cancelling.index("basic_cancel")
+    assert "'consumer_tag': consumer_tag" in inspect.getsource(amqp_channel.Channel._on_basic_deliver)
+    assert "consumer.add_task_queue" in inspect.getsource(control.add_consumer)
 
 
 def test_what_is_read_before_our_check_is_guarded() -> None:

@@ -200,6 +200,7 @@ def test_waiting_destinations_are_rung(bench: Bench) -> None:
     assert [name for name, _, _ in bench.drains()] == ["shop/prod", "shop/dev"]
 
 
+@ON_REDIS
 def test_a_killed_worker_is_replaced(bench: Bench) -> None:
     """After kill -9 another worker serves the destination within the time that a heartbeat may be late."""
     prod = bench.add("shop/prod")

@@ -1,0 +1,125 @@
+"""Order and loss on a live RabbitMQ: every hand-over of a queue, and what would break it.
+
+What holds on each broker stands in `test_serving.py`. A test's own consumer plays the standby where two workers would
+never listen to one queue for long enough.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import time
+from collections.abc import Iterator
+
+import kombu
+
+from app import events, queues
+from app.events import Ref
+from tests.servers import rabbitmq
+from tests.waiting import wait_until
+from tests.worker.conftest import ON_RABBITMQ, Bench
+
+pytestmark = ON_RABBITMQ
+
+PROD = Ref("shop", "prod")
+QUEUE = events.queue_name(PROD)
+
+
+class Standby:
+    """A second consumer of shop/prod's queue: when the broker made it the active one."""
+
+    def __init__(self, bench: Bench, connection: kombu.Connection) -> None:
+        self.began: list[float] = []
+        self._connection = connection
+        queue = queues.queue_for(PROD, broker_url=bench.settings.broker_url)
+        consumer = kombu.Consumer(connection, [queue], on_message=self._take)
+        consumer.qos(prefetch_count=1)
+        consumer.consume()
+
+    def has_one(self) -> bool:
+        """Whether a message came by now."""
+        with contextlib.suppress(TimeoutError):
+            self._connection.drain_events(timeout=0.02)
+        return bool(self.began)
+
+    def _take(self, _message: kombu.Message) -> None:
+        self.began.append(time.monotonic())
+
+
+@contextlib.contextmanager
+def standby(bench: Bench) -> Iterator[Standby]:
+    """Listen beside the worker."""
+    with kombu.Connection(bench.settings.broker_url) as connection:
+        yield Standby(bench, connection)
+
+
+def test_a_standby_waits_for_the_message_in_flight(bench: Bench) -> None:
+    """After SIGTERM the next consumer gets the next message only when the drain under way has ended."""
+    bench.add("shop/prod")
+    bench.behave(shop_prod={"sleep": 1.0})
+    worker = bench.worker()
+    bench.wait_serves("one", "shop/prod")
+    with standby(bench) as second:
+        bench.publisher.ring(PROD, 1, 1)
+        bench.publisher.ring(PROD, 2, 2)
+        wait_until(lambda: bench.drains("begin"), what="the first drain")
+        worker.send_signal(signal.SIGTERM)
+        wait_until(second.has_one, what="the standby's message")
+    assert worker.wait(15) == 0
+    assert [up_to for _, up_to, _ in bench.drains("begin")] == [1]
+    assert bench.spans("shop/prod")[-1][1] < second.began[0]
+
+
+def test_a_queue_that_moves_keeps_its_order(bench: Bench, rabbitmq_vhost: rabbitmq.Vhost) -> None:
+    """A queue taken away from a busy worker, and given back: each message is drained once, in order, one at a time."""
+    bench.add("shop/prod")
+    bench.behave(shop_prod={"sleep": 0.05})
+    bench.worker("pool")
+    bench.wait_serves("pool", "shop/prod")
+    count = 100
+    for number in range(1, count + 1):
+        bench.publisher.ring(PROD, number, number)
+    wait_until(lambda: bench.drains("begin"), what="the first drain")
+    own = bench.worker("own", dedicated=True, destinations=["shop/*"])
+    bench.wait_serves("own", "shop/prod")
+    own.send_signal(signal.SIGTERM)
+    assert own.wait(15) == 0
+    bench.wait_drained(count)
+    assert [up_to for _, up_to, _ in bench.drains()] == list(range(1, count + 1))
+    assert [what for what, _ in bench.spans("shop/prod")] == ["begin", "end"] * count
+    assert len({pid for _, _, pid in bench.drains()}) == 2
+    assert queues.DEAD_QUEUE not in rabbitmq_vhost.queues()
+
+
+def test_a_killed_workers_message_goes_to_the_next(bench: Bench) -> None:
+    """After kill -9 the message in flight is delivered again, before those behind it."""
+    bench.add("shop/prod")
+    bench.behave(shop_prod={"sleep": 60})
+    first = bench.worker("one")
+    bench.wait_serves("one", "shop/prod")
+    bench.publisher.ring(PROD, 1, 1)
+    bench.publisher.ring(PROD, 2, 2)
+    wait_until(lambda: bench.drains("begin"), what="the first drain")
+    first.kill()
+    first.wait(5)
+    bench.behave()
+    bench.worker("two")
+    bench.wait_drained(2)
+    assert [up_to for _, up_to, _ in bench.drains()] == [1, 2]
+
+
+def test_remote_control_with_bare_names(bench: Bench, rabbitmq_vhost: rabbitmq.Vhost) -> None:
+    """A bare name by remote control is declared like ours or refused; nothing else is left on the broker."""
+    bench.publisher.ring(Ref("shop", "other"), 1, 1)
+    wait_until(lambda: bench.publisher.published == 1)
+    worker = bench.worker()
+    bench.wait_serves("one")
+    app = queues.make_app(bench.settings)
+    for name in ("celery", "dest.shop.other"):
+        app.control.add_consumer(name, destination=["reverser@one"], reply=True, timeout=10)
+    bench.add("shop/prod")
+    bench.wait_serves("one", "shop/prod")
+    assert worker.poll() is None
+    ours = {("dest", name, name) for name in ("dest.shop.other", "dest.shop.prod")}
+    assert {one for one in rabbitmq_vhost.bindings() if "celery" not in one[0]} == ours
+    assert {one for one in rabbitmq_vhost.queues() if "pidbox" not in one} == {name for _, name, _ in ours}
