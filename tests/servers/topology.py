@@ -12,7 +12,7 @@ from typing import Any
 
 from tests.servers import rabbitmq
 
-DEFINITIONS = Path(__file__).parents[2] / "deploy" / "rabbitmq" / "definitions.json"
+FOLDER = Path(__file__).parents[2] / "deploy" / "rabbitmq"
 ROLES = ("watch", "worker", "flower")
 PASSWORD = "topology-canary"
 
@@ -42,14 +42,19 @@ class Topology:
 def imported(vhost: rabbitmq.Vhost, change: Callable[[Any], None] = lambda _definitions: None) -> Iterator[Topology]:
     """Make the users of all roles and import the definitions, once `change` was made to them."""
     topology = Topology(vhost, log_from=len(vhost.server.log.read_text()))
-    # As the page says to do for a second installation on one broker.
-    definitions = json.loads(DEFINITIONS.read_text().replace('"reverser', f'"{vhost.name}'))
+    definitions, permissions = _read("definitions.json", vhost), _read("permissions.json", vhost)
     change(definitions)
+    vhost.server.ask("POST", "definitions", body=definitions)
     for role in ROLES:
         vhost.server.ask("PUT", "users", topology.user(role), body={"password": PASSWORD, "tags": "management"})
     try:
-        vhost.server.ask("POST", "definitions", body=definitions)
+        vhost.server.ask("POST", "definitions", body=permissions)
         yield topology
     finally:
         for role in ROLES:
             vhost.server.ask("DELETE", "users", topology.user(role))
+
+
+def _read(name: str, vhost: rabbitmq.Vhost) -> Any:
+    """A file, changed as the page says to do for a second installation on one broker."""
+    return json.loads((FOLDER / name).read_text().replace('"reverser', f'"{vhost.name}'))

@@ -1,4 +1,4 @@
-"""RabbitMQ: whether it has what `deploy/rabbitmq/definitions.json` brings, and our user the rights of its role.
+"""RabbitMQ: whether it has what the files in `deploy/rabbitmq` bring, and our user the rights of its role.
 
 Without it all works, until a message cannot be delivered; without a right nothing does.
 """
@@ -19,8 +19,8 @@ from app.cli.checks import findings
 from app.cli.checks.findings import Finding, Role
 
 # `deploy` stands beside `app`, in a checkout and in a wheel alike.
-_DEFINITIONS = Path(__file__).resolve().parents[3] / "deploy" / "rabbitmq" / "definitions.json"
-# The virtual host of the definitions; the names of their users begin with it.
+_FOLDER = Path(__file__).resolve().parents[3] / "deploy" / "rabbitmq"
+# The virtual host of these files; the names of their users begin with it.
 _THEIR_VHOST = "reverser"
 _RIGHTS_SHOWN = 4
 # A queue of remote control of no worker: a node's name has more than a dot.
@@ -73,7 +73,7 @@ def rights(subject: findings.Subject, options: settings.Settings, role: Role) ->
 
 
 def _set_permissions(account: broker.Account, role: Role) -> str:
-    (given,) = (one for one in _definitions()["permissions"] if one["user"] == f"{_THEIR_VHOST}-{role}")
+    (given,) = (one for one in _read("permissions.json")["permissions"] if one["user"] == f"{_THEIR_VHOST}-{role}")
     patterns = (given["configure"], given["write"], given["read"])
     return shlex.join(["rabbitmqctl", "set_permissions", "-p", account.vhost, account.user, *patterns])
 
@@ -114,10 +114,9 @@ def _absent(subject: findings.Subject, options: settings.Settings, account: brok
 
 
 def _import(account: broker.Account) -> str:
-    command, path = "rabbitmqctl import_definitions", shlex.quote(str(_DEFINITIONS))
+    command, path = "rabbitmqctl import_definitions", shlex.quote(str(_FOLDER / "definitions.json"))
     if account.vhost == _THEIR_VHOST:
         return f"{command} {path}"
-    # Its virtual host and the users of its roles begin with the same word.
     change = shlex.quote(f's|"{_THEIR_VHOST}|"{account.vhost}|g')
     return f"sed {change} {path} | {command}"
 
@@ -179,6 +178,10 @@ def _wrong_policy(
     return subject.warn(f"{found}: {_WITHOUT[policy['name']]}", do=shlex.join(command))
 
 
-@cache
 def _definitions() -> Any:
-    return json.loads(_DEFINITIONS.read_text(encoding="utf-8"))
+    return _read("definitions.json")
+
+
+@cache
+def _read(name: str) -> Any:
+    return json.loads((_FOLDER / name).read_text(encoding="utf-8"))
