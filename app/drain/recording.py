@@ -43,7 +43,7 @@ def record_plan(
         ledger.settle(connection, destination.id, _settled(plan, ids))
         inventory.save(connection, destination.place_id, plan.items.values())
         for run in plan.swept:
-            _end_seed(connection, run)
+            _end_seed(connection, run, destination_id=destination.id)
         current = destinations.is_at(connection, destination.id, place_id=destination.place_id)
         destinations.note_success(connection, destination.id, sha=plan.head if current else None)
         leases.settle_branch(connection, lease)
@@ -55,8 +55,8 @@ def record_plan(
         return leases.move_head(connection, lease, head=plan.head, state=leases.PRESENT)
 
 
-def _end_seed(connection: db.Connection, run: str) -> None:
-    inventory.take_over(connection, run)
+def _end_seed(connection: db.Connection, run: str, *, destination_id: int) -> None:
+    inventory.take_over(connection, run, destination_id=destination_id)
     seeds.finish(connection, run, state=seeds.SWEPT)
 
 
@@ -88,6 +88,6 @@ def _record_one(connection: db.Connection, one: finding.Found, *, branch_id: int
     ledger.settle(connection, destination_id, ends)
     inventory.save(connection, place_id, one.items)
     if one.swept is not None:
-        _end_seed(connection, one.swept)
+        _end_seed(connection, one.swept, destination_id=destination_id)
     if destinations.is_at(connection, destination_id, place_id=place_id):
         destinations.note_success(connection, destination_id, sha=one.commit.sha)

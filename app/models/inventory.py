@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from sqlalchemy import BigInteger, Connection, ForeignKey, Index, Text, func, select, update
+from sqlalchemy import BigInteger, Connection, ForeignKey, Index, Text, func, or_, select, update
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app import events
@@ -75,6 +75,9 @@ class Known:
     mark: str | None = None
     remover: str | None = None
 
+
+# Rows of one statement, which must end within the statement timeout.
+_STAMPED_AT_ONCE = 5_000
 
 # Identity without version and uid, in the order of a path.
 Key = tuple[str, str, str, str]
@@ -161,24 +164,32 @@ def _values(place_id: int, item: Item) -> dict[str, object]:
     }
 
 
-def take_over(connection: Connection, run: str) -> None:
+def take_over(connection: Connection, run: str, *, destination_id: int) -> None:
     """The end of a seed: let the files that it listed and did not write say what selects them now.
 
     Those rows are stale. What was written since knows better, and a file that no rule selects is left over only if
     nobody ever said what selects it.
     """
     row = ledger.EventRow
-    connection.execute(
+    stamping = (row.destination_id == destination_id, *_stamps(run))
+    bounds = func.coalesce(func.min(row.sequence), 1), func.coalesce(func.max(row.sequence), 0)
+    first, last = connection.execute(select(*bounds).where(*stamping)).one()
+    rule = func.coalesce(func.nullif(row.rule, ""), _I.rule)
+    said = {"selection": row.selection, "rule": rule, "remover": row.remover}
+    stamp = (
         update(_I)
         .where(
-            *_stamps(run),
+            *stamping,
             (row.selection != ledger.LEFT) | _I.selection.is_(None),
             *_is_of(row),
             _I.uid == row.uid,
             ~_is_newer_than(row),
+            or_(*(getattr(_I, column).is_distinct_from(value) for column, value in said.items())),
         )
-        .values(selection=row.selection, rule=func.coalesce(func.nullif(row.rule, ""), _I.rule), remover=row.remover)
+        .values(said)
     )
+    for start in range(first, last + 1, _STAMPED_AT_ONCE):
+        connection.execute(stamp.where(row.sequence >= start, row.sequence < start + _STAMPED_AT_ONCE))
 
 
 def _stamps(run: str) -> tuple[base.Condition, ...]:

@@ -69,6 +69,10 @@ class OpenRun:
             return None
         return "a live change that is not older was seen while it was listed"
 
+    def seen(self, subject: eventing.Subject) -> bool:
+        """Whether this very state of a listed object was seen live."""
+        return self.lived.get(subject.identifier.uid) == Lived(deleted=False, resource_version=subject.resource_version)
+
 
 class SeedBook:
     """All open seeds, by run id."""

@@ -122,7 +122,7 @@ def test_the_end_of_a_seed_says_what_selects_the_files_that_it_did_not_write(rec
     moved = records.destination(folder="elsewhere")
     save(records, moved, item("kept"))
     with records.database.write() as connection:
-        inventory.take_over(connection, "run")
+        inventory.take_over(connection, "run", destination_id=prod.id)
     assert held(records, prod.place_id) == {
         "kept": ("new", "WatchRule shop/all"), "left": ("old", "r"), "again": ("old", "r"), "since": ("old", "r"),
         "untold": (ledger.LEFT, "WatchRule shop/all"), "another": (None, None), "pending": (None, None),

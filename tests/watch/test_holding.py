@@ -18,19 +18,19 @@ DB = {"matchLabels": {"app": "db"}}
 WRITES = ["CREATE", "UPDATE"]
 
 
-def web(name: str, at: int) -> dict[str, Any]:
+def web(name: str, at: int, **data: str) -> dict[str, Any]:
     """A ConfigMap with the label of one rule."""
-    return labelled(config_map(name, at), app="web")
+    return labelled(config_map(name, at, **data), app="web")
 
 
-def db(name: str, at: int) -> dict[str, Any]:
+def db(name: str, at: int, **data: str) -> dict[str, Any]:
     """One with that of another."""
-    return labelled(config_map(name, at), app="db")
+    return labelled(config_map(name, at, **data), app="db")
 
 
-def api(name: str, at: int) -> dict[str, Any]:
+def api(name: str, at: int, **data: str) -> dict[str, Any]:
     """One that no rule asks for."""
-    return labelled(config_map(name, at), app="api")
+    return labelled(config_map(name, at, **data), app="api")
 
 
 def deletes(desk: Desk) -> list[tuple[str, str]]:
@@ -102,14 +102,35 @@ def test_an_ignored_label_may_change_who_removes(desk: Desk) -> None:
     """The content is the same, and another rule selects the object now: that one removes its file."""
     quiet = partial(watch_rule, "configmaps", ignoreFields=["/metadata/labels"])
     desk.start(quiet(name="a", labelSelector=WEB, operations=WRITES), quiet(name="b", labelSelector=DB))
-    desk.seed(web("a", 110))
+    desk.seed(web("a", 110, text="same"))
     drained(desk)
-    desk.live("MODIFIED", db("a", 160))
+    desk.live("MODIFIED", db("a", 160, text="same"))
     desk.write()
     drained(desk)
-    desk.live("MODIFIED", api("a", 170))
+    desk.live("MODIFIED", api("a", 170, text="same"))
     desk.write()
     assert deletes(desk) == [("a", "WatchRule shop/b")]
+
+
+def test_a_stream_that_lags_behind_a_listing_leaves_no_file_unstamped(desk: Desk) -> None:
+    """Rows that are older than the file say nothing of it; the seed of the changed rules does."""
+    desk.start(watch_rule("configmaps", name="b"))
+    desk.seed(web("a", 120), version="130")
+    drained(desk)
+    writing = watch_rule("configmaps", name="a", labelSelector=WEB, operations=WRITES)
+    desk.start(writing, watch_rule("configmaps", name="b", labelSelector=DB))
+    desk.live("ADDED", web("a", 110, version="120"))
+    desk.live("MODIFIED", web("a", 120))
+    desk.write()
+    desk.seed(web("a", 120), version="140")
+    with desk.database.write() as connection:
+        late = next(row for row in ledger.pending(connection, 1, place_id=1, limit=1) if row.resource_version == "110")
+        ledger.settle(connection, 1, [ledger.Settled(late.sequence, ledger.STALE, "Git holds a newer one")])
+    drained(desk)
+    known = dict(desk.writer.known[1])
+    forget(desk)
+    assert desk.writer.known[1] == known
+    assert [one.remover for one in known.values()] == [""]
 
 
 def test_what_the_wildcard_leaves_out_it_does_not_remove(desk: Desk) -> None:
@@ -186,7 +207,7 @@ def drained(desk: Desk) -> None:
     with desk.database.write() as connection:
         for row in ledger.pending(connection, 1, place_id=1, limit=1_000):
             if row.operation is events.Operation.SEED_SYNC:
-                inventory.take_over(connection, row.seed_run_id or "")
+                inventory.take_over(connection, row.seed_run_id or "", destination_id=1)
                 seeds.finish(connection, row.seed_run_id or "", state=seeds.SWEPT)
             else:
                 blob = None if row.operation is events.Operation.DELETE else "blob"
