@@ -22,7 +22,7 @@ import alembic.script
 import alembic.util
 import sqlalchemy
 from sqlalchemy import Engine, create_engine, event, exc, pool
-from sqlalchemy.engine import URL, make_url
+from sqlalchemy.engine import URL, ExceptionContext, make_url
 
 from app import errors
 
@@ -31,6 +31,19 @@ Connection: TypeAlias = sqlalchemy.Connection
 
 MIGRATIONS = Path(__file__).resolve().parent.parent / "migrations"
 SQLITE_BUSY_SECONDS = 10.0
+
+# The reasons of what is wrong with the database, and not with what was asked of it.
+AWAY, BUSY, FORBIDDEN = "DatabaseAway", "DatabaseBusy", "DatabaseForbidden"
+REASONS = frozenset({AWAY, BUSY, FORBIDDEN})
+
+# What a server answers that others keep busy, and that would answer a second try: serialization failure, deadlock,
+# lock timeout, statement timeout; and SQLite's one word for all of it.
+_BUSY = frozenset({"40001", "40P01", "55P03", "57014", "SQLITE_BUSY"})
+# A right that is missing; and a schema that may not be used, which PostgreSQL hides instead of refusing it.
+_FORBIDDEN = frozenset({"42501", "3F000"})
+# The server is a standby, or was told to refuse writes: as good as none until another one is the primary.
+_READ_ONLY = "25006"
+_GRANT = "grant it the right, as deploy/postgresql/roles.sql does"
 
 
 class Database:
@@ -62,7 +75,7 @@ class Database:
     def read(self) -> Iterator[Connection]:
         """A connection in a transaction that is rolled back at the end.
 
-        Raises TemporaryError when the database is away.
+        Raises TemporaryError when the database is away or busy, StalledError when it refuses the role.
         """
         with _mapped(), self._reader.connect() as connection:
             yield connection
@@ -71,7 +84,7 @@ class Database:
     def write(self) -> Iterator[Connection]:
         """A transaction, committed at the end and rolled back on an exception.
 
-        Raises TemporaryError when the database is away, and UnknownOutcomeError when the answer to COMMIT was lost.
+        Raises as `read` does, and UnknownOutcomeError when the answer to COMMIT was lost.
         """
         with _mapped(), self._writer.connect() as connection:
             transaction = connection.begin()
@@ -131,7 +144,8 @@ def describe(url: str) -> str:
     parsed = _parse(url)
     if parsed.get_backend_name() == "sqlite":
         return f"SQLite file {sqlite_file(url)}"
-    host = parsed.host or parsed.query.get("host") or "the local socket"
+    hosts = parsed.query.get("host") or "the local socket"
+    host = parsed.host or (hosts if isinstance(hosts, str) else ", ".join(hosts))
     place = f"{host}{f':{parsed.port}' if parsed.port else ''}"
     user = f" as {parsed.username}" if parsed.username else ""
     return f"PostgreSQL database {parsed.database or '(default)'} at {place}{user}"
@@ -164,12 +178,15 @@ def _too_new(current: str | None) -> errors.PermanentError:
 
 
 def upgrade(url: str, revision: str = "head") -> None:
-    """Migrate a database (`reverser migrate`). Raises PermanentError when a newer version wrote it."""
+    """Migrate a database (`reverser migrate`).
+
+    Raises PermanentError when a newer version wrote it, StalledError for a role that may not change tables.
+    """
     parsed = _parse(url)
     if parsed.get_backend_name() == "sqlite":
         _private_file(parsed)
     try:
-        with _mapped():
+        with _mapped(grant="run `reverser migrate` as the role that owns the tables"):
             alembic.command.upgrade(alembic_config(url), revision)
     except alembic.util.CommandError as error:
         database = Database(url)
@@ -263,14 +280,32 @@ def _sqlite_read_only(path: Path) -> Engine:
 def _postgresql(url: URL, statement_timeout: float, *, read_only: bool) -> Engine:
     milliseconds = int(statement_timeout * 1000)
     options = (
-        f"-c statement_timeout={milliseconds} -c lock_timeout={milliseconds} "
+        f"{url.query.get('options', '')} -c statement_timeout={milliseconds} -c lock_timeout={milliseconds} "
         f"-c idle_in_transaction_session_timeout={milliseconds} -c timezone=UTC"
-        f"{' -c default_transaction_read_only=on' if read_only else ''}"
     )
-    arguments = {"options": options, "connect_timeout": 5, "application_name": "reverser"}
-    return create_engine(
-        url, connect_args=arguments, hide_parameters=True, pool_pre_ping=True, pool_size=8, max_overflow=24
+    # A process that writes also reads nothing from a standby: what it decides on would be of before.
+    target = "any" if read_only else "read-write"
+    defaults = {"connect_timeout": 5, "application_name": "reverser", "target_session_attrs": target}
+    arguments = {name: value for name, value in defaults.items() if name not in url.query} | {"options": options}
+    engine = create_engine(
+        url,
+        connect_args=arguments,
+        # Said with each BEGIN, because a pooler between us and the server may keep options from it.
+        execution_options={"postgresql_readonly": True} if read_only else {},
+        hide_parameters=True,
+        pool_pre_ping=True,
+        pool_size=8,
+        max_overflow=24,
     )
+    if not read_only:
+        event.listen(engine, "handle_error", _leave_a_standby)
+    return engine
+
+
+def _leave_a_standby(context: ExceptionContext) -> None:
+    """Connections to a server that became read-only are good for nothing: the next ones look for the primary."""
+    if _code(context.original_exception) == _READ_ONLY:
+        context.is_disconnect = True
 
 
 def _take_single_statements(connection: Connection) -> None:
@@ -294,21 +329,40 @@ def _roll_back(transaction: Any) -> None:
 
 
 @contextmanager
-def _mapped() -> Iterator[None]:
+def _mapped(*, grant: str = _GRANT) -> Iterator[None]:
     try:
         yield
     except (exc.DBAPIError, exc.TimeoutError) as error:
-        if type(error) is exc.DatabaseError:
-            # SQLite's word for a file that is no database, or not a whole one.
-            raise errors.PermanentError(
-                f"the database cannot be read ({_words(error)}): name the right file, or restore a backup",
-                reason="DatabaseUnreadable",
-            ) from error
-        # A session that the server ended has one of many classes, among them that of our own mistakes.
-        away = isinstance(error, exc.OperationalError | exc.InterfaceError | exc.TimeoutError)
-        if not away and not getattr(error, "connection_invalidated", False):
+        ours = _ours(error, grant)
+        if ours is None:
             raise
-        raise errors.TemporaryError(f"the database is not available: {_words(error)}", reason="DatabaseAway") from error
+        raise ours from error
+
+
+def _ours(error: exc.DBAPIError | exc.TimeoutError, grant: str) -> errors.ReverserError | None:
+    """What an error of the driver means for the caller; None for what is a mistake of ours."""
+    words, code = _words(error), _code(getattr(error, "orig", None))
+    if type(error) is exc.DatabaseError:
+        # SQLite's word for a file that is no database, or not a whole one.
+        return errors.PermanentError(
+            f"the database cannot be read ({words}): name the right file, or restore a backup",
+            reason="DatabaseUnreadable",
+        )
+    if code in _FORBIDDEN:
+        return errors.StalledError(f"the database refuses this role ({words}): {grant}", reason=FORBIDDEN)
+    # The pool's own timeout says that all connections of this process are in use.
+    if code in _BUSY or isinstance(error, exc.TimeoutError):
+        return errors.TemporaryError(f"the database is busy ({words}); it is asked again", reason=BUSY)
+    # A session that the server ended has one of many classes, among them that of our own mistakes.
+    away = isinstance(error, exc.OperationalError | exc.InterfaceError) or error.connection_invalidated
+    if away or code == _READ_ONLY:
+        return errors.TemporaryError(f"the database is not available: {words}", reason=AWAY)
+    return None
+
+
+def _code(error: BaseException | None) -> str | None:
+    """What names an error: the SQLSTATE of PostgreSQL, the word of SQLite."""
+    return getattr(error, "sqlstate", None) or getattr(error, "sqlite_errorname", None)
 
 
 def _words(error: exc.DBAPIError | exc.TimeoutError) -> str:

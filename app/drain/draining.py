@@ -26,8 +26,8 @@ PATIENCE = 2.0
 # How long a destination rests when a person has to act, and after an error that nobody foresaw, in seconds.
 STALLED_DELAY = 60.0
 UNEXPECTED_DELAY = 30.0
-# Errors that say nothing against the repository: it answered.
-ABOUT_THE_BRANCH = frozenset({"BranchDiverged", "BranchDeleted", "RemoteMoved"})
+# Errors that say nothing against the repository: it answered, or was not the one that was asked.
+NOT_THE_CONNECTION = frozenset({"BranchDiverged", "BranchDeleted", "RemoteMoved"}) | db.REASONS
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,7 +206,7 @@ class Drainer:
                 if destination is not None and error.reason == destinations.HOST_UNREACHABLE:
                     self._put_off_host(connection, destination, error)
                 destinations.put_off(connection, destination_id, seconds=delay, error=error)
-                if destination is not None and error.reason not in ABOUT_THE_BRANCH:
+                if destination is not None and error.reason not in NOT_THE_CONNECTION:
                     destinations.note_connection(connection, destination.repo_config_id, check=error.reason)
                 leases.settle_branch(connection, held.lease)
         except errors.TemporaryError as problem:

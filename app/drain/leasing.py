@@ -21,8 +21,9 @@ log = structlog.get_logger()
 # Between two looks at a lease that somebody else holds.
 LOOK_AGAIN = 0.05
 # How long a worker tries to give a lease back while the database is away, and how often, in seconds: there is nothing
-# else that it could do meanwhile, and a lease that runs out would be taken for a row that kills its worker.
-RELEASE_PATIENCE = 30.0
+# else that it could do meanwhile, and a lease that runs out would be taken for a row that kills its worker. A failover
+# that a person makes takes minutes.
+RELEASE_PATIENCE = 600.0
 RELEASE_PAUSE = 0.5
 
 

@@ -17,7 +17,7 @@ from typing import Any
 import celery
 import structlog
 
-from app import errors, events
+from app import db, errors, events
 from app.drain import draining
 from app.tasks import house, tools
 
@@ -86,7 +86,7 @@ def _drained(drainer: tools.Drains, message: events.Message) -> draining.Outcome
         try:
             return drainer.drain(message.destination, up_to=message.last or ANY_ROW)
         except errors.TemporaryError as error:
-            if error.reason != "DatabaseAway" or time.monotonic() > give_up:
+            if error.reason not in db.REASONS or time.monotonic() > give_up:
                 raise
         time.sleep(DATABASE_RETRY)
 

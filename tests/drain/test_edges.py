@@ -194,6 +194,24 @@ def test_a_database_that_is_away_is_no_death_of_a_worker(world: World, monkeypat
     assert world.recorded() == world.log()
 
 
+@pytest.mark.parametrize("reason", ["DatabaseAway", "DatabaseBusy"])
+def test_what_the_database_says_is_not_said_of_the_repository(
+    world: World, monkeypatch: pytest.MonkeyPatch, reason: str
+) -> None:
+    """The connection check of a GitRepoConfig tells of Git: a deadlock in SQL leaves it as it was."""
+    prod = world.destination()
+    world.change(prod, "a", "1", version=1)
+
+    def fail(*_: Any, **__: Any) -> Any:
+        raise errors.TemporaryError("of the database", reason=reason)
+
+    monkeypatch.setattr(pushing.Pusher, "push", fail)
+    world.drain(prod)
+    with world.database.read() as connection:
+        assert connection.scalar(select(destinations.GitDestinationRow.last_error_reason)) == reason
+        assert connection.scalar(select(destinations.GitRepoConfigRow.connection_check)) is None
+
+
 def test_enough_commits_end_the_wait_for_the_interval(world: World) -> None:
     """The wait for push.interval that the first change began ends as soon as maxCommits are ready."""
     prod = world.destination(push_interval=3600.0, max_commits=3)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,10 @@ from tests.servers import postgres
 from tests.waiting import wait_until
 
 NO_FILE = ("sqlite://", "sqlite:///:memory:")
+# How a server says that it is none at the moment, or no primary: shutdown, crash, start, no connection left, read-only.
+AWAY = ("57P01", "57P02", "57P03", "53300", "25006")
+# How it says that others were in the way: serialization failure, deadlock, lock timeout, statement timeout.
+BUSY = ("40001", "40P01", "55P03", "57014")
 
 
 def end_session(records: Records, connection: db.Connection) -> None:
@@ -28,6 +33,14 @@ def end_session(records: Records, connection: db.Connection) -> None:
             lambda: admin.execute("SELECT 1 FROM pg_stat_activity WHERE pid = %s", (pid,)).fetchone() is None,
             what="the end of the session",
         )
+
+
+def end_all_sessions(url: str) -> int:
+    """Cut every session of our processes on a database; how many there were."""
+    ours = "application_name = 'reverser' AND datname = %s"
+    cut = f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {ours}"
+    with postgres.connect(make_url(url)) as admin:
+        return admin.execute(cut, (make_url(url).database,)).rowcount
 
 
 def mode(path: Path) -> int:
@@ -98,6 +111,150 @@ def test_a_statement_that_takes_too_long_is_ended(postgres_migrated_url: str) ->
     database.close()
 
 
+def refuse(database: db.Database, code: str) -> errors.TemporaryError:
+    """What a transaction raises in which the server answers with an error code."""
+    statement = f"DO $$ BEGIN RAISE EXCEPTION 'in the way' USING ERRCODE = '{code}'; END $$"
+    with pytest.raises(errors.TemporaryError, match="in the way") as caught, database.write() as connection:
+        connection.execute(text(statement))
+    return caught.value
+
+
+@pytest.mark.postgres
+def test_what_passes_by_itself_is_worth_another_try(postgres_records: Records) -> None:
+    """A failover and a lock in the way are pauses; a server that answers is not said to be away."""
+    database = postgres_records.database
+    assert {code: refuse(database, code).reason for code in AWAY} == dict.fromkeys(AWAY, "DatabaseAway")
+    busy = {code: refuse(database, code) for code in BUSY}
+    assert {code: error.reason for code, error in busy.items()} == dict.fromkeys(BUSY, "DatabaseBusy")
+    assert {error.message for error in busy.values()} == {"the database is busy (in the way); it is asked again"}
+
+
+@pytest.mark.postgres
+def test_of_two_that_lock_each_other_one_may_try_again(postgres_records: Records) -> None:
+    """A deadlock ends for one of the two, who is told so; the other one goes on."""
+    records = postgres_records
+    lock = text("SELECT 1 FROM git_destination WHERE id = :id FOR UPDATE")
+    one, two = ({"id": records.destination(name).id} for name in ("one", "two"))
+
+    def crosswise() -> None:
+        with records.database.write() as connection:
+            connection.execute(lock, two)
+            connection.execute(lock, one)
+
+    def straight() -> Future[None]:
+        with records.database.write() as connection:
+            connection.execute(lock, one)
+            other = records.blocked_call(crosswise)
+            connection.execute(lock, two)
+            return other
+
+    # Whose patience ends first is the one that the server ends.
+    with pytest.raises(errors.TemporaryError, match=r"busy \(deadlock detected\)") as caught:
+        straight().result()
+    assert caught.value.reason == "DatabaseBusy"
+
+
+@pytest.mark.postgres
+def test_a_database_that_is_read_only_is_away(postgres_records: Records) -> None:
+    """Of a standby nothing is read to decide on, and nothing written; people may read it; it ends by itself."""
+    records = postgres_records
+    database = str(make_url(records.url).database)
+    with postgres.connect(make_url(records.url)) as admin:
+        admin.execute(f'ALTER DATABASE "{database}" SET default_transaction_read_only = on')  # type: ignore[arg-type]
+        end_all_sessions(records.url)
+        for transaction in (records.database.read, records.database.write):
+            with pytest.raises(errors.TemporaryError, match="read-only") as caught, transaction():
+                pass
+            assert caught.value.reason == "DatabaseAway"
+        people = db.Database(records.url, read_only=True)
+        assert people.ask("SELECT count(*) FROM event")[1] == [(0,)]
+        people.close()
+        admin.execute(f'ALTER DATABASE "{database}" RESET default_transaction_read_only')  # type: ignore[arg-type]
+    assert records.append(entry(records.destination())) == [1]
+
+
+@pytest.mark.postgres
+def test_a_connection_that_became_read_only_is_given_up(postgres_records: Records) -> None:
+    """A server that is made a standby under our connections costs one try: the next one looks for the primary."""
+    records = postgres_records
+    prod = records.destination()
+    with records.database.write() as connection:
+        connection.execute(text("SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY"))
+    with pytest.raises(errors.TemporaryError, match="read-only") as caught:
+        records.append(entry(prod))
+    assert caught.value.reason == "DatabaseAway"
+    assert records.append(entry(prod)) == [1]
+
+
+@pytest.mark.postgres
+def test_writers_whose_connections_are_cut_again_and_again_lose_nothing(postgres_records: Records) -> None:
+    """Each of many writers that tries again ends with each of its rows written once."""
+    records = postgres_records
+    names = [f"d{number}" for number in range(4)]
+    found = {name: records.destination(name) for name in names}
+    cuts = []
+
+    def write(name: str) -> int:
+        """Write each row, and try again; how often that was."""
+        pauses = 0
+        for version in range(1, 16):
+            row = entry(found[name], version=version)
+            while True:
+                try:
+                    records.append(row)
+                    break
+                except errors.TemporaryError:
+                    pauses += 1
+        return pauses
+
+    with ThreadPoolExecutor() as threads:
+        writers = [threads.submit(write, name) for name in names]
+        while not all(writer.done() for writer in writers):
+            cuts.append(end_all_sessions(records.url))
+        pauses = sum(writer.result() for writer in writers)
+    assert sum(cuts) >= pauses > 0
+    assert {name: len(records.states(found[name])) for name in names} == dict.fromkeys(names, 15)
+
+
+@pytest.mark.postgres
+def test_a_process_has_so_many_connections_and_no_more(postgres_migrated_url: str) -> None:
+    """Threads beyond the pool wait for a connection, instead of opening one more at a server that counts them."""
+    most, url = 32, postgres_migrated_url
+    database = db.Database(url, statement_timeout=60.0)
+    with postgres.connect(make_url(postgres_migrated_url)) as admin, ThreadPoolExecutor(2 * most) as threads:
+        admin.execute("SELECT pg_advisory_lock(1)")
+        waits = [threads.submit(wait_for_lock, database) for _ in range(2 * most)]
+        asked = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+        wait_until(lambda: admin.execute(asked).fetchone() == (most,), what="all connections of the pool")
+        sessions = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'reverser' AND datname = %s"
+        assert admin.execute(sessions, (make_url(postgres_migrated_url).database,)).fetchone() == (most,)
+        admin.execute("SELECT pg_advisory_unlock(1)")
+        assert [wait.result() for wait in waits] == [None] * 2 * most
+    database.close()
+
+
+def wait_for_lock(database: db.Database) -> None:
+    """Hold a connection for as long as a lock is held by somebody else."""
+    with database.read() as connection:
+        connection.execute(text("SELECT pg_advisory_xact_lock_shared(1)"))
+
+
+@pytest.mark.postgres
+def test_options_of_the_url_reach_the_server(postgres_migrated_url: str) -> None:
+    """What a URL says of TLS, names and options is heard, beside what we say ourselves."""
+    url = make_url(postgres_migrated_url)
+    named = url.update_query_dict({"application_name": "mine", "options": "-c work_mem=7MB"})
+    database = db.Database(named.render_as_string(hide_password=False), statement_timeout=2.0)
+    with database.read() as connection:
+        asked = ("application_name", "work_mem", "statement_timeout", "TimeZone")
+        assert [connection.execute(text(f"SHOW {name}")).scalar_one() for name in asked] == ["mine", "7MB", "2s", "UTC"]
+    database.close()
+    wrong = db.Database(url.update_query_dict({"sslmode": "verify-nothing"}).render_as_string(hide_password=False))
+    with pytest.raises(errors.TemporaryError, match="sslmode"), wrong.read():
+        pass
+    wrong.close()
+
+
 def test_a_server_that_is_away_is_worth_another_try(tmp_path: Path) -> None:
     """Without a server behind the URL every transaction is a TemporaryError, which names no password."""
     database = db.Database(f"postgresql://me:hunter2@/reverser?host={tmp_path}")
@@ -108,12 +265,9 @@ def test_a_server_that_is_away_is_worth_another_try(tmp_path: Path) -> None:
     database.close()
 
 
-def test_a_sqlite_file_that_stays_locked_is_worth_another_try(
-    sqlite_records: Records, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_sqlite_file_that_stays_locked_is_worth_another_try(sqlite_records: Records) -> None:
     """A writer that waits longer than the busy timeout gives up and may try again; readers are not held up."""
-    monkeypatch.setattr(db, "SQLITE_BUSY_SECONDS", 0.1)
-    impatient = db.Database(sqlite_records.url)
+    impatient = db.Database(sqlite_records.url, busy_timeout=0.1)
     with sqlite_records.database.write():
         with pytest.raises(errors.TemporaryError, match="locked"), impatient.write():
             pass

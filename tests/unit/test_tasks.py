@@ -100,10 +100,13 @@ def test_an_error_of_ours_is_a_sentence(drainer: Drainer, error: errors.Reverser
     assert len(drainer.asked) == 1
 
 
-def test_a_database_that_is_briefly_away_is_waited_for(drainer: Drainer, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("reason", ["DatabaseAway", "DatabaseBusy"])
+def test_a_database_that_is_briefly_away_is_waited_for(
+    drainer: Drainer, monkeypatch: pytest.MonkeyPatch, reason: str
+) -> None:
     """A failover of the database holds the message, instead of acknowledging rows that nobody looked at."""
     monkeypatch.setattr(applying, "DATABASE_RETRY", 0.01)
-    away = failing(errors.TemporaryError("away", reason="DatabaseAway"))
+    away = failing(errors.TemporaryError("away", reason=reason))
     drainer.answer = lambda: draining.Outcome(PROD, commits=1, rows=1) if len(drainer.asked) > 3 else away()
     assert applying.apply_events(**kwargs()) == "1 commit, 1 row"
     assert len(drainer.asked) == 4
