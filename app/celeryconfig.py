@@ -7,6 +7,7 @@ from this, `app/worker` adds what belongs to a pool.
 
 from __future__ import annotations
 
+import ssl
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -47,6 +48,7 @@ def _broker(settings: Settings) -> dict[str, Any]:
     return {
         "broker_url": settings.broker_url,
         "broker_transport_options": _transport(settings),
+        "broker_use_ssl": _tls(settings.broker_url),
         "broker_connection_timeout": SOCKET_TIMEOUT,
         # A worker may start before its broker, and outlives any outage of it.
         "broker_connection_retry": True,
@@ -57,6 +59,17 @@ def _broker(settings: Settings) -> dict[str, Any]:
         # The default of 120 s doubles as the time to notice a partition.
         "broker_heartbeat": 10,
     }
+
+
+def _tls(broker_url: str) -> dict[str, Any] | None:
+    """Options of TLS: left to itself kombu compares no name on RabbitMQ, and verifies nothing at all on Redis."""
+    scheme = urlsplit(broker_url).scheme
+    if scheme.endswith("amqps"):
+        # None stands for the URL's host.
+        return {"server_hostname": None}
+    if scheme == "rediss":
+        return {"ssl_cert_reqs": ssl.CERT_REQUIRED, "ssl_check_hostname": True}
+    return None
 
 
 def _transport(settings: Settings) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import queue as thread_queue
+import ssl
 import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -310,6 +311,9 @@ def _connect(connection: Any) -> None:
     try:
         # `connect` waits two seconds before its second try; a person waits for this.
         connection.ensure_connection(max_retries=1, interval_start=0.1, reraise_as_library_errors=False)
+    except ssl.SSLError as error:
+        # A certificate that is refused is a ValueError, too.
+        raise errors.TemporaryError(f"the broker's TLS is refused ({error})", delay=5.0) from error
     except ValueError as error:
         # The path of a Redis URL that is no number of a database, for one.
         raise _no_url() from error
