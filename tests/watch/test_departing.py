@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from app.drain import deciding
 from app.kube import watching
 from app.models import inventory, ledger, seeds
-from app.rules import kinds, versions
+from app.rules import kinds, selecting, versions
 from app.watch import batching, inbox, routing, runs
 from tests.watch.desk import CONFIG_MAPS, config_map, labelled, watch_rule
 from tests.watch.test_eventing import routes
@@ -29,12 +29,15 @@ RULES: tuple[kinds.WatchRule, ...] = (
     watch_rule("configmaps", labelSelector={"matchLabels": {"app": "api"}}),
     watch_rule("configmaps", labelSelector={"matchLabels": {"app": "web"}}, excludeNames=["b"]),
     watch_rule("configmaps", labelSelector={"matchLabels": {"app": "web"}}, operations=["CREATE", "DELETE"]),
+    watch_rule("configmaps", labelSelector={"matchLabels": {"app": "web"}}, operations=["CREATE", "UPDATE"]),
 )
-# The rule that no change of a known object tells anything, and what stands for what the first release wrote.
-QUIET, UNTOLD = 3, -1
+# The rule that no change of a known object tells anything, the one that removes nothing, and what stands for what the
+# first release wrote.
+QUIET, KEEPING, UNTOLD = 3, 4, -1
 ROUTES = tuple(routes(rule, CONFIG_MAPS) for rule in RULES)
 STREAM = routing.StreamKey("", "v1", "configmaps", "shop")
-SCOPE = routing.WantedScope(seeds.ScopeKey("", "configmaps", "shop"), "v1", sweepable=True)
+KEY = seeds.ScopeKey("", "configmaps", "shop")
+SCOPES = tuple(routing.WantedScope(KEY, "v1", sweepable=rule != KEEPING) for rule in range(len(RULES)))
 
 
 def selected(rule: int, name: str, app: str) -> bool:
@@ -103,14 +106,16 @@ class History:
         """List everything, and sweep."""
         self.blind = False
         at, run = str(next(self.clock)), f"run-{next(self.seeds)}"
-        batch = self._batch(runs.OpenRun(run, 1, "test", {SCOPE: runs.ScopeState()}))
-        listing = inbox.Listing(STREAM, CONFIG_MAPS, ((run, SCOPE),), 1)
+        scope = SCOPES[self.rule]
+        batch = self._batch(runs.OpenRun(run, 1, "test", {scope: runs.ScopeState()}))
+        listing = inbox.Listing(STREAM, CONFIG_MAPS, ((run, scope),), 1)
         batch.add_page(inbox.Page(listing, list(self.objects.values()), NOW, at))
         self._commit(batch)
         named = {row.event.identifier.name for row in batch.entries if row.event.identifier is not None}
         for name, item in self.items.items():
             newer = versions.newer(item.resource_version, at) is not False
-            if name not in named and not item.removed and not newer:
+            remover = selecting.remover({"WatchRule shop/rule": scope.sweepable}, noted=item.remover)
+            if name not in named and not item.removed and not newer and remover is not None:
                 self.items[name] = replace(item, removed=True, resource_version=at, selection=None)
         for row in batch.entries:
             self._take_over(row)
@@ -124,7 +129,7 @@ class History:
         change = watching.Change(kind, obj, obj["metadata"]["resourceVersion"])
         batch.add_live(inbox.Live(STREAM, CONFIG_MAPS, change, 1, NOW))
         self._commit(batch)
-        self._seen(obj["metadata"]["name"])
+        self._seen(obj["metadata"]["name"], last=obj if kind == "DELETED" else None)
 
     def _batch(self, *open_runs: runs.OpenRun) -> batching.Batch:
         book = runs.SeedBook()
@@ -145,6 +150,7 @@ class History:
             sequence=0, id=event.id, place_id=7, operation=event.operation, identifier=event.identifier,
             resource_version=event.resource_version, observed_at=NOW, rule=event.rule, user=None,
             content_hash=event.content_hash, seed_run_id=event.seed, source_epoch=1, selection=row.selection,
+            remover=row.remover,
         )  # fmt: skip
         name = event.identifier.name
         verdict = deciding.judge(pending, self.items.get(name))
@@ -152,7 +158,7 @@ class History:
             return
         self.items[name] = inventory.Item(
             name, event.identifier, event.resource_version, event.content_hash, None, event.seed,
-            removed=isinstance(verdict, deciding.Remove), selection=row.selection,
+            removed=isinstance(verdict, deciding.Remove), selection=row.selection, remover=row.remover,
         )  # fmt: skip
 
     def _take_over(self, row: ledger.Entry) -> None:
@@ -163,18 +169,33 @@ class History:
         if row.state != ledger.STALE or row.selection is None or item is None or item.identifier.uid != uid:
             return
         if not item.removed and (row.selection != ledger.LEFT or item.selection is None):
-            self.items[name] = replace(item, selection=row.selection)
+            self.items[name] = replace(item, selection=row.selection, remover=row.remover)
 
-    def _seen(self, name: str, *, listed: bool = False) -> None:
-        """The sentence itself: selected stands, gone goes, and what left goes unless the rule is another one."""
-        found = self.objects.get(name)
-        uid = found["metadata"]["uid"] if found else ""
+    def _seen(self, name: str, *, listed: bool = False, last: dict[str, Any] | None = None) -> None:
+        """The sentence itself: selected stands, gone goes, and what left goes unless the rule is another one.
+
+        A rule without DELETE removes nothing, and nothing goes later that it was the last one to select.
+        """
+        found, uid = self.objects.get(name), self.uid(name)
         rule, written = self.expected.get(name, (self.rule, uid))
-        if found and selected(self.rule, name, found["metadata"]["labels"]["app"]):
+        if found and self._selects(found):
             told = listed or self.rule != QUIET or written != uid
             self.expected[name] = self.rule if told else rule, uid
-        elif written != uid or rule == self.rule:
+        elif written == uid:
+            if rule == self.rule != KEEPING:
+                self.expected.pop(name, None)
+        elif last is not None and last["metadata"]["uid"] != written:
+            # Which of the two objects came first, the Event does not say: a listing does.
+            return
+        elif self.rule != KEEPING and (rule != KEEPING or (last is not None and self._selects(last))):
             self.expected.pop(name, None)
+
+    def uid(self, name: str) -> str:
+        """Of the object that there is now."""
+        return str(self.objects[name]["metadata"]["uid"]) if name in self.objects else ""
+
+    def _selects(self, obj: dict[str, Any]) -> bool:
+        return selected(self.rule, obj["metadata"]["name"], obj["metadata"]["labels"]["app"])
 
     def files(self) -> set[str]:
         """What stands in Git."""
@@ -199,6 +220,7 @@ STEPS = st.one_of(
 @example([("put", "a", "web"), ("choose", 2), ("touch", "a"), ("put", "a", "api")])
 @example([("put", "a", "web"), ("choose", QUIET), ("list",), ("put", "a", "api")])
 @example([("put", "a", "web"), ("choose", 2), ("put", "b", "web"), ("upgrade",), ("put", "a", "api")])
+@example([("put", "a", "web"), ("choose", KEEPING), ("list",), ("choose", 0), ("delete", "a")])
 @example([("put", "b", "web"), ("choose", 1), ("look_away",), ("delete", "b"), ("put", "b", "web"), ("list",)])
 def test_only_a_change_of_the_cluster_removes_a_file(steps: list[tuple[Any, ...]]) -> None:
     """Whatever happens, seen or listed: what is selected stands, what left is gone, and a rule takes nothing along."""
@@ -210,4 +232,5 @@ def test_only_a_change_of_the_cluster_removes_a_file(steps: list[tuple[Any, ...]
     (holding,) = ROUTES[history.rule].holding(("", "configmaps", "shop", ""))
     held = {name for name in history.expected if history.items[name].selection == holding.mark}
     assert held == {name for name, (rule, _) in history.expected.items() if rule == history.rule}
-    assert not any(history.items[name].selection is None for name in history.expected)
+    there = {name for name, (_, uid) in history.expected.items() if uid == history.uid(name)}
+    assert not any(history.items[name].selection is None for name in there)

@@ -133,6 +133,22 @@ def test_a_stream_that_lags_behind_a_listing_leaves_no_file_unstamped(desk: Desk
     assert [one.remover for one in known.values()] == [""]
 
 
+def test_who_removes_a_listed_file_counts_at_once(desk: Desk) -> None:
+    """Between rules without UPDATE an object moves unheard: a listing tells whose departure comes next."""
+    desk.start(
+        watch_rule("configmaps", name="a", labelSelector=WEB, operations=["CREATE", "DELETE"]),
+        watch_rule("configmaps", name="b", labelSelector=DB, operations=["CREATE"]),
+    )
+    desk.seed(web("a", 110))
+    desk.live("MODIFIED", db("a", 160))
+    desk.write()
+    desk.causes.begin_stream(desk.key(), resource_version="165", cause="the resume point expired")
+    desk.seed(db("a", 160), version="170")
+    desk.live("MODIFIED", api("a", 180))
+    desk.write()
+    assert deletes(desk) == []
+
+
 def test_what_the_wildcard_leaves_out_it_does_not_remove(desk: Desk) -> None:
     """`*` with DELETE never selected an object that only a rule without DELETE names the type of."""
     desk.start(watch_rule("configmaps", name="named", operations=WRITES), watch_rule("*", name="star"))
