@@ -1,7 +1,7 @@
 """Who answers at the broker's address, what stands against us there, and what RabbitMQ lacks. Asks: changes nothing.
 
 For `reverser doctor`. RabbitMQ tells rights and declarations over AMQP, policies only over its management HTTP API.
-Neighbours: `app/queues.py` declares and publishes, `deploy/rabbitmq` has what a broker should be given.
+Neighbours: `app/queues.py` declares, `deploy/rabbitmq` has what a broker should be given.
 """
 
 from __future__ import annotations
@@ -128,6 +128,20 @@ def _declare_again(settings: Settings, destination: events.Ref) -> Callable[[Any
             bound.queue_declare()
 
     return declare
+
+
+def dead_letters(settings: Settings) -> int:
+    """Messages that nobody could read or deliver; at most a thousand are kept. Raises as `survey` does."""
+    found = 0
+
+    def count(channel: Any) -> None:
+        nonlocal found
+        found = channel.queue_declare(queue=queues.DEAD_QUEUE, passive=True).message_count
+
+    with queues.asking(settings) as connection:
+        # Where none was ever kept there is no queue.
+        _attempt(connection, count)
+    return found
 
 
 def missing(settings: Settings, *, exchanges: Iterable[str], queue_names: Iterable[str]) -> list[str]:

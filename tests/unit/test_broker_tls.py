@@ -1,4 +1,4 @@
-"""TLS to the broker: a server that is not the one of the URL gets no password."""
+"""TLS to the broker and to its management API: a server that is not the one of the URL gets no password."""
 
 from __future__ import annotations
 
@@ -59,7 +59,16 @@ def listener(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Listene
     thread.join()
 
 
-@pytest.mark.parametrize("scheme", ["amqps", "rediss"])
+def ask(scheme: str, port: int) -> None:
+    """Ask a broker, or its management API."""
+    url = f"{scheme}://user:{CANARY}@{HOST}:{port}/0"
+    if scheme == "https":
+        broker.policies(Settings(broker_url="amqp://", rabbitmq_api=url))
+    else:
+        broker.survey(Settings(broker_url=url))
+
+
+@pytest.mark.parametrize("scheme", ["amqps", "rediss", "https"])
 @pytest.mark.parametrize("trusted", [True, False], ids=["trusted", "unknown"])
 def test_only_the_broker_of_the_url_hears_anything(
     listener: Listener, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest, *, scheme: str, trusted: bool
@@ -69,7 +78,7 @@ def test_only_the_broker_of_the_url_hears_anything(
         monkeypatch.setenv("SSL_CERT_FILE", str(listener.authority))
     right = trusted and HOST in request.node.name
     with pytest.raises(errors.TemporaryError) as raised:
-        broker.survey(Settings(broker_url=f"{scheme}://user:{CANARY}@{HOST}:{listener.port}/0"))
+        ask(scheme, listener.port)
     assert bool(listener.heard) == right
     assert ("certificate verify failed" in raised.value.message) != right
     assert CANARY not in raised.value.message

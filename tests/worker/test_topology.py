@@ -128,10 +128,13 @@ def test_what_cannot_stay_in_a_queue_goes_where_the_policies_say(topology: Topol
         _, rejected = refuse(topology, channel, requeue=False)
         send(channel, "dest", "dest.shop.nowhere", body="nowhere")
         nowhere = wait_until(lambda: take(topology, queues.DEAD_QUEUE), what="the message without a queue")
+    policy = topology.vhost.server.ask("GET", "policies", topology.vhost.name, "dest-queues")["definition"]
     assert deliveries == FEW_DELIVERIES + 1
     assert [one.body for one in (expired, often, rejected, nowhere)] == ["old", "too often", "rejected", "nowhere"]
     assert [one.headers["x-first-death-reason"] for one in (often, rejected)] == ["delivery_limit", "rejected"]
     assert take(topology, queues.DEAD_QUEUE) is None
+    # What it is for shows when the exchange is away, after minutes. Without the overflow RabbitMQ leaves it, silently.
+    assert (policy["dead-letter-strategy"], policy["overflow"]) == ("at-least-once", "reject-publish")
 
 
 def send(channel: Any, exchange: str, key: str = "", *, body: str = "{}", **properties: str) -> None:

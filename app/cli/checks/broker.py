@@ -10,6 +10,7 @@ from app import broker, celeryconfig, errors, settings
 from app.cli.checks import findings, topology
 from app.cli.checks.findings import Finding, Role
 from app.events import Ref, queue_name
+from app.queues import DEAD_QUEUE
 
 # Quorum queues came with 3.8; below 3.10 they are not what Reverser is tested with.
 _OLDEST_RABBITMQ, _TESTED_RABBITMQ = (3, 8), (3, 10)
@@ -24,6 +25,7 @@ def examine(options: settings.Settings, destinations: Sequence[Ref] | None, role
     try:
         asked = broker.survey(options)
         problems = [*_problems(subject, asked), *_refused(subject, options, destinations or ())]
+        problems += _dead_letters(subject, options)
         if on_rabbitmq:
             problems += topology.rights(subject, options, role)
     except errors.SettingsError as error:
@@ -88,6 +90,20 @@ def _version_problem(subject: findings.Subject, asked: broker.Broker) -> Iterato
 def _refused(subject: findings.Subject, options: settings.Settings, destinations: Sequence[Ref]) -> Iterator[Finding]:
     for destination, words in broker.look(options, destinations).items():
         yield subject.fail(f"the queue of {destination} cannot be used: {words}", do=_removal(options, destination))
+
+
+def _dead_letters(subject: findings.Subject, options: settings.Settings) -> Iterator[Finding]:
+    if not (count := broker.dead_letters(options)):
+        return
+    look, clear = f"redis-cli LRANGE {DEAD_QUEUE} 0 9", f"redis-cli DEL {DEAD_QUEUE}"
+    if celeryconfig.is_amqp(options.broker_url):
+        vhost = shlex.quote(broker.account(options.broker_url).vhost)
+        look, clear = "Get messages in RabbitMQ's pages", f"rabbitmqctl purge_queue -p {vhost} {DEAD_QUEUE}"
+    yield subject.warn(
+        f"{DEAD_QUEUE} holds {count} {'message' if count == 1 else 'messages'} that nobody could read or deliver; "
+        "no change is lost by that",
+        do=f"look what sends them ({look}), then: {clear}",
+    )
 
 
 def _removal(options: settings.Settings, destination: Ref) -> str:
