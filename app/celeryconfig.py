@@ -8,6 +8,7 @@ from this, `app/worker` adds what belongs to a pool.
 from __future__ import annotations
 
 import ssl
+from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -36,12 +37,12 @@ def config(settings: Settings) -> dict[str, Any]:
     }
 
 
-def publishing(settings: Settings) -> dict[str, Any]:
-    """Transport options of a publisher alone.
+def publishing(settings: Settings, *, on_blocked: Callable[[str], None]) -> dict[str, Any]:
+    """Transport options of a publisher alone; `on_blocked` is told when the broker takes nothing more.
 
     In a worker, confirms and a memory alarm of the broker stop the consuming for ever.
     """
-    return {"confirm_publish": True} if is_amqp(settings.broker_url) else {}
+    return {"confirm_publish": True, "on_blocked": on_blocked} if is_amqp(settings.broker_url) else {}
 
 
 def _broker(settings: Settings) -> dict[str, Any]:

@@ -1,57 +1,39 @@
-"""Destination queues: how they are declared, and how messages get onto them.
+"""Destination queues: how they are declared, how much is on them, and how they go.
 
 The one place that makes a Celery app (`make_app`: publisher, worker and Flower use the same), so that a bare queue
-name always gets the right arguments. `Publisher` never blocks and never fails its caller: what it cannot send it drops
-and counts, because the ledger holds the Events and the sweeper rings for them. Neighbours: `app/celeryconfig.py` has
-the options, `app/watch` publishes by task name, `app/tasks` and `app/worker` receive, `app/broker.py` asks.
+name always gets the right arguments. Neighbours: `app/celeryconfig.py` has the options, `app/publishing.py` sends,
+`app/tasks` and `app/worker` receive, `app/broker.py` asks.
 """
 
 from __future__ import annotations
 
 import contextlib
-import queue as thread_queue
 import ssl
-import threading
-import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, cast
 from urllib.parse import urlsplit
 
 import celery
 import kombu.exceptions
-import orjson
-import structlog
 from celery.app import amqp
 from kombu import entity
 
 from app import celeryconfig, errors, events
 from app.settings import Settings
 
-log = structlog.get_logger(__name__)
-
 # Messages that could not be read, by identity only. No destination has this name: a destination's queue has two dots.
 DEAD_QUEUE = events.QueueName("dest.dead")
-DEAD_LONGEST = 1_000
-# A ring that waited longer says nothing new: the sweeper's distance between rings is at most a minute.
-RING_EXPIRES = 60.0
-# Declared again after this, so that a broker that lost its data routes again while the connection lives on.
-DECLARED_FOR = 5.0
-# Messages that wait for the sending thread: about a second's worth at full speed, some 100 MB of Events.
-CAPACITY = 1_000
-BACKOFF_FIRST, BACKOFF_LONGEST = 0.5, 30.0
-# How long `close` lets the thread send what it holds.
-CLOSE_WITHIN = 5.0
 _SCHEMES = frozenset({"amqp", "amqps", "pyamqp", "pyamqps", "redis", "rediss", "redis+socket", "sentinel"})
 
-_EXCHANGE = entity.Exchange(celeryconfig.EXCHANGE, type="topic", durable=True)  # type: ignore[no-untyped-call]
-_DEAD = entity.Queue(DEAD_QUEUE, _EXCHANGE, routing_key=DEAD_QUEUE, durable=True)  # type: ignore[no-untyped-call]
+EXCHANGE = entity.Exchange(celeryconfig.EXCHANGE, type="topic", durable=True)  # type: ignore[no-untyped-call]
+DEAD = entity.Queue(DEAD_QUEUE, EXCHANGE, routing_key=DEAD_QUEUE, durable=True)  # type: ignore[no-untyped-call]
 
 
 def queue_for(destination: events.Ref, *, broker_url: str) -> entity.Queue:
     """The declaration of a destination's queue; its arguments depend on the kind of broker."""
     name = events.queue_name(destination)
     return entity.Queue(  # type: ignore[no-untyped-call]
-        name, _EXCHANGE, routing_key=name, durable=True, queue_arguments=_queue_arguments(broker_url) or None
+        name, EXCHANGE, routing_key=name, durable=True, queue_arguments=_queue_arguments(broker_url) or None
     )
 
 
@@ -101,164 +83,7 @@ def make_app(settings: Settings) -> celery.Celery:
     return app
 
 
-class Publisher:
-    """Sends messages from a thread of its own; `publish` and `ring` return at once and never raise.
-
-    What does not fit or cannot be sent is dropped and counted: `published` and `dropped` are messages since the start.
-    """
-
-    def __init__(self, settings: Settings, *, capacity: int = CAPACITY) -> None:
-        self.published = 0
-        self.dropped = 0
-        self._waiting: thread_queue.Queue[events.Message | dict[str, str] | None] = thread_queue.Queue(capacity)
-        self._sender = _Sender(settings)
-        self._outage = _Outage()
-        self._closing = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="publisher", daemon=True)
-        self._thread.start()
-
-    def publish(self, messages: Iterable[events.Message]) -> None:
-        """Hand messages to the sending thread, in order."""
-        for message in messages:
-            self._put(message)
-
-    def ring(self, destination: events.Ref, first: int, last: int) -> None:
-        """Say that rows pend: at least up to `last`, any at all where it is 0. The message expires after a minute."""
-        self._put(events.Message(destination=destination, first=first, last=last))
-
-    def bury(self, identity: Mapping[str, str]) -> None:
-        """Keep what is known of an unreadable message on the dead-letter queue: identity, never content."""
-        self._put(dict(identity))
-
-    def close(self) -> None:
-        """Send what waits, for a few seconds at most, and end the thread."""
-        self._closing.set()
-        with contextlib.suppress(thread_queue.Full):
-            self._waiting.put_nowait(None)
-        self._thread.join(CLOSE_WITHIN)
-
-    def _put(self, item: events.Message | dict[str, str]) -> None:
-        try:
-            self._waiting.put_nowait(item)
-        except thread_queue.Full:
-            self.dropped += 1
-
-    def _run(self) -> None:
-        while (item := self._waiting.get()) is not None:
-            if self._outage.waiting():
-                self.dropped += 1
-            else:
-                self._attempt(item)
-            if self._closing.is_set() and self._waiting.empty():
-                break
-        self._sender.close()
-
-    def _attempt(self, item: events.Message | dict[str, str]) -> None:
-        try:
-            self._sender.send(item)
-        except Exception as error:  # noqa: BLE001 - whatever a broker's client raises, the thread lives on.
-            self.dropped += 1
-            self._outage.failed(error)
-            self._sender.close()
-        else:
-            self.published += 1
-            self._outage.worked(self.dropped)
-
-
-class _Outage:
-    """Backoff between attempts on a broker that fails, said once and once again when it is over."""
-
-    def __init__(self) -> None:
-        self._delay = 0.0
-        self._retry_at = 0.0
-
-    def waiting(self) -> bool:
-        return time.monotonic() < self._retry_at
-
-    def failed(self, error: Exception) -> None:
-        if not self._delay:
-            log.warning("publishing fails, messages are dropped until the broker is back", error=type(error).__name__)
-        self._delay = min(max(BACKOFF_FIRST, 2 * self._delay), BACKOFF_LONGEST)
-        self._retry_at = time.monotonic() + self._delay
-
-    def worked(self, dropped: int) -> None:
-        if self._delay:
-            log.info("publishing works again", dropped_since_start=dropped)
-        self._delay = self._retry_at = 0.0
-
-
-class _Sender:
-    """One connection for sending; used by the publisher's thread alone."""
-
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
-        self._app = make_app(settings)
-        self._producer: Any = None
-        self._declared: dict[events.Ref, float] = {}
-
-    def send(self, item: events.Message | dict[str, str]) -> None:
-        """Send one message, or bury one. Raises whatever the broker's client raises."""
-        if isinstance(item, events.Message):
-            self._send(item)
-        else:
-            self._bury(item)
-
-    def close(self) -> None:
-        producer, self._producer = self._producer, None
-        self._declared.clear()
-        if producer is not None:
-            with contextlib.suppress(Exception):
-                producer.connection.release()
-
-    def _send(self, message: events.Message) -> None:
-        producer = self._connected()
-        self._declare(message.destination, producer)
-        message, kwargs = _within_size(message)
-        self._app.send_task(
-            message.task,
-            kwargs=kwargs,
-            kwargsrepr=message.summary(),
-            queue=events.queue_name(message.destination),
-            declare=[],
-            producer=producer,
-            ignore_result=True,
-            retry=False,
-            # A batch says what happened, so it stays; a ring only says that rows pend.
-            expires=None if message.events else RING_EXPIRES,
-            **self._deadline(),
-        )
-
-    def _bury(self, identity: dict[str, str]) -> None:
-        producer = self._connected()
-        channel = producer.channel
-        _declare(_DEAD, channel)
-        if channel.queue_declare(queue=DEAD_QUEUE, durable=True, auto_delete=False).message_count >= DEAD_LONGEST:
-            channel.basic_get(DEAD_QUEUE, no_ack=True)
-        # Not the default exchange: who may write to that one may write to every queue, remote control included.
-        producer.publish(
-            identity, exchange=_EXCHANGE, routing_key=DEAD_QUEUE, serializer="json", retry=False, **self._deadline()
-        )
-
-    def _connected(self) -> Any:
-        if self._producer is None:
-            connection = self._app.connection_for_write(transport_options=celeryconfig.publishing(self._settings))
-            connection.connect()
-            self._producer = self._app.amqp.Producer(connection, auto_declare=False)
-        return self._producer
-
-    def _declare(self, destination: events.Ref, producer: Any) -> None:
-        now = time.monotonic()
-        if now - self._declared.get(destination, -DECLARED_FOR) >= DECLARED_FOR:
-            _declare(queue_for(destination, broker_url=self._settings.broker_url), producer.channel)
-            self._declared[destination] = now
-
-    def _deadline(self) -> dict[str, float]:
-        # Without a limit a broker under a memory alarm never answers. Redis has its socket timeout.
-        amqp_broker = celeryconfig.is_amqp(self._settings.broker_url)
-        return {"confirm_timeout": celeryconfig.SOCKET_TIMEOUT} if amqp_broker else {}
-
-
-def _declare(queue: entity.Queue, channel: Any) -> None:
+def declare(queue: entity.Queue, channel: Any) -> None:
     """Declare and bind a queue, whatever was declared before."""
     # On Redis kombu remembers which bindings it wrote, whatever the server holds by now.
     state = getattr(channel.connection, "state", None)
@@ -266,15 +91,6 @@ def _declare(queue: entity.Queue, channel: Any) -> None:
         state.queue_bindings_delete(queue.name)
     bound: Any = queue(channel)
     bound.declare()
-
-
-def _within_size(message: events.Message) -> tuple[events.Message, dict[str, Any]]:
-    """The message with its keyword arguments, as a bare ring of the same rows where its Events are too large."""
-    kwargs = message.to_json()
-    if len(orjson.dumps(kwargs)) <= events.MAX_MESSAGE_BYTES:
-        return message, kwargs
-    ring = events.Message(destination=message.destination, first=message.first, last=message.last)
-    return ring, ring.to_json()
 
 
 def queue_depths(settings: Settings, destinations: Sequence[events.Ref]) -> dict[events.Ref, int]:

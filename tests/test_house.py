@@ -34,7 +34,7 @@ DOORS = {
     "celery": {"broker", "celeryconfig", "queues", "tasks", "worker"},
     "kombu": {"broker", "celeryconfig", "queues", "tasks", "worker"},
     "billiard": {"broker", "celeryconfig", "queues", "tasks", "worker"},
-    "amqp": {"broker", "celeryconfig", "queues", "tasks", "worker"},
+    "amqp": {"broker", "celeryconfig", "publishing", "queues", "tasks", "worker"},
 }
 
 # Names of the operating system's environment, wherever they are reached.

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from app import db, queues
+from app import db, publishing
 from app.drain import draining
 from app.events import Ref
 from app.settings import Settings
@@ -32,7 +32,7 @@ class Tools:
 
     database: db.Database
     drainer: Drains
-    publisher: queues.Publisher
+    publisher: publishing.Publisher
 
 
 MakeDrainer = Callable[[Settings, db.Database], Drains]
@@ -44,7 +44,9 @@ def start(settings: Settings, make_drainer: MakeDrainer) -> None:
     """Make this process's tools; called once, before its first task."""
     global _tools  # noqa: PLW0603 - Celery calls tasks without arguments of ours: the process is the only place.
     database = db.Database(settings.database_url, statement_timeout=settings.statement_timeout)
-    _tools = Tools(database=database, drainer=make_drainer(settings, database), publisher=queues.Publisher(settings))
+    _tools = Tools(
+        database=database, drainer=make_drainer(settings, database), publisher=publishing.Publisher(settings)
+    )
 
 
 def current() -> Tools:

@@ -19,7 +19,7 @@ from types import FrameType
 
 import structlog
 
-from app import db, errors, queues
+from app import db, errors, publishing
 from app.kube import client, kinds
 from app.models import leases
 from app.settings import Settings
@@ -152,7 +152,7 @@ class Leader:
         self._stop = threading.Event()
         self._guard = guarding.Guard(self._stop)
         self._renewal = Renewal(settings, database=database, lead=lead, taken_at=time.monotonic())
-        self._publisher = queues.Publisher(settings)
+        self._publisher = publishing.Publisher(settings)
         self._writer = writing.Writer(
             settings, database=database, lead=lead, publisher=self._publisher, stop=self._stop, counted=counted
         )

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import structlog
 
-from app import db, errors, queues
+from app import db, errors, publishing
 from app.models import destinations, leases, states
 from app.settings import Settings
 from app.watch import causing
@@ -71,7 +71,7 @@ class Sweeper:
         *,
         database: db.Database,
         lead: leases.Lead,
-        publisher: queues.Publisher,
+        publisher: publishing.Publisher,
         causes: causing.Causes,
         stop: threading.Event,
     ) -> None:

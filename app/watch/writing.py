@@ -18,7 +18,7 @@ from typing import TypeVar
 
 import structlog
 
-from app import db, errors, events, queues
+from app import db, errors, events, publishing
 from app.models import base, cursors, inventory, leases, ledger, seeds
 from app.settings import Settings
 from app.watch import backoff, batching, eventing, figures, inbox, routing, runs
@@ -45,7 +45,7 @@ class Writer:
         *,
         database: db.Database,
         lead: leases.Lead,
-        publisher: queues.Publisher,
+        publisher: publishing.Publisher,
         stop: threading.Event,
         counted: figures.Figures,
     ) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 import structlog
 from celery import bootsteps, exceptions, signals
 
-from app import db, errors, queues
+from app import db, errors, publishing, queues
 from app.drain import draining
 from app.settings import Settings
 from app.tasks import applying, tools
@@ -66,7 +66,7 @@ def run(
     migrated, or that a newer version wrote.
     """
     _check_database(settings)
-    publisher = queues.Publisher(settings)
+    publisher = publishing.Publisher(settings)
     _start_tools(settings, make_drainer, dedicated=dedicated)
     worker = _worker(settings, publisher, globs=destinations, slots=slots, dedicated=dedicated)
     try:
@@ -112,7 +112,7 @@ def _start_tools(settings: Settings, make_drainer: tools.MakeDrainer, *, dedicat
 
 
 def _worker(
-    settings: Settings, publisher: queues.Publisher, *, globs: Sequence[str], slots: int | None, dedicated: bool
+    settings: Settings, publisher: publishing.Publisher, *, globs: Sequence[str], slots: int | None, dedicated: bool
 ) -> Any:
     app = queues.make_app(settings)
     applying.register(app)

@@ -12,7 +12,7 @@ from typing import Any
 
 import structlog
 
-from app import errors, events, queues
+from app import errors, events, publishing
 from app.tasks import admitting
 from app.worker import private, roster
 
@@ -26,7 +26,7 @@ CHANGES_AT_ONCE = 25
 class Service:
     """The queues of one consumer. `grace` is how long a stop waits for messages in flight, in seconds."""
 
-    def __init__(self, roster: roster.Roster, publisher: queues.Publisher, *, grace: float) -> None:
+    def __init__(self, roster: roster.Roster, publisher: publishing.Publisher, *, grace: float) -> None:
         self._roster, self._publisher, self._grace = roster, publisher, grace
         self._in_flight: dict[str, Any] = {}
         self._closing = False

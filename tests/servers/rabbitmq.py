@@ -57,8 +57,8 @@ def find_server() -> Path | None:
 class RabbitServer(processes.Server):
     """`start`, use `url`; `kill9` and `start` again keeps durable queues and their messages, `lose_data` does not."""
 
-    def __init__(self, program: Path) -> None:
-        self.program = program
+    def __init__(self, program: Path, *, config: str = "") -> None:
+        self.program, self.config = program, config
         self.folder = Path(tempfile.mkdtemp(prefix="reverser-rabbit-"))
         self.port, self.http_port, self.distribution_port, self.epmd_port = free_ports(4)
         self.log = self.folder / "log"
@@ -83,7 +83,8 @@ class RabbitServer(processes.Server):
         """Start the node and wait until it serves AMQP and its HTTP API."""
         (self.folder / "plugins").write_text("[rabbitmq_management].\n")
         listener = f"management.tcp.ip = 127.0.0.1\nmanagement.tcp.port = {self.http_port}\n"
-        (self.folder / "rabbitmq.conf").write_text(f"{listener}vm_memory_high_watermark.relative = {NO_ALARM}\n")
+        alarm = f"vm_memory_high_watermark.relative = {NO_ALARM}\n"
+        (self.folder / "rabbitmq.conf").write_text(f"{listener}{alarm}{self.config}\n")
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 [self.program],

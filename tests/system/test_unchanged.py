@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import pytest
 
-from app import events, queues
+from app import events, publishing, queues
 from tests.git import servers
 from tests.system.cluster import MERGE, Api, Destination, deployment, git_secret, rendered, repo_config, single
 from tests.system.installation import Embedded, Lane
@@ -82,7 +82,7 @@ def test_messages_that_come_again(shared: Embedded, api: Api, repository: Reposi
     destination = Destination(api, namespace, "prod", repository=config)
     shared.wait_seeded(destination.ref)
     before, ref = repository.commits(), events.Ref(namespace, "prod")
-    with contextlib.closing(queues.Publisher(shared.options)) as publisher:
+    with contextlib.closing(publishing.Publisher(shared.options)) as publisher:
         for number in reversed(range(REPEATED)):
             publisher.ring(ref, 1, number % 3)
         wait_until(lambda: publisher.published == REPEATED, what="the messages are sent")

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from kombu import Queue
 
-from app import celeryconfig, errors, events, queues
+from app import celeryconfig, errors, events, publishing, queues
 from app.events import Event, Identifier, Message, Operation, Ref
 from app.settings import Settings
 from tests.servers.redis import RedisServer
@@ -90,9 +90,9 @@ def test_the_visibility_timeout_outlasts_a_drain() -> None:
 def test_confirms_belong_to_publishers_of_rabbitmq_alone() -> None:
     """A worker never has publisher confirms: with a memory alarm it would stop consuming for ever."""
     settings = Settings(broker_url=AMQP_URL)
-    assert celeryconfig.publishing(settings) == {"confirm_publish": True}
+    assert celeryconfig.publishing(settings, on_blocked=print)["confirm_publish"] is True
     assert "confirm_publish" not in celeryconfig.config(settings)["broker_transport_options"]
-    assert celeryconfig.publishing(Settings()) == {}
+    assert celeryconfig.publishing(Settings(), on_blocked=print) == {}
 
 
 def received(settings: Settings, destination: Ref) -> Any:
@@ -104,7 +104,7 @@ def received(settings: Settings, destination: Ref) -> Any:
 def test_a_published_batch_is_a_task_with_a_searchable_summary(redis_url: str) -> None:
     """A batch arrives under its task's name with its Events, and Flower sees identity, never content."""
     settings = Settings(broker_url=redis_url)
-    publisher = queues.Publisher(settings)
+    publisher = publishing.Publisher(settings)
     publisher.publish(events.messages_for([event(1), event(2)]))
     publisher.close()
     message = received(settings, PROD)
@@ -120,19 +120,19 @@ def test_a_published_batch_is_a_task_with_a_searchable_summary(redis_url: str) -
 def test_a_ring_expires(redis_url: str) -> None:
     """A ring has no Events and is worth nothing after a minute."""
     settings = Settings(broker_url=redis_url)
-    publisher = queues.Publisher(settings)
+    publisher = publishing.Publisher(settings)
     publisher.ring(PROD, 3, 9)
     publisher.close()
     message = received(settings, PROD)
     left = datetime.fromisoformat(message.headers["expires"]) - datetime.now(UTC)
-    assert 50 < left.total_seconds() <= queues.RING_EXPIRES
+    assert 50 < left.total_seconds() <= publishing.RING_EXPIRES
     assert message.decode()[1] == {"schema": 1, "destination": "shop/prod", "first": 3, "last": 9, "events": []}
 
 
 def test_an_oversize_message_becomes_a_ring(redis_url: str) -> None:
     """Events that are too large for a message are rung for: the ledger has them."""
     settings = Settings(broker_url=redis_url)
-    publisher = queues.Publisher(settings)
+    publisher = publishing.Publisher(settings)
     huge = tuple(event(number, rule="r" * 20_000) for number in range(1, 101))
     publisher.publish([Message(destination=PROD, first=1, last=100, events=huge)])
     publisher.close()
@@ -144,7 +144,7 @@ def test_an_oversize_message_becomes_a_ring(redis_url: str) -> None:
 def test_depths_count_and_declare_nothing(redis_server: RedisServer) -> None:
     """Depths are counts of waiting messages, 0 for a queue that is not there, and asking makes no queue."""
     settings = Settings(broker_url=redis_server.url)
-    publisher = queues.Publisher(settings)
+    publisher = publishing.Publisher(settings)
     for number in (1, 2, 3):
         publisher.ring(PROD, number, number)
     publisher.close()
@@ -165,7 +165,7 @@ def test_depths_without_a_broker_are_a_temporary_error(redis_server: RedisServer
 def test_publishing_to_a_dead_broker_returns_at_once(redis_server: RedisServer) -> None:
     """Publishing without a broker takes no time, raises nothing and is counted, also when the buffer is full."""
     redis_server.kill9()
-    publisher = queues.Publisher(Settings(broker_url=redis_server.url), capacity=5)
+    publisher = publishing.Publisher(Settings(broker_url=redis_server.url), capacity=5)
     begun = time.monotonic()
     for number in range(100):
         publisher.ring(PROD, number, number)
@@ -177,7 +177,7 @@ def test_publishing_to_a_dead_broker_returns_at_once(redis_server: RedisServer) 
 
 def test_publishing_goes_on_when_the_broker_is_back(redis_server: RedisServer) -> None:
     """After an outage the same publisher sends again."""
-    publisher = queues.Publisher(Settings(broker_url=redis_server.url))
+    publisher = publishing.Publisher(Settings(broker_url=redis_server.url))
     publisher.ring(PROD, 1, 1)
     wait_until(lambda: publisher.published == 1)
     redis_server.kill9()
@@ -196,7 +196,7 @@ def test_publishing_goes_on_when_the_broker_is_back(redis_server: RedisServer) -
 def test_closing_sends_what_waits(redis_url: str) -> None:
     """What was handed over before `close` is sent by it."""
     settings = Settings(broker_url=redis_url)
-    publisher = queues.Publisher(settings)
+    publisher = publishing.Publisher(settings)
     for number in range(200):
         publisher.ring(PROD, number, number)
     publisher.close()

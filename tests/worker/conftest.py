@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from sqlalchemy import delete, insert
 
-from app import db, queues
+from app import db, publishing
 from app.events import Ref
 from app.models import destinations
 from app.settings import Settings
@@ -32,7 +32,7 @@ class Bench:
         self.folder, self.database_url = folder, database_url
         self.settings = Settings(broker_url=broker_url, database_url=database_url)
         self.database = db.Database(database_url)
-        self.publisher = queues.Publisher(self.settings)
+        self.publisher = publishing.Publisher(self.settings)
         self.workers: list[subprocess.Popen[bytes]] = []
 
     def add(self, text: str) -> Ref:

@@ -1,7 +1,8 @@
 """A worker process for tests: the real worker with a drainer that writes down what it was asked.
 
 Run as a program with a JSON object of settings. The drainer appends one line per drain to `drains` and follows
-`behaviour.json` beside it: per destination `sleep` (seconds), `raise` (an error's name) or `rings`.
+`behaviour.json` beside it: per destination `sleep` (seconds), `hold` (until that is gone), `raise` (an error's name) or
+`rings`.
 """
 
 from __future__ import annotations
@@ -29,6 +30,8 @@ class RecordingDrainer:
     def drain(self, destination: Ref, *, up_to: int, deadline: float | None = None) -> draining.Outcome:  # noqa: ARG002
         behaviour = self._behaviour().get(str(destination), {})
         self._write("begin", destination, up_to)
+        while self._behaviour().get(str(destination), {}).get("hold"):
+            time.sleep(0.05)
         time.sleep(behaviour.get("sleep", 0))
         if "raise" in behaviour:
             raise getattr(errors, behaviour["raise"], ValueError)("canary-4711")

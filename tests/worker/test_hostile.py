@@ -13,7 +13,7 @@ import uuid
 from collections.abc import Callable
 from typing import Any
 
-from app import events, queues
+from app import events, publishing, queues
 from app.events import Message, Ref
 from tests.servers.redis import RedisServer
 from tests.waiting import wait_until
@@ -145,14 +145,14 @@ def test_a_refused_message_is_buried_by_identity_and_its_rows_are_rung(bench: Be
 def test_the_dead_letter_queue_is_bounded(bench: Bench, redis_server: RedisServer) -> None:
     """However many messages are refused, only the last thousand identities are kept."""
     client = redis_server.client()
-    for number in range(queues.DEAD_LONGEST + 20):
+    for number in range(publishing.DEAD_LONGEST + 20):
         bench.publisher.bury({"reason": str(number)})
         if number % 500 == 0:
             wait_until(lambda number=number: bench.publisher.published + bench.publisher.dropped > number)
-    wait_until(lambda: bench.publisher.published == queues.DEAD_LONGEST + 20)
-    assert client.llen(queues.DEAD_QUEUE) == queues.DEAD_LONGEST
+    wait_until(lambda: bench.publisher.published == publishing.DEAD_LONGEST + 20)
+    assert client.llen(queues.DEAD_QUEUE) == publishing.DEAD_LONGEST
     client.close()
-    assert dead(bench)[-1] == {"reason": str(queues.DEAD_LONGEST + 19)}
+    assert dead(bench)[-1] == {"reason": str(publishing.DEAD_LONGEST + 19)}
 
 
 @ON_REDIS

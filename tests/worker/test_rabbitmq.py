@@ -10,16 +10,17 @@ import contextlib
 import signal
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import kombu
+import pytest
 
 from app import events, queues
 from app.events import Ref
+from tests import lanes
 from tests.servers import rabbitmq
 from tests.waiting import wait_until
 from tests.worker.conftest import ON_RABBITMQ, Bench
-
-pytestmark = ON_RABBITMQ
 
 PROD = Ref("shop", "prod")
 QUEUE = events.queue_name(PROD)
@@ -53,6 +54,7 @@ def standby(bench: Bench) -> Iterator[Standby]:
         yield Standby(bench, connection)
 
 
+@ON_RABBITMQ
 def test_a_standby_waits_for_the_message_in_flight(bench: Bench) -> None:
     """After SIGTERM the next consumer gets the next message only when the drain under way has ended."""
     bench.add("shop/prod")
@@ -70,6 +72,7 @@ def test_a_standby_waits_for_the_message_in_flight(bench: Bench) -> None:
     assert bench.spans("shop/prod")[-1][1] < second.began[0]
 
 
+@ON_RABBITMQ
 def test_a_queue_that_moves_keeps_its_order(bench: Bench, rabbitmq_vhost: rabbitmq.Vhost) -> None:
     """A queue taken away from a busy worker, and given back: each message is drained once, in order, one at a time."""
     bench.add("shop/prod")
@@ -91,6 +94,7 @@ def test_a_queue_that_moves_keeps_its_order(bench: Bench, rabbitmq_vhost: rabbit
     assert queues.DEAD_QUEUE not in rabbitmq_vhost.queues()
 
 
+@ON_RABBITMQ
 def test_a_killed_workers_message_goes_to_the_next(bench: Bench) -> None:
     """After kill -9 the message in flight is delivered again, before those behind it."""
     bench.add("shop/prod")
@@ -108,6 +112,7 @@ def test_a_killed_workers_message_goes_to_the_next(bench: Bench) -> None:
     assert [up_to for _, up_to, _ in bench.drains()] == [1, 2]
 
 
+@ON_RABBITMQ
 def test_remote_control_with_bare_names(bench: Bench, rabbitmq_vhost: rabbitmq.Vhost) -> None:
     """A bare name by remote control is declared like ours or refused; nothing else is left on the broker."""
     bench.publisher.ring(Ref("shop", "other"), 1, 1)
@@ -120,6 +125,83 @@ def test_remote_control_with_bare_names(bench: Bench, rabbitmq_vhost: rabbitmq.V
     bench.add("shop/prod")
     bench.wait_serves("one", "shop/prod")
     assert worker.poll() is None
+    # Error 540 is for a quorum queue on a channel whose first one was none.
+    assert "Connection to broker lost" not in bench.log().read_text()
     ours = {("dest", name, name) for name in ("dest.shop.other", "dest.shop.prod")}
-    assert {one for one in rabbitmq_vhost.bindings() if "celery" not in one[0]} == ours
+    celerys = {"celeryev", "celery.pidbox", "reply.celery.pidbox"}
+    assert {one for one in rabbitmq_vhost.bindings() if one[0] not in celerys} == ours
     assert {one for one in rabbitmq_vhost.queues() if "pidbox" not in one} == {name for _, name, _ in ours}
+
+
+@ON_RABBITMQ
+def test_a_memory_alarm_stops_neither_worker_nor_publisher(bench: Bench, rabbitmq_node: rabbitmq.RabbitServer) -> None:
+    """Under a memory alarm a worker drains what waits, a publisher drops and says why, and both recover alone."""
+    bench.add("shop/prod")
+    bench.behave(shop_prod={"hold": True})
+    bench.worker()
+    bench.wait_serves("one", "shop/prod")
+    for number in range(1, 4):
+        bench.publisher.ring(PROD, number, number)
+    wait_until(lambda: bench.publisher.published == 3 and bench.drains("begin"), what="the first drain")
+    with rabbitmq_node.memory_alarm():
+        bench.publisher.ring(PROD, 99, 99)
+        wait_until(lambda: bench.publisher.drops == {"broker_blocked": 1}, what="the blocked publisher")
+        bench.behave()
+        bench.wait_drained(3)
+
+    def again() -> bool:
+        bench.publisher.ring(PROD, 100, 100)
+        return 100 in [up_to for _, up_to, _ in bench.drains()]
+
+    wait_until(again, what="the ring after the alarm")
+    assert set(bench.publisher.drops) == {"broker_blocked"}
+
+
+@ON_RABBITMQ
+def test_what_is_not_routed_is_counted(bench: Bench, rabbitmq_vhost: rabbitmq.Vhost) -> None:
+    """A message that no queue gets, and one whose exchange is gone, are counted; the next one arrives."""
+    queue = queues.queue_for(PROD, broker_url=bench.settings.broker_url)
+    bench.publisher.ring(PROD, 1, 1)
+    wait_until(lambda: bench.publisher.published == 1)
+    with kombu.Connection(bench.settings.broker_url) as connection:
+        losses = (queue(connection).delete, lambda: queue.exchange(connection).delete())
+        for count, lose in enumerate(losses, start=1):
+            lose()
+            bench.publisher.ring(PROD, 2, 2)
+            wait_until(lambda count=count: bench.publisher.drops == {"unroutable": count})
+            bench.publisher.ring(PROD, 3, 3)
+            wait_until(lambda count=count: bench.publisher.published == 1 + count)
+    assert queues.queue_depths(bench.settings, [PROD]) == {PROD: 2}
+    assert ("dest", QUEUE, QUEUE) in rabbitmq_vhost.bindings()
+
+
+@pytest.fixture
+def small_node() -> Iterator[rabbitmq.RabbitServer]:
+    """A node of this test's own, which takes small messages only."""
+    program = rabbitmq.find_server() or lanes.leave_out("rabbitmq")
+    with rabbitmq.RabbitServer(program, config="max_message_size = 50000") as server:
+        yield server
+
+
+@pytest.mark.rabbitmq
+def test_a_broker_that_lost_everything(tmp_path: Path, sqlite_url: str, small_node: rabbitmq.RabbitServer) -> None:
+    """A broker that was killed and lost its data is used again by publisher and worker, without help."""
+    with contextlib.closing(Bench(tmp_path, broker_url=small_node.url, database_url=sqlite_url)) as bench:
+        bench.add("shop/prod")
+        worker = bench.worker()
+        bench.wait_serves("one", "shop/prod")
+        bench.publisher.bury({"reason": "x" * 60_000})
+        wait_until(lambda: bench.publisher.drops == {"too_large": 1}, what="the message that is too large")
+        bench.publisher.ring(PROD, 1, 1)
+        bench.wait_drained(1)
+        small_node.lose_data()
+        bench.publisher.ring(PROD, 2, 2)
+        wait_until(lambda: bench.publisher.drops == {"too_large": 1, "broker_away": 1}, what="the broker that is away")
+        small_node.start()
+
+        def drained() -> bool:
+            bench.publisher.ring(PROD, 3, 3)
+            return len(bench.drains()) > 1
+
+        wait_until(drained, what="a ring after the loss")
+        assert worker.poll() is None

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from app import events, queues
+from app import events, publishing, queues
 from app.events import Message, Ref
 from tests.servers.redis import RedisServer
 from tests.waiting import wait_until
@@ -184,7 +184,7 @@ def test_a_broker_that_lost_its_data_routes_again(bench: Bench, redis_server: Re
         bench.publisher.ring(prod, 2, 2)
         return len(bench.drains()) > 1
 
-    wait_until(drained, queues.DECLARED_FOR + 5)
+    wait_until(drained, publishing.DECLARED_FOR + 5)
 
 
 @ON_REDIS
