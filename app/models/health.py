@@ -47,6 +47,14 @@ def clock(connection: Connection) -> datetime:
     return connection.execute(select(base.now())).scalar_one()
 
 
+def refuses_writes(connection: Connection) -> bool:
+    """Whether this server is a standby, or was told to take no writes. PostgreSQL only."""
+    if connection.dialect.name != "postgresql":
+        return False
+    told = func.current_setting("default_transaction_read_only") == "on"
+    return bool(connection.execute(select(func.pg_is_in_recovery() | told)).scalar_one())
+
+
 def foreign_tables(connection: Connection) -> list[str]:
     """The tables of a database that holds some and none of ours; nothing for one that is empty or ours."""
     found = set(sqlalchemy.inspect(connection).get_table_names())

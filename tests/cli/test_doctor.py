@@ -12,13 +12,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
+import kombu
 import pytest
 import redis
 import sqlalchemy
 from click.testing import CliRunner
 from sqlalchemy.engine import make_url
 
-from app import db, errors, settings
+from app import db, errors, queues, settings
 from app.cli import doctor, main, updata
 from app.cli.checks import configuration, database, disk, findings, processes
 from app.models import base, nodes
@@ -26,6 +27,7 @@ from app.worker import roster
 from tests.cli.patient import Patient
 from tests.servers import postgres
 from tests.servers.redis import RedisServer
+from tests.waiting import wait_until
 
 # Nobody listens on this port of the loopback.
 NO_BROKER = "redis://:broker-canary@127.0.0.1:1/0"
@@ -255,6 +257,9 @@ def test_a_role_without_rights(tmp_path: Path, postgres_migrated_url: str) -> No
     with postgres.connect(url) as owner:
         owner.execute(f"CREATE ROLE {role} LOGIN")  # type: ignore[arg-type]
         try:
+            finding = patient.doctor().worst("database")
+            assert "permission denied for table alembic_version" in finding["found"]
+            assert "GRANT" in finding["do"]
             owner.execute(f"GRANT SELECT ON ALL TABLES IN SCHEMA public TO {role}")  # type: ignore[arg-type]
             finding = patient.doctor().worst("database")
             assert "INSERT on" in finding["found"]
@@ -266,6 +271,18 @@ def test_a_role_without_rights(tmp_path: Path, postgres_migrated_url: str) -> No
         finally:
             owner.execute(f"DROP OWNED BY {role}")  # type: ignore[arg-type]
             owner.execute(f"DROP ROLE {role}")  # type: ignore[arg-type]
+
+
+@pytest.mark.postgres
+def test_a_standby(tmp_path: Path, postgres_migrated_url: str) -> None:
+    """A server that takes no writes is told from one that does not answer, with how the primary is found."""
+    url = make_url(postgres_migrated_url)
+    patient = Patient(tmp_path, database_url=postgres_migrated_url, broker_url=NO_BROKER)
+    with postgres.connect(url) as owner:
+        owner.execute(f'ALTER DATABASE "{url.database}" SET default_transaction_read_only = on')  # type: ignore[arg-type]
+    finding = patient.doctor().worst("database")
+    assert "standby" in finding["found"]
+    assert "?host=" in finding["do"]
 
 
 def test_reading_while_others_write(on_sqlite: Patient) -> None:
@@ -350,6 +367,19 @@ def test_a_login_that_rabbitmq_refuses(
     found = on_sqlite.doctor(REVERSER_BROKER_URL=f"amqp://{login}@{place}/{host}")
     assert words in found.worst("broker")["found"]
     assert "canary" not in found.text
+
+
+def test_dead_letters_are_told(on_sqlite: Patient, broker_url: str) -> None:
+    """Messages that nobody could read are told with their number and how to be rid of them; looking keeps them."""
+    with kombu.Connection(broker_url) as connection:
+        dead = kombu.Queue(queues.DEAD_QUEUE, durable=True)(connection.default_channel)
+        dead.declare()
+        connection.Producer().publish({}, routing_key=queues.DEAD_QUEUE)
+    for _ in range(2):
+        found = wait_until(lambda: on_sqlite.doctor(REVERSER_BROKER_URL=broker_url).of("broker")[1:])
+        assert [one["level"] for one in found] == ["WARN"]
+        assert "dest.dead holds 1 message that" in found[0]["found"]
+        assert f" {queues.DEAD_QUEUE}" in found[0]["do"]
 
 
 @pytest.mark.parametrize(("memory", "level"), [("0", "WARN"), ("100mb", "FAIL")])

@@ -18,6 +18,13 @@ from app.models import health
 # Leases are judged by the database's clock alone, so a difference is harmful to readers of times only.
 CLOCK_DIFFERENCE = 3.0
 _NAMES_SHOWN = 3
+_GRANT = (
+    "as the owner of the tables: GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO role; "
+    "GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO role; or all of it by deploy/postgresql/roles.sql"
+)
+_PRIMARY = (
+    "promote it, or name every server in REVERSER_DATABASE_URL (...?host=db1:5432&host=db2:5432): the primary is found"
+)
 _ELSEWHERE = "run this in the folder of `reverser up`, give --data-dir, or set REVERSER_DATABASE_URL"
 
 
@@ -36,7 +43,8 @@ def examine(
     except errors.TemporaryError as error:
         return None, [subject.fail(findings.words(error), do="start it, or correct REVERSER_DATABASE_URL")]
     except errors.ReverserError as error:
-        return None, [subject.fail(findings.words(error), do="correct REVERSER_DATABASE_URL")]
+        forbidden = error.reason == db.FORBIDDEN
+        return None, [subject.fail(findings.words(error), do=_GRANT if forbidden else "correct REVERSER_DATABASE_URL")]
 
 
 def _absent(subject: findings.Subject, url: str) -> Finding | None:
@@ -51,6 +59,9 @@ def _ask(
     with database.read() as connection:
         product = health.product(connection)
         foreign = health.foreign_tables(connection)
+        standby = health.refuses_writes(connection)
+    if standby:
+        return None, [subject.fail("this server is a standby, or refuses writes: all processes wait", do=_PRIMARY)]
     if problem := _schema_problem(subject, database, foreign):
         return None, [problem]
     with database.read() as connection:
@@ -111,8 +122,4 @@ def _clock_problem(subject: findings.Subject, away: float) -> Iterator[Finding]:
 
 def _grant(subject: findings.Subject, missing: list[str]) -> Finding:
     more = f" and {len(missing) - _NAMES_SHOWN} more" if len(missing) > _NAMES_SHOWN else ""
-    return subject.fail(
-        f"this role misses rights: {', '.join(missing[:_NAMES_SHOWN])}{more}",
-        do="as the owner of the tables: GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO role; "
-        "GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO role",
-    )
+    return subject.fail(f"this role misses rights: {', '.join(missing[:_NAMES_SHOWN])}{more}", do=_GRANT)
