@@ -10,7 +10,7 @@ from app import db
 from app.cli import options
 
 
-@click.command(epilog=options.examples("REVERSER_DATABASE_URL=postgresql://reverser_owner@db/reverser reverser migrate"))
+@click.command(epilog=options.examples("REVERSER_DATABASE_URL=postgresql://owner@db/reverser reverser migrate"))
 @options.data_dir
 def migrate(*, data_dir: Path) -> None:
     """Bring the database to this version; once for each deploy, before the processes start.
