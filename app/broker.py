@@ -189,7 +189,7 @@ _TRIALS = {
     # The other end of these bindings is not there.
     ("write", "exchange"): lambda channel, name: channel.exchange_bind(name, NOBODY),
     ("write", "queue"): lambda channel, name: channel.queue_bind(name, NOBODY),
-    ("read", "exchange"): lambda channel, name: channel.queue_bind(NOBODY, name, routing_key=NOBODY),
+    ("read", "exchange"): lambda channel, name: channel.queue_bind(NOBODY, name),
     ("read", "queue"): lambda channel, name: channel.basic_get(name),
 }
 

@@ -26,15 +26,15 @@ _RIGHTS_SHOWN = 4
 # A queue of remote control of no worker: a node's name has more than a dot.
 _CONTROL = "reverser@..celery.pidbox"
 
-# Which policies RabbitMQ applies to queues and to exchanges; from 4 on there are some for kinds of queues.
-_APPLIES = {
-    "queues": {"queues", "quorum_queues", "classic_queues", "all"},
-    "exchanges": {"exchanges", "all"},
-}
-_WITHOUT = {
-    "dest-queues": "a message that is delivered too often or rejected is dropped instead of kept",
-    "dest-dead": "dead letters are kept for ever",
-    "dest-unroutable": "a message without a queue is dropped instead of kept",
+# By policy of ours: which kinds of policies RabbitMQ weighs against it, and what happens without it. From 3.12 on there
+# are some for kinds of queues; which kind dead letters have is up to the virtual host.
+_POLICIES = {
+    "dest-queues": (
+        {"queues", "quorum_queues", "all"},
+        "a message that is delivered too often or rejected is dropped instead of kept",
+    ),
+    "dest-dead": ({"queues", "quorum_queues", "classic_queues", "all"}, "dead letters are kept for ever"),
+    "dest-unroutable": ({"exchanges", "all"}, "a message without a queue is dropped instead of kept"),
 }
 
 _PUBLISHING = (
@@ -132,15 +132,15 @@ def _wrong(
     for policy in _definitions()["policies"]:
         covered = [name for name in names if re.search(policy["pattern"], name)]
         for name in covered:
-            winner = _winner(found, name, policy["apply-to"])
+            winner = _winner(found, name, _POLICIES[policy["name"]][0])
             if lacks := _lacks(policy["definition"], winner.get("definition", {})):
                 yield _wrong_policy(subject, account, policy, winner=winner, name=name, lacks=lacks)
                 break
 
 
-def _winner(found: Sequence[Mapping[str, Any]], name: str, kind: str) -> Mapping[str, Any]:
+def _winner(found: Sequence[Mapping[str, Any]], name: str, kinds: set[str]) -> Mapping[str, Any]:
     """The policy that RabbitMQ applies to a queue or an exchange; empty where none does."""
-    fitting = [one for one in found if one["apply-to"] in _APPLIES[kind] and _covers(one["pattern"], name)]
+    fitting = [one for one in found if one["apply-to"] in kinds and _covers(one["pattern"], name)]
     return max(fitting, key=lambda one: int(one["priority"]), default={})
 
 
@@ -175,7 +175,7 @@ def _wrong_policy(
     above = int(winner["priority"]) + (winner["name"] != policy["name"]) if winner else int(policy["priority"])
     command = ["rabbitmqctl", "set_policy", "-p", account.vhost, "--priority", str(above)]
     command += ["--apply-to", policy["apply-to"], policy["name"], policy["pattern"], json.dumps(policy["definition"])]
-    return subject.warn(f"{found}: {_WITHOUT[policy['name']]}", do=shlex.join(command))
+    return subject.warn(f"{found}: {_POLICIES[policy['name']][1]}", do=shlex.join(command))
 
 
 def _definitions() -> Any:
