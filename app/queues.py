@@ -93,6 +93,21 @@ def declare(queue: entity.Queue, channel: Any) -> None:
     bound.declare()
 
 
+def delete(settings: Settings, destinations: Sequence[events.Ref]) -> None:
+    """Delete destinations' queues with their bindings and whatever is on them.
+
+    Raises TemporaryError when the broker cannot be asked.
+    """
+    with asking(settings) as connection, connection.channel() as channel:
+        for destination in destinations:
+            queue = queue_for(destination, broker_url=settings.broker_url)
+            if not celeryconfig.is_amqp(settings.broker_url):
+                # Redis forgets an empty list by itself; kombu takes away the bindings that it wrote, and no others.
+                declare(queue, channel)
+            bound: Any = queue(channel)
+            bound.delete()
+
+
 def queue_depths(settings: Settings, destinations: Sequence[events.Ref]) -> dict[events.Ref, int]:
     """Messages that wait on each destination's queue; 0 for a queue that does not exist. Declares nothing.
 

@@ -346,6 +346,12 @@ def queue_refs(connection: Connection) -> list[Ref]:
     return sorted(Ref(row.namespace, row.name) for row in rows)
 
 
+def gone_refs(connection: Connection, *, cluster: str) -> set[Ref]:
+    """Names of deleted destinations of a cluster that need no queue any more, and that nobody has again."""
+    query = select(_D.namespace, _D.name).where(_D.cluster == cluster, _D.deleted_at.is_not(None)).distinct()
+    return {Ref(row.namespace, row.name) for row in connection.execute(query)} - set(queue_refs(connection))
+
+
 def _served() -> base.Condition:
     pending = exists().where(ledger.EventRow.destination_id == _D.id, ledger.IS_PENDING)
     return or_(_D.deleted_at.is_(None), pending)

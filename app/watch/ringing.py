@@ -1,7 +1,7 @@
 """The sweeper: rings for destinations whose pending rows nobody works on (DESIGN section 2, "Rings").
 
 A message that was lost, or could not be sent, costs latency only, because this finds its rows. It also ends what pends
-for deleted destinations, and starts the seeds that workers asked for.
+for deleted destinations and deletes their queues, and starts the seeds that workers asked for.
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ from dataclasses import dataclass
 
 import structlog
 
-from app import db, errors, publishing
-from app.models import destinations, leases, states
+from app import db, errors, publishing, queues
+from app.events import Ref
+from app.models import destinations, leases, nodes, states
 from app.settings import Settings
 from app.watch import causing
 
@@ -25,6 +26,10 @@ FIRST = 1.0
 # Rows of a deleted destination drain for so long, then they are superseded (DESIGN section 9).
 GRACE = 60.0
 _RETIRE_EVERY = 5.0
+# A worker that was not heard of for so long is gone: others take its queues over.
+_SERVED_FOR = 5.0
+# Deleting takes some milliseconds for each, and the next rings wait.
+_DELETE_AT_ONCE = 100
 
 
 @dataclass(slots=True)
@@ -62,6 +67,31 @@ class Bells:
         return _Watched(first=one.first, ring_at=now + FIRST)
 
 
+class Leftovers:
+    """Deletes the queues of destinations that are gone, each once.
+
+    A worker that listens declares a deleted queue again, so each queue waits until its worker has given it up.
+    """
+
+    def __init__(self, settings: Settings, *, database: db.Database) -> None:
+        self._settings, self._database = settings, database
+        self._deleted: set[Ref] = set()
+
+    def clear(self) -> None:
+        """Delete what may go by now. Raises TemporaryError."""
+        with self._database.read() as connection:
+            gone = destinations.gone_refs(connection, cluster=self._settings.cluster)
+            live = nodes.live(connection, stale_after=_SERVED_FOR)
+        # Who takes the name of a deleted one gives it a queue again.
+        self._deleted &= gone
+        served = {name for node in live for name in node.serves}
+        due = sorted(ref for ref in gone - self._deleted if str(ref) not in served)[:_DELETE_AT_ONCE]
+        if due:
+            queues.delete(self._settings, due)
+            self._deleted.update(due)
+            log.info("queues of deleted destinations were deleted", queues=len(due))
+
+
 class Sweeper:
     """One thread, in the leading watch daemon only."""
 
@@ -82,6 +112,7 @@ class Sweeper:
         self._causes = causes
         self._stop = stop
         self._bells = Bells(settings.ring_longest)
+        self._leftovers = Leftovers(settings, database=database)
         self._retire_at = 0.0
 
     def run(self) -> None:
@@ -106,6 +137,7 @@ class Sweeper:
         if time.monotonic() >= self._retire_at:
             self._retire_at = time.monotonic() + _RETIRE_EVERY
             self._retire()
+            self._leftovers.clear()
 
     def _retire(self) -> None:
         with self._database.write() as connection:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import queue as thread_queue
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
 import celery
@@ -33,8 +33,11 @@ CONSUMER = "app.worker.private:Consumer"
 class Serves(Protocol):
     """What the consumer asks of `app/worker/serving.py`."""
 
+    def connecting(self, consumer: Consumer) -> None:
+        """A broker answers; queues are declared next."""
+
     def connected(self, consumer: Consumer) -> None:
-        """There is a new connection."""
+        """There is a new connection, and the queues of the last one are listened to."""
 
     def disconnected(self) -> None:
         """The connection is lost."""
@@ -100,6 +103,12 @@ class Consumer(celery_consumer.Consumer):  # type: ignore[misc]
             self.initial_prefetch_count = 1
             self.app.amqp.queues.add(queues.queue_for(Ref("none", "none"), broker_url=self.app.conf.broker_url))
 
+    def connect(self) -> Any:
+        """Celery's connection, before it declares the queues that it listened to before."""
+        connection = super().connect()
+        self.service.connecting(self)
+        return connection
+
     def on_decode_error(self, message: Any, exc: Exception) -> None:  # noqa: ARG002 - Celery's name.
         """A body that could not be decompressed: refused like any other, where Celery would log what it holds."""
         self.service.receive(self, message, _never)
@@ -152,6 +161,12 @@ def _properties(buffer: bytes, offset: int) -> tuple[dict[str, Any], int]:
 def consumed(consumer: Consumer) -> set[str]:
     """The queues that the consumer listens to, those on hold included."""
     return set(consumer.app.amqp.queues.consume_from)
+
+
+def forget(consumer: Consumer, names: Iterable[str]) -> None:
+    """Do not listen to these on the next connection."""
+    for name in names:
+        consumer.app.amqp.queues.deselect(name)
 
 
 def queue_of(consumer: Consumer, message: Any) -> str | None:

@@ -50,6 +50,11 @@ class Roster:
         )
         self._thread.start()
 
+    def connecting(self) -> None:
+        """A broker answers: what was assigned a while ago is somebody else's by now, or nobody's."""
+        if time.monotonic() - self._beaten_at > STALE_AFTER:
+            self.assigned = frozenset()
+
     def connected(self) -> None:
         """The consumer has a broker connection."""
         self._beaten_at = time.monotonic()

@@ -31,6 +31,11 @@ class Service:
         self._in_flight: dict[str, Any] = {}
         self._closing = False
 
+    def connecting(self, consumer: private.Consumer) -> None:
+        """A broker answers; what is declared next is what is assigned, for a deleted queue would be back for ever."""
+        self._roster.connecting()
+        private.forget(consumer, private.consumed(consumer) - self._wanted())
+
     def connected(self, consumer: private.Consumer) -> None:
         """A new connection: what was in flight on the old one is redelivered by the broker."""
         self._in_flight.clear()

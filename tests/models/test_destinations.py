@@ -174,9 +174,15 @@ def test_a_deleted_destination_keeps_its_queue_while_rows_pend(records: Records)
     assert retire(records, prod.uid) == [gone.id]
     with records.database.write() as connection:
         assert destinations.queue_refs(connection) == [gone.ref, prod.ref]
+        assert destinations.gone_refs(connection, cluster=CLUSTER) == set()
         ledger.settle(connection, gone.id, [ledger.Settled(1, ledger.PUSHED)])
         assert destinations.queue_refs(connection) == [prod.ref]
         assert destinations.by_ref(connection, gone.ref) == []
+        assert destinations.gone_refs(connection, cluster=CLUSTER) == {gone.ref}
+        assert destinations.gone_refs(connection, cluster="edge") == set()
+    records.destination("gone", uid="another", folder="clusters/another")
+    with records.database.read() as connection:
+        assert destinations.gone_refs(connection, cluster=CLUSTER) == set()
 
 
 def test_retiring_is_told_once_and_undone_by_seeing_it_again(records: Records) -> None:

@@ -9,11 +9,12 @@ import subprocess
 import sys
 import uuid
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import delete, insert
+from sqlalchemy import delete, insert, update
 
 from app import db, publishing
 from app.events import Ref
@@ -49,6 +50,13 @@ class Bench:
         table = destinations.GitDestinationRow.__table__
         with self.database.write() as connection:
             connection.execute(delete(table).where(table.c.namespace == ref.namespace, table.c.name == ref.name))
+
+    def delete(self, ref: Ref) -> None:
+        """A destination is deleted; nothing pends for it."""
+        table = destinations.GitDestinationRow.__table__
+        named = (table.c.namespace == ref.namespace, table.c.name == ref.name)
+        with self.database.write() as connection:
+            connection.execute(update(table).where(*named).values(deleted_at=datetime.now(UTC)))
 
     def behave(self, **by_destination: dict[str, Any]) -> None:
         """Tell the drainers how to treat destinations; `shop_prod` stands for shop/prod."""

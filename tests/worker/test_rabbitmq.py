@@ -17,6 +17,7 @@ import pytest
 
 from app import events, queues
 from app.events import Ref
+from app.watch import ringing
 from tests import lanes
 from tests.servers import rabbitmq
 from tests.waiting import wait_until
@@ -131,6 +132,27 @@ def test_remote_control_with_bare_names(bench: Bench, rabbitmq_vhost: rabbitmq.V
     celerys = {"celeryev", "celery.pidbox", "reply.celery.pidbox"}
     assert {one for one in rabbitmq_vhost.bindings() if one[0] not in celerys} == ours
     assert {one for one in rabbitmq_vhost.queues() if "pidbox" not in one} == {name for _, name, _ in ours}
+
+
+@ON_RABBITMQ
+def test_a_worker_that_wakes_does_not_bring_a_deleted_queue_back(bench: Bench, rabbitmq_vhost: rabbitmq.Vhost) -> None:
+    """A worker that was frozen while its destination was deleted does not declare that one's queue on waking."""
+    prod = bench.add("shop/prod")
+    worker = bench.worker()
+    bench.wait_serves("one", "shop/prod")
+    worker.send_signal(signal.SIGSTOP)
+    bench.delete(prod)
+    leftovers = ringing.Leftovers(bench.settings, database=bench.database)
+
+    def cleared() -> bool:
+        leftovers.clear()
+        return QUEUE not in rabbitmq_vhost.queues()
+
+    wait_until(cleared, what="the deleted destination's queue")
+    bench.add("shop/other")
+    worker.send_signal(signal.SIGCONT)
+    bench.wait_serves("one", "shop/other")
+    assert QUEUE not in rabbitmq_vhost.queues()
 
 
 @ON_RABBITMQ

@@ -7,8 +7,9 @@ import time
 
 import pytest
 
-from app import events, publishing, queues
+from app import celeryconfig, events, publishing, queues
 from app.events import Message, Ref
+from app.watch import ringing
 from tests.servers.redis import RedisServer
 from tests.waiting import wait_until
 from tests.worker.conftest import ON_REDIS, Bench
@@ -185,6 +186,53 @@ def test_a_broker_that_lost_its_data_routes_again(bench: Bench, redis_server: Re
         return len(bench.drains()) > 1
 
     wait_until(drained, publishing.DECLARED_FOR + 5)
+
+
+def test_the_queue_of_a_deleted_destination_goes_and_stays_away(bench: Bench, request: pytest.FixtureRequest) -> None:
+    """A deleted destination leaves neither queue nor binding; its worker goes on, and a new one of its name works."""
+    prod, gone = bench.add("shop/prod"), bench.add("shop/gone")
+
+    def known() -> set[str]:
+        """The queues of destinations that the broker knows of, by themselves or by a binding."""
+        if celeryconfig.is_amqp(bench.settings.broker_url):
+            vhost = request.getfixturevalue("rabbitmq_vhost")
+            return {name for name in vhost.queues() | {one[2] for one in vhost.bindings()} if name.startswith("dest.")}
+        client = request.getfixturevalue("redis_server").client()
+        keys = set(client.keys("dest.*")) | {
+            member.rpartition(b"\x16")[2] for member in client.smembers("_kombu.binding.dest")
+        }
+        client.close()
+        return {key.decode() for key in keys}
+
+    worker = bench.worker()
+    bench.wait_serves("one", "shop/prod", "shop/gone")
+    for ref in (prod, gone):
+        bench.publisher.ring(ref, 1, 1)
+    bench.wait_drained(2)
+    assert known() == {"dest.shop.prod", "dest.shop.gone"}
+    bench.delete(gone)
+    leftovers = ringing.Leftovers(bench.settings, database=bench.database)
+
+    def cleared() -> bool:
+        leftovers.clear()
+        return known() == {"dest.shop.prod"}
+
+    wait_until(cleared, what="the deleted destination's queue")
+    bench.publisher.ring(prod, 2, 2)
+    bench.wait_drained(3)
+    assert known() == {"dest.shop.prod"}
+    assert worker.poll() is None
+    assert "Connection to broker lost" not in bench.log().read_text()
+    bench.remove(gone)
+    bench.add("shop/gone")
+    leftovers.clear()
+    bench.wait_serves("one", "shop/prod", "shop/gone")
+
+    def drained() -> bool:
+        bench.publisher.ring(gone, 3, 3)
+        return len(bench.drains()) > 3
+
+    wait_until(drained, what="a ring for the new one")
 
 
 @ON_REDIS
