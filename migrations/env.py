@@ -15,7 +15,6 @@ def run() -> None:
     """Migrate the database that `app.db.alembic_config` names."""
     url = context.config.attributes["url"]
     is_sqlite = url.get_backend_name() == "sqlite"
-    # No pool: a connection that is closed gives its advisory lock back, also after an error.
     engine = _sqlite(url) if is_sqlite else create_engine(url, poolclass=NullPool)
     with engine.connect() as connection:
         if not is_sqlite:
@@ -44,11 +43,11 @@ def _sqlite(url: str) -> Engine:
 
 
 def _lock(connection: Connection) -> None:
-    connection.execute(text(f"SET statement_timeout = '{LONGEST_MIGRATION_SECONDS}s'"))
-    connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": ADVISORY_LOCK})
+    """Begin the transaction: the lock ends with it, however it ends, and behind any pooler."""
+    connection.execute(text(f"SET LOCAL statement_timeout = '{LONGEST_MIGRATION_SECONDS}s'"))
+    connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": ADVISORY_LOCK})
     # Those who use the tables are let wait no longer than the product tolerates a pause; the migration fails instead.
-    connection.execute(text("SET lock_timeout = '5s'"))
-    connection.commit()
+    connection.execute(text("SET LOCAL lock_timeout = '5s'"))
 
 
 run()
