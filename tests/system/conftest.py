@@ -12,7 +12,6 @@ from app import settings
 from app.kube import client, crds
 from tests.git import servers
 from tests.servers.api import EACH, ApiServer, make
-from tests.servers.redis import RedisServer
 from tests.system.cluster import OURS, Api, RefusedError
 from tests.system.installation import Embedded, Separate
 from tests.system.repository import Repository
@@ -94,14 +93,14 @@ def repository(tmp_path: Path) -> Repository:
 
 @pytest.fixture
 def separate(
-    api: Api, shared_folder: Embedded, postgres_url: str, redis_server: RedisServer, tmp_path: Path
+    api: Api, shared_folder: Embedded, postgres_url: str, broker_url: str, tmp_path: Path
 ) -> Iterator[Separate]:
-    """Separate processes on PostgreSQL and Redis; not started."""
+    """Separate processes on PostgreSQL, and on Redis or RabbitMQ; not started."""
     shared_folder.end()
     options = replace(
         settings.Settings(),
         database_url=postgres_url,
-        broker_url=redis_server.url,
+        broker_url=broker_url,
         work_dir=tmp_path / "work",
         kubeconfig=str(api.kubeconfig),
     )

@@ -138,9 +138,11 @@ def median(times: dict[str, float]) -> float:
 @pytest.mark.promise("P1")
 @pytest.mark.kubectl
 @pytest.mark.postgres
+@pytest.mark.rabbitmq
 @pytest.mark.sshd
+@pytest.mark.parametrize("broker_url", ["rabbitmq"], indirect=True)
 def test_manifests_on_servers(separate: Separate, api: Api, ssh_host: servers.SshGitServer) -> None:
-    """What users have applied works as it is beside PostgreSQL and Redis, over SSH, custom types included."""
+    """What users have applied works as it is beside PostgreSQL and RabbitMQ, over SSH, custom types included."""
     repository = Repository(ssh_host.repository("shared"), ssh_host.url("shared"))
     separate.start()
     text = (MANIFESTS / "one-repo-two-branches.yaml").read_text()
