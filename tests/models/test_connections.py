@@ -221,7 +221,7 @@ def test_a_process_has_so_many_connections_and_no_more(postgres_migrated_url: st
     """Threads beyond the pool wait for a connection, instead of opening one more at a server that counts them."""
     most, url = 32, postgres_migrated_url
     database = db.Database(url, statement_timeout=60.0)
-    with postgres.connect(make_url(postgres_migrated_url)) as admin, ThreadPoolExecutor(2 * most) as threads:
+    with ThreadPoolExecutor(2 * most) as threads, postgres.connect(make_url(postgres_migrated_url)) as admin:
         admin.execute("SELECT pg_advisory_lock(1)")
         waits = [threads.submit(wait_for_lock, database) for _ in range(2 * most)]
         asked = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
