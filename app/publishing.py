@@ -59,8 +59,8 @@ ADVICE = {
     Reason.TOO_LARGE: f"set max_message_size of the broker to {events.MAX_MESSAGE_BYTES} or more",
     Reason.REFUSED: "run `reverser doctor`: rights, policies, or memory of the broker",
 }
-# They concern one message; the others stop whatever is sent.
-_OF_ONE = frozenset({Reason.FULL, Reason.UNROUTABLE, Reason.TOO_LARGE})
+# They concern one message, or one destination; the others stop whatever is sent.
+_OF_ONE = frozenset({Reason.FULL, Reason.UNROUTABLE, Reason.TOO_LARGE, Reason.REFUSED})
 
 _Item = events.Message | dict[str, str]
 
@@ -179,11 +179,17 @@ class _Sender:
         self._app = queues.make_app(settings)
         self._producer: Any = None
         self._declared: dict[events.Ref, float] = {}
+        # Until when nothing is sent where it was refused: each try costs a connection. None is for burying.
+        self._refused: dict[events.Ref | None, float] = {}
         self._blocked = self._returned = False
 
     def send(self, item: _Item) -> Reason | None:
         """Send one message, or bury one; why it could not be sent, or None."""
         self._returned = False
+        destination = item.destination if isinstance(item, events.Message) else None
+        if time.monotonic() < self._refused.get(destination, 0.0):
+            return Reason.REFUSED
+        self._refused.pop(destination, None)
         try:
             if isinstance(item, events.Message):
                 self._send(item)
@@ -193,7 +199,9 @@ class _Sender:
             # Celery wraps what the client raised.
             cause = error.__cause__ or error
             reason, self.error = self._reason(cause), type(cause).__name__
-            self.close()
+            self.close(failed=True)
+            if reason is Reason.REFUSED:
+                self._refused[destination] = time.monotonic() + DECLARED_FOR
             return reason
         if self._returned:
             self.error = "returned"
@@ -201,13 +209,14 @@ class _Sender:
             return Reason.UNROUTABLE
         return None
 
-    def close(self) -> None:
+    def close(self, *, failed: bool = False) -> None:
         producer, self._producer = self._producer, None
         self._declared.clear()
         self._blocked = False
         if producer is not None:
             with contextlib.suppress(Exception):
-                producer.connection.release()
+                # A blocked broker does not answer a farewell either.
+                (producer.connection.collect if failed else producer.connection.release)()
 
     def _reason(self, error: BaseException) -> Reason:
         if isinstance(error, amqp_exceptions.NotFound):

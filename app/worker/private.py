@@ -113,12 +113,29 @@ class Consumer(celery_consumer.Consumer):  # type: ignore[misc]
         """A body that could not be decompressed: refused like any other, where Celery would log what it holds."""
         self.service.receive(self, message, _never)
 
-    def add_task_queue(self, queue: str, *args: Any, **options: Any) -> None:
-        """Listen to a queue. Remote control says any name, and an error here would end the worker."""
-        if destination_of(queue) is None:
-            log.warning("no queue of a destination: dest.<namespace>.<name>", queue=queue[:80])
+    def add_task_queue(self, queue: str, *_args: Any, **_options: Any) -> bool:
+        """Listen to a queue; whether it can be. Remote control says any name, and an error here ends the worker."""
+        reason = self._refusal(queue)
+        if reason:
+            log.warning("a queue cannot be used", queue=queue[:80], reason=reason)
         else:
-            super().add_task_queue(queue, *args, **options)
+            super().add_task_queue(queue)
+        return not reason
+
+    def _refusal(self, queue: str) -> str:
+        destination = destination_of(queue)
+        if destination is None:
+            return "it is none of a destination: dest.<namespace>.<name>"
+        broker_url = self.app.conf.broker_url
+        if celeryconfig.is_amqp(broker_url):
+            try:
+                # On a channel of its own: a refusal closes the channel, and with it every queue that listens there.
+                with self.connection.channel() as channel:
+                    bound: Any = queues.queue_for(destination, broker_url=broker_url)(channel)
+                    bound.declare()
+            except self.channel_errors as error:
+                return str(error).partition("\n")[0][:200]
+        return ""
 
     def create_task_handler(self, *args: Any, **kwargs: Any) -> Callable[[Any], None]:
         """Celery's handler behind our check."""

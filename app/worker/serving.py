@@ -21,6 +21,8 @@ log = structlog.get_logger(__name__)
 RECONCILE = 0.25
 # Declaring a queue on RabbitMQ takes some 10 ms; more at once would hold up heartbeats and acknowledgements.
 CHANGES_AT_ONCE = 25
+# A queue that cannot be used is tried again after this: an operator may have mended it.
+TRIED_AGAIN = 5.0
 
 
 class Service:
@@ -29,6 +31,7 @@ class Service:
     def __init__(self, roster: roster.Roster, publisher: publishing.Publisher, *, grace: float) -> None:
         self._roster, self._publisher, self._grace = roster, publisher, grace
         self._in_flight: dict[str, Any] = {}
+        self._refused: dict[str, float] = {}
         self._closing = False
 
     def connecting(self, consumer: private.Consumer) -> None:
@@ -52,9 +55,12 @@ class Service:
         if self._closing:
             return
         current, wanted = private.consumed(consumer), self._wanted()
-        added = sorted(wanted - current)[:CHANGES_AT_ONCE]
+        now = time.monotonic()
+        self._refused = {name: until for name, until in self._refused.items() if until > now}
+        added = sorted(wanted - current - self._refused.keys())[:CHANGES_AT_ONCE]
         for name in added:
-            consumer.add_task_queue(name)
+            if not consumer.add_task_queue(name):
+                self._refused[name] = now + TRIED_AGAIN
         if added:
             private.nudge(consumer)
         # A queue with a message in flight is given up when that is done (`receive` takes no further one).

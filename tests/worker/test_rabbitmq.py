@@ -156,6 +156,25 @@ def test_a_worker_that_wakes_does_not_bring_a_deleted_queue_back(bench: Bench, r
 
 
 @ON_RABBITMQ
+def test_a_queue_that_cannot_be_used_stops_no_other(bench: Bench) -> None:
+    """A queue that was declared otherwise is told and tried again; worker and publisher go on with the others."""
+    bad, prod = bench.add("shop/bad"), bench.add("shop/prod")
+    with kombu.Connection(bench.settings.broker_url) as connection:
+        connection.default_channel.queue_declare("dest.shop.bad", durable=True, auto_delete=False)
+        worker = bench.worker()
+        bench.wait_serves("one", "shop/prod")
+        bench.publisher.ring(bad, 1, 1)
+        bench.publisher.ring(prod, 1, 1)
+        bench.wait_drained(1)
+        wait_until(lambda: "dest.shop.bad" in bench.log().read_text(), what="a line about the queue")
+        connection.default_channel.queue_delete("dest.shop.bad")
+    bench.wait_serves("one", "shop/bad", "shop/prod")
+    assert bench.publisher.drops == {"refused": 1}
+    assert worker.poll() is None
+    assert "Connection to broker lost" not in bench.log().read_text()
+
+
+@ON_RABBITMQ
 def test_a_memory_alarm_stops_neither_worker_nor_publisher(bench: Bench, rabbitmq_node: rabbitmq.RabbitServer) -> None:
     """Under a memory alarm a worker drains what waits, a publisher drops and says why, and both recover alone."""
     bench.add("shop/prod")
