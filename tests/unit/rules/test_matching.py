@@ -178,6 +178,7 @@ def test_a_rule_of_very_many_slips_is_told_without_guesses() -> None:
     problems = matching.resolve(_item(*words), TYPES).problems
     assert [one.resource for one in problems] == words
     assert not any("do you mean" in one.message for one in problems)
+    assert all("do you mean" in one.message for one in matching.resolve(_item(*words[:10]), TYPES).problems)
 
 
 @pytest.mark.parametrize("word", ["Mouse", "MICE.exmaple.com"])
