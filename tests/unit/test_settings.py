@@ -14,6 +14,7 @@ from app.settings import Settings, inherited_environment, variable_of
 DEFAULTS = {
     "database_url": "sqlite:///reverser-data/reverser.db",
     "broker_url": "redis://127.0.0.1:6379/0",
+    "rabbitmq_api": "",
     "work_dir": Path("reverser-data/work"),
     "cluster": "home",
     "kubeconfig": "",
