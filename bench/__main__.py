@@ -1,24 +1,27 @@
-"""`make bench`: figures of the whole path against a real kube-apiserver, as tables and as JSON under `build/`.
+"""`make bench`: figures of the whole path and of its parts, on real servers, as tables and as JSON under `build/`.
 
     make bench                                  everything, at the sizes that the README quotes
     make bench ARGS='seed --objects 5000'       one part
     make bench ARGS='latency --files 100 10000'
 
-Needs KUBEBUILDER_ASSETS (a folder with etcd and kube-apiserver). Figures are of this machine, on this day: quote
-medians and ratios, not single times.
+`seed` and `latency` need KUBEBUILDER_ASSETS (a folder with etcd and kube-apiserver); the other parts start what this
+machine has and leave out the rest. Figures are of this machine, on this day: quote medians and ratios, not times.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import logging
 import os
 import platform
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
-from bench import latency, parts, seed
+import structlog
+
+from bench import latency, ledger, parts, seed
 from tests import lanes
 
 RESULTS = Path("build/bench.json")
@@ -27,6 +30,7 @@ RESULTS = Path("build/bench.json")
 def main() -> int:
     """Run what was asked for; 0 when it could be measured."""
     arguments = _parser().parse_args()
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
     if lanes.find_kube() is None and arguments.part in {"all", "seed", "latency"}:
         print("set KUBEBUILDER_ASSETS to a folder with kube-apiserver and etcd", file=sys.stderr)
         return 1
@@ -36,6 +40,8 @@ def main() -> int:
     }
     if arguments.part in {"all", "parts"}:
         results["parts"] = parts.run()
+    if arguments.part in {"all", "ledger"}:
+        results["ledger"] = ledger.run()
     if arguments.part in {"all", "seed"}:
         results["seed"] = seed.run(arguments.objects)
     if arguments.part in {"all", "latency"}:
@@ -48,7 +54,7 @@ def main() -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="make bench ARGS=", description=__doc__.partition("\n")[0])
-    parser.add_argument("part", nargs="?", default="all", choices=["all", "seed", "latency", "parts"])
+    parser.add_argument("part", nargs="?", default="all", choices=["all", "seed", "latency", "parts", "ledger"])
     parser.add_argument("--objects", type=int, nargs="+", default=[5_000, 20_000], help="sizes of the seed")
     parser.add_argument("--files", type=int, nargs="+", default=[100, 10_000], help="files in the folder")
     parser.add_argument("--changes", type=int, default=50, help="changes timed per folder size")
