@@ -215,7 +215,7 @@ class HttpsGitServer(LocalHost):
         self.requests: list[str] = []
         self.authorizations: list[str] = []
         self.authorization = "Basic " + base64.b64encode(f"{username}:{password}".encode()).decode()
-        ca, chain = _certificates(name)
+        ca, chain = certificates(name)
         self.credentials = Credentials(username=username, password=password, ca_certificate=ca)
         self._server = _HttpServer((HOST, 0), _Handler)
         self._server.host = self
@@ -328,7 +328,7 @@ def _answers(port: int) -> bool:
         return False
 
 
-def _certificates(host: str) -> tuple[str, str]:
+def certificates(host: str) -> tuple[str, str]:
     """A CA certificate, and a server's key with its certificate for `host` by that CA, as PEM."""
     ca_key, server_key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Test CA")])

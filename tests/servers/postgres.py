@@ -1,4 +1,4 @@
-"""A PostgreSQL cluster of our own for the tests: private folder, unix socket only, gone afterwards.
+"""A PostgreSQL cluster of our own for the tests: private folder, unix socket only or with TLS, gone afterwards.
 
 Where `REVERSER_TEST_POSTGRES` names a server, that one is used instead. Each test gets a database of its own.
 """
@@ -27,8 +27,10 @@ FAST = {"fsync": "off", "full_page_writes": "off"}
 class PostgresServer:
     """One cluster: `start`, then `create` databases; `kill9` and `start` again for crash tests."""
 
-    def __init__(self, programs: Path) -> None:
+    def __init__(self, programs: Path, *, port: int = 5432) -> None:
         self.programs = programs
+        self.port = port
+        self._settings = {**FAST, "listen_addresses": "", "port": str(port)}
         self.user = processes.unprivileged_user()
         self.folder = processes.private_folder("pg", self.user)
         self.log = self.folder / "log"
@@ -37,13 +39,25 @@ class PostgresServer:
     @property
     def admin_url(self) -> URL:
         """The maintenance database, as the superuser of this cluster."""
-        return URL.create(DRIVER, username="reverser", database="postgres", query={"host": str(self.folder)})
+        return URL.create(
+            DRIVER, username="reverser", port=self.port, database="postgres", query={"host": str(self.folder)}
+        )
+
+    def encrypt(self, chain: str) -> None:
+        """Listen on the loopback as well, with a key and its certificate, both as PEM; call it before `start`."""
+        file = self.folder / "server.pem"
+        file.write_text(chain)
+        file.chmod(0o600)
+        if self.user:
+            shutil.chown(file, self.user)
+        paths = {"ssl_cert_file": str(file), "ssl_key_file": str(file)}
+        self._settings |= {"listen_addresses": "127.0.0.1", "ssl": "on", **paths}
 
     def start(self) -> None:
         """Create the cluster on the first call, start it, and wait until it answers."""
         if not (self.folder / "data").exists():
             self._run("initdb", "-D", "data", "-U", "reverser", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync")
-        settings = {**FAST, "listen_addresses": "", "unix_socket_directories": str(self.folder)}
+        settings = {**self._settings, "unix_socket_directories": str(self.folder)}
         options = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(

@@ -23,7 +23,7 @@ class Listener:
     """A TLS server that writes down what it hears, and hangs up."""
 
     def __init__(self, folder: Path, name: str) -> None:
-        authority, certificate = servers._certificates(name)
+        authority, certificate = servers.certificates(name)
         self.authority = folder / "authority.pem"
         self.authority.write_text(authority)
         (folder / "server.pem").write_text(certificate)
