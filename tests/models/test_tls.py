@@ -16,7 +16,7 @@ from tests.servers import postgres
 
 @pytest.fixture
 def url(tmp_path: Path) -> Iterator[str]:
-    """The URL of a server on the loopback; `ca.crt` is the authority that signed its certificate, `other.crt` is not."""
+    """The URL of a server on the loopback. `ca.crt` is the authority behind its certificate, and `other.crt` is not."""
     server = postgres.PostgresServer(lanes.find_postgres() or lanes.leave_out("postgres"), port=servers.free_port())
     ca, chain = servers.certificates(servers.HOST)
     (tmp_path / "ca.crt").write_text(ca)
