@@ -133,6 +133,7 @@ class Consumer(celery_consumer.Consumer):  # type: ignore[misc]
                 with self.connection.channel() as channel:
                     bound: Any = queues.queue_for(destination, broker_url=broker_url)(channel)
                     bound.declare()
+                self.task_consumer.auto_declare = False
             except self.channel_errors as error:
                 return str(error).partition("\n")[0][:200]
         return ""
