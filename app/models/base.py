@@ -5,8 +5,9 @@ Neighbours: the other modules of `app/models` (tables and the queries on them) a
 
 from __future__ import annotations
 
+import operator
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
@@ -171,7 +172,8 @@ def insert_many(
     for start in range(0, len(rows), ROWS_PER_STATEMENT):
         part = rows[start : start + ROWS_PER_STATEMENT]
         names = list(part[0])
-        columns = [_bound(connection, table, name, (row[name] for row in part)) for name in names]
+        values = zip(*map(operator.itemgetter(*names), part), strict=True)
+        columns = [_bound(connection, table, *column) for column in zip(names, values, strict=True)]
         if connection.dialect.name == "postgresql":
             arrays = ", ".join(f"%b::{_sql_type(connection, table, name)}[]" for name in names)
             statement = _insert(table, names, f"SELECT * FROM unnest({arrays})", replace)  # noqa: S608 - our own names only
@@ -197,8 +199,12 @@ def _sql_type(connection: Connection, table: type[Base], name: str) -> str:
     return str(table.__table__.c[name].type.compile(connection.dialect))
 
 
-def _bound(connection: Connection, table: type[Base], name: str, values: Iterable[object]) -> list[object]:
+def _bound(connection: Connection, table: type[Base], name: str, values: Sequence[object]) -> list[object]:
     """The values of one column as the driver takes them."""
     kind = table.__table__.c[name].type.dialect_impl(connection.dialect)
     process = kind.bind_processor(connection.dialect)
-    return list(values) if process is None else [process(value) for value in values]
+    if process is None:
+        return list(values)
+    # Most columns hold few values, many times: group, version, kind, rule.
+    once = {value: process(value) for value in set(values)}
+    return [once[value] for value in values]

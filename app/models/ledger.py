@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -140,6 +140,20 @@ class Entry:
     selection: str | None = None
     remover: str | None = None
 
+    def numbered(self, sequence: int) -> Entry:
+        """The same Event with its number, spelt out because `dataclasses.replace` takes twice as long."""
+        event = self.event.numbered(sequence)
+        return Entry(
+            self.destination_id,
+            self.place_id,
+            event,
+            self.body,
+            self.state,
+            self.reason,
+            self.selection,
+            self.remover,
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Pending:
@@ -233,7 +247,7 @@ def append(connection: Connection, entries: Sequence[Entry], numbers: Mapping[in
         known.add(entry.event.id)
         sequence = following[entry.destination_id]
         following[entry.destination_id] = sequence + 1
-        written.append(replace(entry, event=entry.event.numbered(sequence)))
+        written.append(entry.numbered(sequence))
     base.insert_many(connection, _E, [_row(entry) for entry in written])
     bodies = [
         {"destination_id": entry.destination_id, "sequence": entry.event.sequence, "body": entry.body}
