@@ -96,6 +96,8 @@ class Consumer(celery_consumer.Consumer):  # type: ignore[misc]
 
     def __init__(self, *args: Any, worker_options: dict[str, Any], **kwargs: Any) -> None:
         self.service: Serves = worker_options["service"]
+        # Whether Flower gets no events, because the broker takes none.
+        self.muted = False
         _guard_decoding()
         super().__init__(*args, worker_options=worker_options, **kwargs)
         if celeryconfig.is_amqp(self.app.conf.broker_url):
@@ -108,6 +110,21 @@ class Consumer(celery_consumer.Consumer):  # type: ignore[misc]
         connection = super().connect()
         self.service.connecting(self)
         return connection
+
+    def connection_for_write(self, *args: Any, **options: Any) -> Any:
+        """The connection of Flower's events: a broker under an alarm reads none, and each would wait in the loop."""
+        connection = super().connection_for_write(*args, **options)
+        self.muted = False
+        if celeryconfig.is_amqp(self.app.conf.broker_url):
+            connection.connection.on_blocked = lambda _why: self._mute(muted=True)
+            connection.connection.on_unblocked = lambda: self._mute(muted=False)
+        return connection
+
+    def _mute(self, *, muted: bool) -> None:
+        # What an operator turned off stays off.
+        if self.event_dispatcher.enabled if muted else self.muted:
+            self.event_dispatcher.enabled = not muted
+            self.muted = muted
 
     def on_decode_error(self, message: Any, exc: Exception) -> None:  # noqa: ARG002 - Celery's name.
         """A body that could not be decompressed: refused like any other, where Celery would log what it holds."""

@@ -9,11 +9,13 @@ from typing import Any
 
 import pytest
 from amqp import channel as amqp_channel
+from amqp import connection as amqp_connection
 from amqp import serialization
 from celery.app import amqp
+from celery.events import dispatcher
 from celery.worker import consumer as celery_consumer
 from celery.worker import control, strategy
-from celery.worker.consumer import tasks
+from celery.worker.consumer import events, tasks
 from kombu import messaging
 from kombu.message import Message
 from kombu.transport import redis as redis_transport
@@ -91,6 +93,18 @@ def test_a_delivery_names_its_consumer() -> None:
     assert cancelling.index("_active_tags.pop") < cancelling.index("basic_cancel")
     assert "'consumer_tag': consumer_tag" in inspect.getsource(amqp_channel.Channel._on_basic_deliver)
     assert "consumer.add_task_queue" in inspect.getsource(control.add_consumer)
+
+
+def test_events_are_sent_on_a_connection_that_we_make() -> None:
+    """The dispatcher of events takes its connection from the consumer, and sends while it is `enabled`."""
+    starting = inspect.getsource(events.Events.start)
+    assert "conn = c.connection_for_write(" in starting
+    # The hub reads it, and so hears of the end of an alarm.
+    assert "conn.transport.register_with_event_loop(conn.connection, c.hub)" in starting
+    assert "if self.enabled:" in inspect.getsource(dispatcher.EventDispatcher.send)
+    source = inspect.getsource(amqp_connection.Connection)
+    assert "return self.on_blocked(reason)" in source
+    assert "return self.on_unblocked()" in source
 
 
 def test_what_is_read_before_our_check_is_guarded() -> None:

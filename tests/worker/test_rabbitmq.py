@@ -177,22 +177,25 @@ def test_a_queue_that_cannot_be_used_stops_no_other(bench: Bench) -> None:
 @ON_RABBITMQ
 def test_a_memory_alarm_stops_neither_worker_nor_publisher(bench: Bench, rabbitmq_node: rabbitmq.RabbitServer) -> None:
     """Under a memory alarm a worker drains what waits, a publisher drops and says why, and both recover alone."""
+    # More than the events of their tasks fit into the buffers of a connection that the broker does not read.
+    several, count = [bench.add(f"shop/d{number}") for number in range(8)], 5_000
     bench.add("shop/prod")
-    bench.behave(shop_prod={"hold": True})
-    bench.worker()
-    bench.wait_serves("one", "shop/prod")
-    for number in range(1, 4):
-        bench.publisher.ring(PROD, number, number)
-    wait_until(lambda: bench.publisher.published == 3 and bench.drains("begin"), what="the first drain")
+    bench.behave(**{f"shop_{ref.name}": {"hold": True} for ref in several})
+    bench.worker(slots=8)
+    bench.wait_serves("one", "shop/prod", *map(str, several))
+    for number in range(count):
+        bench.publisher.ring(several[number % 8], number, number)
+        wait_until(lambda number=number: number - bench.publisher.published < 500)
+    wait_until(lambda: bench.publisher.published == count and bench.drains("begin"), what="the first drain")
     with rabbitmq_node.memory_alarm():
-        bench.publisher.ring(PROD, 99, 99)
+        bench.publisher.ring(PROD, 9_999, 9_999)
         wait_until(lambda: bench.publisher.drops == {"broker_blocked": 1}, what="the blocked publisher")
         bench.behave()
-        bench.wait_drained(3)
+        bench.wait_drained(count, timeout=50)
 
     def again() -> bool:
-        bench.publisher.ring(PROD, 100, 100)
-        return 100 in [up_to for _, up_to, _ in bench.drains()]
+        bench.publisher.ring(PROD, 10_000, 10_000)
+        return 10_000 in [up_to for _, up_to, _ in bench.drains()]
 
     wait_until(again, what="the ring after the alarm")
     assert set(bench.publisher.drops) == {"broker_blocked"}
