@@ -21,7 +21,7 @@ from pathlib import Path
 
 import structlog
 
-from bench import latency, ledger, parts, seed
+from bench import latency, ledger, parts, queues, seed, worker
 from tests import lanes
 
 RESULTS = Path("build/bench.json")
@@ -42,6 +42,10 @@ def main() -> int:
         results["parts"] = parts.run()
     if arguments.part in {"all", "ledger"}:
         results["ledger"] = ledger.run()
+    if arguments.part in {"all", "queues"}:
+        results["queues"] = queues.run()
+    if arguments.part in {"all", "worker"}:
+        results["worker"] = worker.run(arguments.destinations)
     if arguments.part in {"all", "seed"}:
         results["seed"] = seed.run(arguments.objects)
     if arguments.part in {"all", "latency"}:
@@ -54,10 +58,13 @@ def main() -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="make bench ARGS=", description=__doc__.partition("\n")[0])
-    parser.add_argument("part", nargs="?", default="all", choices=["all", "seed", "latency", "parts", "ledger"])
+    parser.add_argument(
+        "part", nargs="?", default="all", choices=["all", "seed", "latency", "parts", "ledger", "queues", "worker"]
+    )
     parser.add_argument("--objects", type=int, nargs="+", default=[5_000, 20_000], help="sizes of the seed")
     parser.add_argument("--files", type=int, nargs="+", default=[100, 10_000], help="files in the folder")
     parser.add_argument("--changes", type=int, default=50, help="changes timed per folder size")
+    parser.add_argument("--destinations", type=int, default=1_000, help="destinations of the one shared worker")
     return parser
 
 

@@ -96,8 +96,8 @@ class Installation:
     def peak_memory(self) -> dict[str, float]:
         """Peak resident memory of each process in MB, and of the largest helper of the worker."""
         pids = self.facts["pids"]
-        helpers = max((_peak(child) for child in _children(pids["worker"])), default=0.0)
-        return {**{name: _peak(pid) for name, pid in pids.items()}, "worker's helper": helpers}
+        helpers = max((peak_memory_of(child) for child in _children(pids["worker"])), default=0.0)
+        return {**{name: peak_memory_of(pid) for name, pid in pids.items()}, "worker's helper": helpers}
 
     def watch_figures(self) -> dict[str, float]:
         """The counters of the watch daemon, now."""
@@ -152,7 +152,8 @@ def wait(condition: Callable[[], object], seconds: float) -> float:
     return time.perf_counter() - started
 
 
-def _peak(pid: int) -> float:
+def peak_memory_of(pid: int) -> float:
+    """Peak resident memory of a process in MB; 0 for one that is gone."""
     try:
         text = Path(f"/proc/{pid}/status").read_text()
     except OSError:
