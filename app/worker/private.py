@@ -305,7 +305,9 @@ def guard_reads(consumer: Consumer, on_garbage: Callable[[Exception], None]) -> 
     if channel is None:
         return
     read = channel.handlers["BRPOP"]
-    passing = (*channel.connection_errors, thread_queue.Empty)
+    # kombu takes a missing key for a lost connection; here it is one that the item's sender left out.
+    lost = (error for error in channel.connection_errors if error is not KeyError)
+    passing = (*lost, thread_queue.Empty)
 
     def guarded(**options: Any) -> Any:
         try:

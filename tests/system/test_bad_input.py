@@ -14,7 +14,7 @@ from urllib.parse import quote
 import pytest
 import redis
 
-from app import settings
+from app import queues, settings
 from app.kube import client, crds
 from app.rules import paths
 from tests.contract.manifests import DEFINITIONS
@@ -262,6 +262,9 @@ def test_malformed_messages(shared: Embedded, api: Api, repository: Repository) 
     wait_until(lambda: repository.read(destination.path("configmaps", "after")), what="the change after them")
     with broker(shared) as client:
         wait_until(lambda: client.llen(queue) == 0, what="the queue gets empty")
+        kept = queues.DEAD_QUEUE
+        wait_until(lambda: client.llen(kept) == len(raw), what="each is kept for whoever looks for its sender")
+        client.delete(kept)
     assert shared.up.pids["worker"] == worker, "the worker lives on"
 
 
