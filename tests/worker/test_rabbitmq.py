@@ -7,6 +7,7 @@ never listen to one queue for long enough.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import signal
 import time
 from collections.abc import Iterator
@@ -20,7 +21,7 @@ from app.events import Ref
 from app.watch import ringing
 from tests import lanes
 from tests.servers import rabbitmq
-from tests.waiting import wait_until
+from tests.waiting import PATIENCE, wait_until
 from tests.worker.conftest import ON_RABBITMQ, Bench
 
 PROD = Ref("shop", "prod")
@@ -68,7 +69,7 @@ def test_a_standby_waits_for_the_message_in_flight(bench: Bench) -> None:
         wait_until(lambda: bench.drains("begin"), what="the first drain")
         worker.send_signal(signal.SIGTERM)
         wait_until(second.has_one, what="the standby's message")
-    assert worker.wait(15) == 0
+    assert worker.wait(PATIENCE) == 0
     assert [up_to for _, up_to, _ in bench.drains("begin")] == [1]
     assert bench.spans("shop/prod")[-1][1] < second.began[0]
 
@@ -80,18 +81,24 @@ def test_a_queue_that_moves_keeps_its_order(bench: Bench, rabbitmq_vhost: rabbit
     bench.behave(shop_prod={"sleep": 0.05})
     bench.worker("pool")
     bench.wait_serves("pool", "shop/prod")
-    count = 100
-    for number in range(1, count + 1):
+    numbers = itertools.count(1)
+
+    def ring() -> int:
+        number = next(numbers)
         bench.publisher.ring(PROD, number, number)
+        return number
+
+    for _ in range(20):
+        ring()
     wait_until(lambda: bench.drains("begin"), what="the first drain")
     own = bench.worker("own", dedicated=True, destinations=["shop/*"])
-    bench.wait_serves("own", "shop/prod")
+    wait_until(lambda: ring() and len({pid for _, _, pid in bench.drains()}) == 2, what="a drain of the other worker")
     own.send_signal(signal.SIGTERM)
-    assert own.wait(15) == 0
+    assert own.wait(PATIENCE) == 0
+    count = ring()
     bench.wait_drained(count)
     assert [up_to for _, up_to, _ in bench.drains()] == list(range(1, count + 1))
     assert [what for what, _ in bench.spans("shop/prod")] == ["begin", "end"] * count
-    assert len({pid for _, _, pid in bench.drains()}) == 2
     assert queues.DEAD_QUEUE not in rabbitmq_vhost.queues()
 
 
