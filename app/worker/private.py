@@ -17,7 +17,7 @@ import celery
 import structlog
 from amqp import serialization
 from amqp.spec import Basic
-from celery import bootsteps
+from celery import bootsteps, exceptions
 from celery.worker import consumer as celery_consumer
 from kombu import compression
 
@@ -49,11 +49,11 @@ class Serves(Protocol):
         """Called for each delivery."""
 
     def stop(self, consumer: Consumer) -> None:
-        """Called when the worker ends while it is connected."""
+        """Called when the worker is told to end."""
 
 
 class Serve(bootsteps.StartStopStep):  # type: ignore[misc]
-    """The consumer's step that keeps its queues; stops before the task consumer does."""
+    """The consumer's step that keeps its queues."""
 
     requires = ("celery.worker.consumer.tasks:Tasks",)
 
@@ -70,12 +70,9 @@ class Serve(bootsteps.StartStopStep):  # type: ignore[misc]
         hub.call_repeatedly(self._interval, self._service.reconcile, consumer)
 
     def stop(self, consumer: Consumer) -> None:
-        """The worker ends, or the connection was lost."""
-        # Celery stops all steps after a lost connection, too, and starts them again on the next one.
+        """The worker ends, or the connection was lost: Celery starts all steps again on the next one."""
         if consumer.connection is None:
             self._service.disconnected()
-        else:
-            self._service.stop(consumer)
 
 
 class Consumer(celery_consumer.Consumer):  # type: ignore[misc]
@@ -104,6 +101,19 @@ class Consumer(celery_consumer.Consumer):  # type: ignore[misc]
             # Per queue on RabbitMQ, and known to be a quorum queue's before the first queue is: error 540 otherwise.
             self.initial_prefetch_count = 1
             self.app.amqp.queues.add(queues.queue_for(Ref("none", "none"), broker_url=self.app.conf.broker_url))
+
+    def start(self) -> None:
+        """Celery's, until the worker is told to end.
+
+        What is in flight ends here: the first that Celery's own stop does is to close the pool and to forget all that
+        no process of it has confirmed yet.
+        """
+        try:
+            super().start()
+        except exceptions.WorkerShutdown:
+            if self.connection is not None:
+                self.service.stop(self)
+            raise
 
     def connect(self) -> Any:
         """Celery's connection, before it declares the queues that it listened to before."""

@@ -75,6 +75,23 @@ def test_a_standby_waits_for_the_message_in_flight(bench: Bench) -> None:
 
 
 @ON_RABBITMQ
+def test_sigterm_finishes_what_waits_for_the_only_child(bench: Bench) -> None:
+    """A dedicated worker that took a message of each of its queues drains them all, and then leaves."""
+    several = [bench.add(f"shop/{name}") for name in ("one", "other", "third")]
+    bench.behave(shop_one={"sleep": 1.0}, shop_other={"sleep": 1.0}, shop_third={"sleep": 1.0})
+    worker = bench.worker(dedicated=True)
+    bench.wait_serves("one", *map(str, several))
+    for number, destination in enumerate(several):
+        bench.publisher.ring(destination, number, number)
+    wait_until(lambda: bench.log().read_text().count("received") == len(several), what="a message of each")
+    worker.send_signal(signal.SIGTERM)
+    assert worker.wait(PATIENCE) == 0
+    assert len(bench.drains()) == len(several)
+    assert "in flight" not in bench.log().read_text()
+    assert queues.queue_depths(bench.settings, several) == dict.fromkeys(several, 0)
+
+
+@ON_RABBITMQ
 def test_a_queue_that_moves_keeps_its_order(bench: Bench, rabbitmq_vhost: rabbitmq.Vhost) -> None:
     """A queue taken away from a busy worker, and given back: each message is drained once, in order, one at a time."""
     bench.add("shop/prod")

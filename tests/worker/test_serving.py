@@ -11,7 +11,7 @@ from app import celeryconfig, events, publishing, queues
 from app.events import Message, Ref
 from app.watch import ringing
 from tests.servers.redis import RedisServer
-from tests.waiting import wait_until
+from tests.waiting import PATIENCE, wait_until
 from tests.worker.conftest import ON_REDIS, Bench
 
 POOLS = pytest.mark.parametrize("dedicated", [False, True], ids=["threads", "prefork"])
@@ -95,7 +95,7 @@ def test_two_workers_share_and_one_takes_over(bench: Bench) -> None:
 
     wait_until(shared, 60)
     first.send_signal(signal.SIGTERM)
-    assert first.wait(10) == 0
+    assert first.wait(PATIENCE) == 0
     assert bench.serves("one") is None
     bench.wait_serves("two", *names, timeout=3)
 
@@ -111,7 +111,7 @@ def test_a_dedicated_worker_wins_over_the_pool(bench: Bench) -> None:
     bench.wait_serves("own", "team-a/prod")
     bench.wait_serves("pool", "shop/prod")
     dedicated.send_signal(signal.SIGTERM)
-    assert dedicated.wait(10) == 0
+    assert dedicated.wait(PATIENCE) == 0
     bench.wait_serves("pool", "shop/prod", "team-a/prod")
 
 
@@ -126,7 +126,7 @@ def test_sigterm_finishes_the_message_in_flight(bench: Bench, *, dedicated: bool
     bench.publisher.ring(prod, 2, 2)
     wait_until(lambda: bench.drains("begin"))
     worker.send_signal(signal.SIGTERM)
-    assert worker.wait(15) == 0
+    assert worker.wait(PATIENCE) == 0
     assert [up_to for _, up_to, _ in bench.drains()] == [1]
     assert queues.queue_depths(bench.settings, [prod]) == {prod: 1}
     bench.behave()
