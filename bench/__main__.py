@@ -3,9 +3,11 @@
     make bench                                  everything, at the sizes that the README quotes
     make bench ARGS='seed --objects 5000'       one part
     make bench ARGS='latency --files 100 10000'
+    make bench ARGS='faults --each 10'          half an hour, and no part of everything; nor is `outages`, of minutes
 
-`seed` and `latency` need KUBEBUILDER_ASSETS (a folder with etcd and kube-apiserver); the other parts start what this
-machine has and leave out the rest. Figures are of this machine, on this day: quote medians and ratios, not times.
+All but `parts`, `ledger`, `queues` and `worker` need KUBEBUILDER_ASSETS (a folder with etcd and kube-apiserver);
+these start what this machine has and leave out the rest. Figures are of this machine, on this day: quote medians and
+ratios, not times.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ from pathlib import Path
 
 import structlog
 
-from bench import latency, ledger, parts, queues, seed, worker
+from bench import faults, latency, ledger, parts, queues, seed, worker
 from tests import lanes
 
 RESULTS = Path("build/bench.json")
@@ -31,7 +33,7 @@ def main() -> int:
     """Run what was asked for; 0 when it could be measured."""
     arguments = _parser().parse_args()
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
-    if lanes.find_kube() is None and arguments.part in {"all", "seed", "latency"}:
+    if lanes.find_kube() is None and arguments.part in {"all", "seed", "latency", "faults", "outages"}:
         print("set KUBEBUILDER_ASSETS to a folder with kube-apiserver and etcd", file=sys.stderr)
         return 1
     results: dict[str, object] = {
@@ -50,6 +52,10 @@ def main() -> int:
         results["seed"] = seed.run(arguments.objects)
     if arguments.part in {"all", "latency"}:
         results["latency"] = latency.run(arguments.files, changes=arguments.changes)
+    if arguments.part == "faults":
+        results["faults"] = faults.workers(arguments.each, arguments.freeze)
+    if arguments.part == "outages":
+        results["outages"] = faults.outages()
     RESULTS.parent.mkdir(exist_ok=True)
     RESULTS.write_text(json.dumps(results, indent=2) + "\n")
     print(f"\nwritten to {RESULTS}")
@@ -59,12 +65,17 @@ def main() -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="make bench ARGS=", description=__doc__.partition("\n")[0])
     parser.add_argument(
-        "part", nargs="?", default="all", choices=["all", "seed", "latency", "parts", "ledger", "queues", "worker"]
+        "part",
+        nargs="?",
+        default="all",
+        choices=["all", "seed", "latency", "parts", "ledger", "queues", "worker", "faults", "outages"],
     )
     parser.add_argument("--objects", type=int, nargs="+", default=[5_000, 20_000], help="sizes of the seed")
     parser.add_argument("--files", type=int, nargs="+", default=[100, 10_000], help="files in the folder")
     parser.add_argument("--changes", type=int, default=50, help="changes timed per folder size")
     parser.add_argument("--destinations", type=int, default=1_000, help="destinations of the one shared worker")
+    parser.add_argument("--each", type=int, default=10, help="times that a worker gets each of the three signals")
+    parser.add_argument("--freeze", type=float, default=60.0, help="seconds that a worker is stopped")
     return parser
 
 

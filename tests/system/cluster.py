@@ -60,7 +60,7 @@ class Api:
         self.server = server
         self.kubeconfig = server.kubeconfig()
         self._headers = {"Authorization": f"Bearer {api.token(self.kubeconfig)}"}
-        self._pool = urllib3.PoolManager(ca_certs=str(server.ca), retries=False, timeout=20.0, maxsize=4)
+        self._pool = urllib3.PoolManager(ca_certs=str(server.ca), retries=False, timeout=20.0, maxsize=32)
 
     def request(self, method: str, path: str, content: object = None, *, kind: str = JSON) -> Object:
         """One request. Raises RefusedError."""

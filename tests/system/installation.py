@@ -15,7 +15,7 @@ import subprocess
 import sys
 import urllib.parse
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -173,39 +173,53 @@ class Embedded(Lane):
 class Separate(Lane):
     """`reverser migrate`, `watch`, `worker` and `flower`, each by itself, on servers that somebody else runs."""
 
-    PROCESSES = ("watch", "worker", "flower")
-
     def __init__(self, folder: Path, options: settings.Settings, *, flower_port: int) -> None:
         self.options = options
-        self._folder = folder
+        self.folder = folder
         self._flower_port = flower_port
         self._running: dict[str, subprocess.Popen[bytes]] = {}
 
-    def start(self) -> None:
-        """Migrate, then start all."""
+    def start(self, *, workers: Sequence[str] = ("worker",)) -> None:
+        """Migrate, then start a watch daemon, Flower, and workers of these names."""
         done = self.reverser("migrate")
         assert done.returncode == 0, done.stderr
-        for name in self.PROCESSES:
-            self._spawn(name)
+        self._spawn("watch", "watch")
+        self._spawn("flower", "flower", "--port", str(self._flower_port))
+        for name in workers:
+            self.add_worker(name)
+
+    def add_worker(self, name: str) -> None:
+        """Start a worker as on another machine: with a name and a work directory of its own."""
+        self._spawn(name, "worker", REVERSER_NODE=name, REVERSER_WORK_DIR=str(self.folder / f"work-{name}"))
 
     def stop(self) -> None:
         """End all, at the same time."""
         for process in self._running.values():
+            process.send_signal(signal.SIGCONT)
             process.send_signal(signal.SIGTERM)
         while self._running:
             servers.end(self._running.popitem()[1])
+
+    def end(self, name: str, with_signal: signal.Signals) -> None:
+        """End one of them, and wait until it is gone."""
+        process = self._running.pop(name)
+        process.send_signal(with_signal)
+        process.wait(servers.GRACE)
 
     def pid(self, name: str) -> int:
         """The process id of one of them."""
         return self._running[name].pid
 
-    def _spawn(self, name: str) -> None:
-        words = ["--port", str(self._flower_port)] if name == "flower" else []
-        with (self._folder / f"{name}.log").open("ab") as log:
+    def log(self, name: str) -> Path:
+        """What one of them said."""
+        return self.folder / f"{name}.log"
+
+    def _spawn(self, name: str, *words: str, **variables: str) -> None:
+        with self.log(name).open("ab") as log:
             self._running[name] = subprocess.Popen(
-                [*COMMAND, name, *words],
-                env={**os.environ, **self.options.to_environment()},
-                cwd=self._folder,
+                [*COMMAND, *words],
+                env={**os.environ, **self.options.to_environment(), **variables},
+                cwd=self.folder,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 from collections import defaultdict
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -62,15 +63,22 @@ class Repository:
 
     def numbers(self, key: str, branch: str = "main") -> dict[str, list[int]]:
         """By file, the numbers that `git log -p` shows for a key of the data, the oldest first."""
-        added = re.compile(rf'\+  {key}: "(\d+)"')
         found: dict[str, list[int]] = defaultdict(list)
-        path = ""
-        for line in self.git("log", "--reverse", "-p", "--format=", branch).splitlines():
-            if file := _FILE.fullmatch(line):
+        for _, path, number in self.arrivals(key, branch):
+            found[path].append(number)
+        return found
+
+    def arrivals(self, key: str, branch: str = "main") -> Iterator[tuple[str, str, int]]:
+        """Commit, file and number of each change of a key of the data, the oldest first."""
+        added = re.compile(rf'\+  {key}: "(\d+)"')
+        sha = path = ""
+        for line in self.git("log", "--reverse", "-p", "--format=commit %H", branch).splitlines():
+            if line.startswith("commit "):
+                sha = line.removeprefix("commit ")
+            elif file := _FILE.fullmatch(line):
                 path = file["path"]
             elif number := added.fullmatch(line):
-                found[path].append(int(number[1]))
-        return found
+                yield sha, path, int(number[1])
 
     def _blobs(self, ids: list[str]) -> list[bytes]:
         done = subprocess.run(
