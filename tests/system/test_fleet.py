@@ -20,7 +20,7 @@ FROZEN = 8.0
 @pytest.mark.postgres
 @pytest.mark.promise("P6", "P7", "P8", "P9")
 def test_workers_that_end_and_freeze(separate: Separate, api: Api) -> None:
-    """Of three workers one ends, one is killed, one freezes: others serve their destinations, in order, each change once."""
+    """Of three workers one ends, one is killed, one freezes: others go on, in order, each change once."""
     separate.options = replace(separate.options, allow_local_repos=True)
     one = fleet.Fleet(separate, api, workers=3, destinations=6, per_second=20)
     with one.running():
