@@ -1,8 +1,9 @@
 """The heart: turn a destination's pending rows, in order, into commits and one push after the other, and record them.
 
-A message only rings. The drain takes the lease of the branch and works on the ledger: whatever pends, at least up to
-the message's numbers, until nothing is left, the pace says wait, or the deadline comes. Where it cannot go on it
-writes `not_before` and the reason on the destination and leaves; nothing is ever retried through the queue.
+A message only rings. The drain takes the lease of the branch and works on the ledger: whatever pends when it begins, in
+order, until the pace says wait or its turn is over. What is left then, and what came meanwhile, it rings for anew, so
+that a destination that never comes to rest does not keep its worker from the others. Where it cannot go on it writes
+`not_before` and the reason on the destination and leaves; nothing is ever retried through the queue.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ log = structlog.get_logger()
 
 # How long a message waits in place for a branch that somebody else drains, in seconds.
 PATIENCE = 2.0
+# After this no further push begins, in seconds: other destinations wait for the worker, and so does who ends it.
+TURN = 10.0
 # How long a destination rests when a person has to act, and after an error that nobody foresaw, in seconds.
 STALLED_DELAY = 60.0
 UNEXPECTED_DELAY = 30.0
@@ -70,7 +73,7 @@ class Drainer:
         self._pusher = pushing.Pusher(database, options, self._helpers, self._credentials)
 
     def drain(self, destination: Ref, *, up_to: int, deadline: float | None = None) -> Outcome:
-        """Drain everything that pends for a destination; a no-op when no row up to `up_to` does.
+        """Drain what pends for a destination now; a no-op when no row up to `up_to` does.
 
         `deadline` is in seconds from now. Errors of Git and of the repository are written on the destination and told
         in the note. Raises TemporaryError only when the database itself is away.
@@ -133,8 +136,10 @@ class Drainer:
         return destination.max_commits or self._options.max_commits
 
     def _work(self, held: leasing.HeldBranch, destination_id: int, tally: _Tally, end: float) -> None:
+        end = min(end, time.monotonic() + TURN)
         try:
-            while self._step(held, destination_id, tally) and time.monotonic() < end:
+            last = self._last_pending(destination_id)
+            while self._step(held, destination_id, tally, up_to=last) and time.monotonic() < end:
                 pass
         except errors.ReverserError as error:
             tally.note = error.message
@@ -145,11 +150,17 @@ class Drainer:
             tally.note = f"unexpected {type(error).__name__}; see the worker's log"
             self._put_off(held, destination_id, errors.TemporaryError(tally.note, delay=UNEXPECTED_DELAY))
 
-    def _step(self, held: leasing.HeldBranch, destination_id: int, tally: _Tally) -> bool:
-        """One push; whether there may be more to do."""
+    def _last_pending(self, destination_id: int) -> int:
+        with self._database.read() as connection:
+            return max((backlog.last for backlog in ledger.backlogs(connection, [destination_id])), default=0)
+
+    def _step(self, held: leasing.HeldBranch, destination_id: int, tally: _Tally, *, up_to: int) -> bool:
+        """One push; whether rows up to a number may be left."""
         with self._database.read() as connection:
             destination = destinations.by_id(connection, destination_id)
             if destination is None or destination.branch_id != held.lease.branch_id:
+                return False
+            if not ledger.pends(connection, destination_id, up_to=up_to):
                 return False
             pending = ledger.count_pending(connection, destination_id, place_id=destination.place_id)
             if pending == 0:
@@ -234,7 +245,7 @@ class Drainer:
             fresh = destinations.by_id(connection, destination.id)
             left = fresh and ledger.count_pending(connection, fresh.id, place_id=fresh.place_id)
             if left and destinations.is_due(connection, destination.id):
-                # Rows that came while the lease was given back, or that the deadline left over.
+                # Rows that came meanwhile, or that the end of the turn left over.
                 rings.append(destination.ref)
         if tally.rows:
             spent = {name: round(seconds, 4) for name, seconds in tally.seconds.items()}

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from app.drain import draining, pushing
 from app.models import ledger
 from tests.drain.world import World, path_of
 
@@ -187,3 +190,33 @@ def test_pace_waits_for_the_interval_and_pushes_when_enough_is_ready(world: Worl
     world.change(prod, "a", "4", version=4)
     assert world.drain(prod).commits == 3
     assert world.files() == {path_of("a"): "'4'"} or world.files() == {path_of("a"): '"4"'}
+
+
+def test_a_drain_ends_although_changes_keep_coming(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A drain writes what pended when it began; what came meanwhile it rings for, and other destinations go first."""
+    prod = world.destination()
+    world.change(prod, "a", "0", version=1)
+    push, versions = pushing.Pusher.push, itertools.count(2)
+
+    def and_one_more(self: pushing.Pusher, *arguments: Any, **more: Any) -> pushing.Result:
+        result = push(self, *arguments, **more)
+        version = next(versions)
+        world.change(prod, "a", str(version), version=version)
+        return result
+
+    monkeypatch.setattr(pushing.Pusher, "push", and_one_more)
+    outcome = world.drain(prod)
+    assert (outcome.commits, outcome.rings) == (1, (prod.ref,))
+    assert world.states(prod) == ["pushed", "pending"]
+
+
+def test_a_turn_ends_between_two_pushes(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whose turn is over rings for what is left; nothing is lost or written twice by taking turns."""
+    prod = world.destination(max_commits=1)
+    for version in (1, 2, 3):
+        world.change(prod, "a", str(version), version=version)
+    monkeypatch.setattr(draining, "TURN", 0.0)
+    rings = [world.drain(prod).rings for _ in range(3)]
+    assert rings == [(prod.ref,), (prod.ref,), ()]
+    assert world.states(prod) == ["pushed"] * 3
+    assert len(world.log()) == 3

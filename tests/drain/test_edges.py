@@ -52,6 +52,8 @@ def test_a_drain_that_began_before_a_move_leaves_the_rows_of_the_new_place(
         return original(self, *arguments, **more)
 
     monkeypatch.setattr(pushing.Pusher, "_try", move_first)
+    assert world.drain(old).rings == (old.ref,)
+    assert world.states(old) == ["superseded", "pending"]
     world.drain(old)
     assert world.states(old) == ["superseded", "pushed"]
     assert set(world.files()) == {path_of("b", "clusters/new")}
