@@ -6,6 +6,7 @@ rendered, or whose path holds something foreign, ends dead with its reason and t
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -71,13 +72,14 @@ class Builder:
         with self._database.read() as connection:
             self._ledger = ledger.ledger_uuid(connection, self._destination.id)
             self._items = inventory.by_paths(connection, self._destination.place_id, list(self._paths(rows)))
+        bodies = _Bodies(self._database, self._destination.id, rows)
         for unit in planning.units(rows, seed_rows=self._options.seed_commit_rows):
             if len(self.plan.commits) >= max_commits:
                 break
             if unit.kind == "sweep":
                 self._sweep(unit.rows[0])
             else:
-                self._apply(unit)
+                self._apply(unit, bodies)
         self.timings.trees = time.perf_counter() - started - self.timings.render
         return self.plan
 
@@ -87,11 +89,12 @@ class Builder:
     def _path(self, row: ledger.Pending) -> str | None:
         return path_of(row, self._destination.base_folder)
 
-    def _apply(self, unit: planning.Unit) -> None:
+    def _apply(self, unit: planning.Unit, bodies: _Bodies) -> None:
         changes: dict[str, commits.Change] = {}
         changed: list[ledger.Pending] = []
         first, size = unit.rows[0], 0
-        for row, body in self._with_bodies(unit.rows):
+        for row in unit.rows:
+            body = bodies.of(row)
             made = self._apply_row(row, body)
             if made is not None:
                 changes[made.path] = made
@@ -102,13 +105,6 @@ class Builder:
                 changes, changed, size, first = {}, [], 0, row
         if changes:
             self._commit(unit, changes, changed, first=first, last=unit.rows[-1])
-
-    def _with_bodies(self, rows: Sequence[ledger.Pending]) -> Iterable[tuple[ledger.Pending, bytes | None]]:
-        for start in range(0, len(rows), ROWS_PER_READ):
-            part = rows[start : start + ROWS_PER_READ]
-            with self._database.read() as connection:
-                bodies = ledger.bodies(connection, self._destination.id, [row.sequence for row in part])
-            yield from ((row, bodies.get(row.sequence)) for row in part)
 
     def _apply_row(self, row: ledger.Pending, body: bytes | None) -> commits.Change | None:
         """Change the tree as one row says; None when it ends without a change."""
@@ -198,14 +194,21 @@ class Builder:
         if unit.kind == "seed":
             subject = texts.seed_subject(len(changes), self._destination.ref)
             author = texts.COMMITTER
+            ids = self._ids(first, last)
         else:
             subject = texts.subject(rows[0].operation, rows[0].identifier, rows[0].user)
             author = texts.author(rows[0].user)
+            ids = [first.id]
         self._write_commit(
-            changes=tuple(changes.values()), subject=subject, author=author, first=first.sequence, last=last.sequence
-        )
+            changes=tuple(changes.values()), subject=subject, author=author,
+            first=first.sequence, last=last.sequence, ids=ids,
+        )  # fmt: skip
         for row in rows:
             self.plan.end(row, ledger.PUSHED, commit=len(self.plan.commits) - 1)
+
+    def _ids(self, first: ledger.Pending, last: ledger.Pending) -> list[str]:
+        with self._database.read() as connection:
+            return ledger.ids_between(connection, self._destination.id, first=first.sequence, last=last.sequence)
 
     def _write_commit(
         self,
@@ -215,10 +218,9 @@ class Builder:
         author: tuple[str, str],
         first: int,
         last: int,
+        ids: Sequence[str],
         body: str = "",
     ) -> None:
-        with self._database.read() as connection:
-            ids = ledger.ids_between(connection, self._destination.id, first=first, last=last)
         trailers = texts.trailers(
             destination=self._destination.ref, ledger=self._ledger, first=first, last=last, ids=ids
         )
@@ -257,7 +259,7 @@ class Builder:
             return
         self._write_commit(
             changes=tuple(changes), subject=texts.sweep_subject(len(changes), self._destination.ref),
-            author=texts.COMMITTER, first=row.sequence, last=row.sequence,
+            author=texts.COMMITTER, first=row.sequence, last=row.sequence, ids=[row.id],
             body=texts.sweep_body([(one.identifier, one.rule) for one in changes]),
         )  # fmt: skip
         self.plan.end(row, ledger.PUSHED, f"{len(changes)} orphans removed", commit=len(self.plan.commits) - 1)
@@ -271,6 +273,24 @@ class Builder:
             log.warning("orphan_kept", destination=str(self._destination.ref), path=path, reason=error.reason)
             return False
         return True
+
+
+class _Bodies:
+    """The bodies of rows, which are asked for in their order; so many are read at a time."""
+
+    def __init__(self, database: db.Database, destination_id: int, rows: Iterable[ledger.Pending]) -> None:
+        self._database, self._destination_id = database, destination_id
+        self._unread = iter(rows)
+        self._read: dict[int, bytes | None] = {}
+
+    def of(self, row: ledger.Pending) -> bytes | None:
+        """The body of a row; None where it has none."""
+        if row.sequence not in self._read:
+            sequences = [one.sequence for one in itertools.islice(self._unread, ROWS_PER_READ)]
+            with self._database.read() as connection:
+                found = ledger.bodies(connection, self._destination_id, sequences)
+            self._read = {sequence: found.get(sequence) for sequence in sequences}
+        return self._read[row.sequence]
 
 
 def _object(body: bytes) -> Mapping[str, object]:

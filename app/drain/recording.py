@@ -30,16 +30,13 @@ def record_plan(
     with database.write() as connection:
         leases.fence_branch(connection, lease)
         destinations.locked(connection, [destination.id])
-        ids = [
-            commits.record(
-                connection,
-                commit,
-                destination_id=destination.id,
-                place_id=destination.place_id,
-                branch_id=lease.branch_id,
-            )
-            for commit in plan.commits
-        ]
+        ids = commits.record(
+            connection,
+            plan.commits,
+            destination_id=destination.id,
+            place_id=destination.place_id,
+            branch_id=lease.branch_id,
+        )
         ledger.settle(connection, destination.id, _settled(plan, ids))
         inventory.save(connection, destination.place_id, plan.items.values())
         for run in plan.swept:
@@ -81,8 +78,8 @@ def record_found(
 
 def _record_one(connection: db.Connection, one: finding.Found, *, branch_id: int) -> None:
     destination_id, place_id = one.place.destination_id, one.place.id
-    commit_id = commits.record(
-        connection, one.commit, destination_id=destination_id, place_id=place_id, branch_id=branch_id
+    (commit_id,) = commits.record(
+        connection, [one.commit], destination_id=destination_id, place_id=place_id, branch_id=branch_id
     )
     ends = (ledger.Settled(row, ledger.PUSHED, "found on the remote", commit_id) for row in one.rows)
     ledger.settle(connection, destination_id, ends)

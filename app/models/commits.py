@@ -87,33 +87,35 @@ class NewCommit:
 
 
 def record(
-    connection: Connection, commit: NewCommit, *, destination_id: int, place_id: int, branch_id: int
-) -> int | None:
-    """Write a commit and its files; its row id, or None when it was recorded before."""
-    known = select(CommitRow.id).where(CommitRow.branch_id == branch_id, CommitRow.sha == commit.sha)
-    if connection.scalar(known) is not None:
-        return None
-    commit_id = connection.execute(
-        base.insert(CommitRow)
-        .values(
-            destination_id=destination_id,
-            place_id=place_id,
-            branch_id=branch_id,
-            sha=commit.sha,
-            author=commit.author,
-            subject=commit.message.partition("\n")[0],
-            message=commit.message,
-            first_sequence=commit.first_sequence,
-            last_sequence=commit.last_sequence,
-            pushed_at=base.now(),
-        )
-        .returning(CommitRow.id)
-    ).scalar_one()
-    base.insert_many(connection, CommitChange, [_row(commit_id, change) for change in commit.changes])
-    return commit_id
+    connection: Connection, new: Sequence[NewCommit], *, destination_id: int, place_id: int, branch_id: int
+) -> list[int | None]:
+    """Write commits and their files; the row id of each, or None for one that was recorded before."""
+    known = shas(connection, branch_id=branch_id, among=[commit.sha for commit in new])
+    fresh = [commit for commit in new if commit.sha not in known]
+    if not fresh:
+        return [None] * len(new)
+    where = {"destination_id": destination_id, "place_id": place_id, "branch_id": branch_id}
+    insert = base.insert(CommitRow).values(pushed_at=base.now()).returning(CommitRow.sha, CommitRow.id)
+    written = connection.execute(insert, [where | _commit(commit) for commit in fresh])
+    ids: dict[str, int] = {row.sha: row.id for row in written}
+    base.insert_many(
+        connection, CommitChange, [_change(ids[commit.sha], change) for commit in fresh for change in commit.changes]
+    )
+    return [ids.get(commit.sha) for commit in new]
 
 
-def _row(commit_id: int, change: Change) -> dict[str, object]:
+def _commit(commit: NewCommit) -> dict[str, object]:
+    return {
+        "sha": commit.sha,
+        "author": commit.author,
+        "subject": commit.message.partition("\n")[0],
+        "message": commit.message,
+        "first_sequence": commit.first_sequence,
+        "last_sequence": commit.last_sequence,
+    }
+
+
+def _change(commit_id: int, change: Change) -> dict[str, object]:
     what = change.identifier
     return {
         "commit_id": commit_id,

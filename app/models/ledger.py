@@ -20,6 +20,7 @@ from sqlalchemy import (
     Index,
     LargeBinary,
     Text,
+    bindparam,
     delete,
     func,
     literal_column,
@@ -412,13 +413,18 @@ def settle(connection: Connection, destination_id: int, ends: Iterable[Settled])
     groups: dict[tuple[str, str | None, int | None], list[int]] = {}
     for end in ends:
         groups.setdefault((end.state, end.reason, end.commit_id), []).append(end.sequence)
+    ending = update(_E).where(_E.destination_id == destination_id, IS_PENDING).values(settled_at=base.now())
+    alone: list[dict[str, object]] = []
     for (state, reason, commit_id), sequences in groups.items():
+        values = {"state": state, "state_reason": reason, "commit_id": commit_id}
+        if len(sequences) == 1:
+            alone.append({"number": sequences[0], **values})
+            continue
         for part in _chunks(sequences):
-            connection.execute(
-                update(_E)
-                .where(_E.destination_id == destination_id, base.among(connection, _E.sequence, part), IS_PENDING)
-                .values(state=state, state_reason=reason, commit_id=commit_id, settled_at=base.now())
-            )
+            connection.execute(ending.where(base.among(connection, _E.sequence, part)).values(values))
+    if alone:
+        # A commit for each change has an end for each row; the driver sends them together.
+        connection.execute(ending.where(_E.sequence == bindparam("number")), alone)
     for part in _chunks([sequence for sequences in groups.values() for sequence in sequences]):
         connection.execute(
             delete(EventBody).where(

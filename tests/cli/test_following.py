@@ -43,7 +43,7 @@ class World:
         with self.records.database.write() as connection:
             commits.record(
                 connection,
-                commit,
+                [commit],
                 destination_id=self.destination.id,
                 place_id=self.destination.place_id,
                 branch_id=self.destination.branch_id,

@@ -330,9 +330,11 @@ def test_a_commit_is_recorded_once(world: World) -> None:
     prod = world.destination()
     identifier = events.Identifier("", "v1", "configmaps", "shop", "a", "ConfigMap", "uid")
     change = commits.Change("p.yaml", "CREATE", identifier, "1", None, "rule", 1, None, None)
-    commit = commits.NewCommit("a" * 40, "A <a@b>", "message", 1, 1, (change,))
+    commit, other = (commits.NewCommit(sha * 40, "A <a@b>", "message", 1, 1, (change,)) for sha in "ab")
     with world.database.write() as connection:
         where = {"destination_id": prod.id, "place_id": prod.place_id, "branch_id": prod.branch_id}
-        assert commits.record(connection, commit, **where) is not None
-        assert commits.record(connection, commit, **where) is None
+        (first,) = commits.record(connection, [commit], **where)
+        assert first is not None
+        assert commits.record(connection, [commit, other], **where) == [None, first + 1]
+        assert commits.record(connection, [commit, other], **where) == [None, None]
     assert Ref("shop", "prod") == prod.ref

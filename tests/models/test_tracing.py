@@ -37,7 +37,7 @@ def record(records: Records, destination: destinations.Destination, sha: str, *n
     with records.database.write() as connection:
         commits.record(
             connection,
-            commit,
+            [commit],
             destination_id=destination.id,
             place_id=destination.place_id,
             branch_id=destination.branch_id,

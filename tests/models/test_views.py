@@ -35,13 +35,14 @@ def record(records: Records, destination: destinations.Destination, sha: str, *c
     """Record a commit of a destination."""
     commit = commits.NewCommit(sha, "alice <alice@>", "[UPDATE] v1/configmaps/a\n\nTrailer: x", 1, 2, changes)
     with records.database.write() as connection:
-        return commits.record(
+        (found,) = commits.record(
             connection,
-            commit,
+            [commit],
             destination_id=destination.id,
             place_id=destination.place_id,
             branch_id=destination.branch_id,
         )
+    return found
 
 
 def rows(records: Records, query: str) -> list[dict[str, object]]:
