@@ -19,6 +19,13 @@ _GLOB = frozenset("*?[")
 # `[` with what it holds, and the `]` that ends it, if there is one; inside of it, a `]` may come first.
 _SET = re.compile(r"\[!?(\]?[^\]]*)(\]?)")
 _RANGE = re.compile("(.)-(.)")
+# What other matchers take for signs and ours for text, and what to write. The schema of our kinds has the same.
+_FOREIGN = (
+    (re.compile(r"\[\^"), "^ is no sign of a set: write [!ab] for any character but a and b"),
+    (re.compile(r"\{[^{}]*,[^{}]*\}"), "{a,b} is no sign of a glob: write each of them as an entry of its own"),
+)
+# `?` is one character, and no name is empty. The schema has it too.
+_EVERY_NAME = re.compile("^([*]+[?]?[*]*|[?][*]+)$")
 # The fields that look at the namespace of an object, as a manifest spells them.
 BY_NAMESPACE = ("namespaceSelector", "excludeNamespaces")
 
@@ -78,16 +85,17 @@ class Filter:
     def emptied_by(self) -> str:
         """The field that leaves nothing of the rest, as a manifest spells it; empty where something may get through.
 
-        Only where it is plain: an exact name that is excluded, a glob that is excluded word for word, and `*`.
+        Only where it is plain: an exact name that is excluded, a glob that is excluded word for word, and what takes
+        every name.
         """
         if all(self._is_excluded(name) for name in self.names or ("*",)):
             return "excludeNames"
-        return "excludeNamespaces" if "*" in self.exclude_namespaces else ""
+        return "excludeNamespaces" if any(map(takes_every_name, self.exclude_namespaces)) else ""
 
     def _is_excluded(self, glob: str) -> bool:
         if is_exact(glob):
             return self._globs["exclude_names"].match(glob)
-        return not {glob, "*"}.isdisjoint(self.exclude_names)
+        return glob in self.exclude_names or any(map(takes_every_name, self.exclude_names))
 
     def selects(self, name: str, labels: Mapping[str, str]) -> bool:
         """Whether an object gets through, by its name and labels."""
@@ -143,10 +151,16 @@ def is_exact(glob: str) -> bool:
     return _GLOB.isdisjoint(glob)
 
 
+def takes_every_name(glob: str) -> bool:
+    """Whether every name matches a glob, because it asks for one character at most."""
+    return bool(_EVERY_NAME.match(glob))
+
+
 def problem(glob: str) -> str:
     """What nobody can mean by a glob, and what to write; empty when it is in order.
 
     `fnmatch` takes a set without an end for text, and drops a range without characters: nothing would match, unseen.
+    `^` and braces, which Go and shells take for signs, are text to it too.
     """
     for held, end in _SET.findall(glob):
         if not end:
@@ -154,7 +168,7 @@ def problem(glob: str) -> str:
         for first, last in _RANGE.findall(held):
             if first > last:
                 return f"{first}-{last} runs backwards: write {last}-{first}"
-    return ""
+    return next((advice for pattern, advice in _FOREIGN if pattern.search(glob)), "")
 
 
 def literal_prefix(glob: str) -> str:

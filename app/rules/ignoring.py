@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from app import errors
-from app.rules import filters
+from app.rules import filters, labels
 
 EVERY = "*"
 # What tells one object from another never goes, whatever a rule says.
@@ -30,9 +30,56 @@ _ESCAPE_OF_NOTHING = re.compile(r"~(?![01])")
 # Nobody means these in a key or a name; they would be carried into terminals, and into databases that take no U+0000.
 CONTROL = r"\x00-\x1f\x7f"
 _CONTROL = re.compile(f"[{CONTROL}]")
-_POSITION = re.compile(r"/[0-9]+(/|$)")
+# `-` is the position behind the last item (RFC 6901, section 4).
+_POSITION = re.compile(r"/([0-9]+|-)(/|$)")
 # Maps in every object that people write: a number there is a key.
 _MAPS = ("/data/", "/metadata/annotations/", "/metadata/labels/")
+_TELLS_WHICH = "apiVersion, kind, metadata.name and metadata.namespace tell which object it is: name other fields"
+# What names no field of an object of any kind, and what to write. Where a key may hold a `*`, in a map of a spec, one
+# beside other characters is taken for a part of the key. The schema of our kinds has what costs a server little of it.
+_NOWHERE = (
+    (re.compile(r"//|/$"), "a part of it is empty: write no / at its end, and no two side by side"),
+    (re.compile(r"^/[^/]*[.]"), "no field at the top of an object has a dot in its name: write it like /spec/replicas"),
+    (re.compile(r"^/(apiVersion|kind|metadata/name|metadata/namespace)/"), _TELLS_WHICH),
+    (
+        re.compile(r"\[[0-9*]*\](/|$)"),
+        "items of a list are a part of their own: write it like /spec/containers/*/image",
+    ),
+    (re.compile(r"/[*][*]+(/|$)"), "* stands for one whole part: write /*/* for two"),
+    (
+        re.compile(r"^(/data|/binaryData|/metadata|.*/metadata/(annotations|labels))?/([^/]+[*]|[*][^/])"),
+        "* stands for a whole part, and no key here holds one: write each key, or * alone for all of them",
+    ),
+    (
+        re.compile(r"^(.*/metadata/(?:annotations|labels)/[^/]+)/(.*)"),
+        r"nothing is below a key of annotations or labels: where the / belongs to the key, write \1~1\2",
+    ),
+    (
+        re.compile("^/metadata/finalizers/([^*]|[*].)"),
+        "finalizers are a list of texts: write /metadata/finalizers for all",
+    ),
+)
+# The fields of ObjectMeta, which every kind has (k8s.io/apimachinery, meta/v1).
+_METADATA = frozenset(
+    {
+        EVERY,
+        "annotations",
+        "creationTimestamp",
+        "deletionGracePeriodSeconds",
+        "deletionTimestamp",
+        "finalizers",
+        "generateName",
+        "generation",
+        "labels",
+        "managedFields",
+        "name",
+        "namespace",
+        "ownerReferences",
+        "resourceVersion",
+        "selfLink",
+        "uid",
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,10 +152,24 @@ def _problem_of_pointer(text: str) -> str:
         return f"a pointer has at most {LONGEST_POINTER} characters"
     if _ESCAPE_OF_NOTHING.search(text):
         return "in a JSON pointer ~ is written ~0, and a / inside a key ~1"
-    if segments(text) in _NAMING_IDENTITY:
-        return "apiVersion, kind, metadata.name and metadata.namespace tell which object it is: name other fields"
+    return _problem_of_place(text, segments(text))
+
+
+def _problem_of_place(text: str, path: tuple[str, ...]) -> str:
+    """Why no object has such a field, or why none may lose it."""
+    if path in _NAMING_IDENTITY:
+        return _TELLS_WHICH
     if _POSITION.search(text) and not text.startswith(_MAPS):
         return "it holds the position of an item, and positions move: write * for every item"
+    for pattern, advice in _NOWHERE:
+        if found := pattern.search(text):
+            return found.expand(advice)
+    match path:
+        case ("metadata", part, *_) if part not in _METADATA:
+            return f"metadata has no field {part[:40]!r}: people write annotations, labels and finalizers there"
+        # The API server takes an annotation in any case of letters.
+        case ("metadata", "annotations" | "labels", key) if key != EVERY and not labels.is_key(key.lower()):
+            return f"{key[:80]!r} is no annotation or label: write it like tier or example.com~1tier"
     return ""
 
 
@@ -118,7 +179,7 @@ def _problem_of_manager(entry: str) -> str:
         return "write the name of a field manager, or <manager>/<subresource>, such as kube-controller-manager/scale"
     if len(entry) > LONGEST_MANAGER:
         return f"an entry has at most {LONGEST_MANAGER} characters"
-    if not entry.strip("*"):
+    if filters.takes_every_name(entry):
         return "it would leave out every field that anybody manages: name a manager"
     return filters.problem(entry)
 

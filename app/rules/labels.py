@@ -47,7 +47,7 @@ class Requirement:
 
     def problem(self) -> str:
         """What a server would refuse in it, and what to write; empty when it is in order."""
-        if not _is_key(self.key):
+        if not is_key(self.key):
             return f"the key {self.key[:80]!r} can be no label: write it like tier or example.com/tier"
         if self.operator not in OPERATORS:
             return f"the operator {self.operator[:40]!r} is unknown: use {', '.join(OPERATORS)}"
@@ -129,7 +129,8 @@ class LabelSelector:
 EVERYTHING = LabelSelector()
 
 
-def _is_key(key: str) -> bool:
+def is_key(key: str) -> bool:
+    """Whether the API server takes it for a label."""
     prefix, slash, name = key.rpartition("/")
     if slash and not (_PREFIX.fullmatch(prefix) and len(prefix) <= _LONGEST_PREFIX):
         return False

@@ -25,7 +25,7 @@ NARROWED: dict[str, Any] = {
         ],
     },
     "names": ["web-*", "system:controller:x", "a b", "[ab]?", "Ünder_score"],
-    "excludeNames": ["*-tmp"],
+    "excludeNames": ["*-tmp", "[!x]y*", "??*", "{a}"],
     "ignoreFields": [
         "/spec/replicas",
         "/metadata/annotations/example.com~1build",
@@ -35,8 +35,13 @@ NARROWED: dict[str, Any] = {
         "/data/8080",
         "/metadata/annotations/1",
         "/metadata/labels/1",
+        "/metadata/finalizers/*",
+        "/data/-",
+        "/data/a/b",
+        "/spec/hosts/*.example.com",
+        "/spec/template/metadata/annotations/checksum~1config",
     ],
-    "ignoreManagers": ["kube-controller-manager/scale", "*/scale", "vpa-*"],
+    "ignoreManagers": ["kube-controller-manager/scale", "*/scale", "vpa-*", "??*"],
 }
 CHOSEN: dict[str, Any] = {
     **NARROWED,
@@ -105,6 +110,7 @@ REFUSED_BY_BOTH = [
     ("ignoreManagers", ["m/"], "ignoreManagers"),
     ("ignoreManagers", ["x" * 257], "ignoreManagers"),
 ]
+NOT_BELOW = "nothing is below a key of annotations or labels: where the / belongs to the key, write"
 REFUSED_BY_RULES = [
     ("labelSelector", {"matchLabels": {"a b": "x"}}, "matchLabels"),
     ("labelSelector", _expression("In"), "matchExpressions"),
@@ -122,8 +128,28 @@ REFUSED_BY_RULES = [
     ("ignoreFields", ["/spec/containers/10"], "ignoreFields"),
     ("ignoreFields", ["/spec/data/1"], "ignoreFields"),
     ("ignoreFields", ["/spec/0/metadata/labels/1"], "ignoreFields"),
-    ("ignoreManagers", ["*"], "ignoreManagers"),
-    ("ignoreManagers", ["**"], "ignoreManagers"),
+    ("ignoreFields", ["/spec/list/-"], "ignoreFields"),
+    *(("ignoreFields", [pointer], "a part of it is empty") for pointer in ("/", "/spec/", "/spec//x")),
+    ("ignoreFields", ["/spec.replicas"], "write it like /spec/replicas"),
+    *(
+        ("ignoreFields", [f"/{path}/x"], "tell which object it is")
+        for path in ("kind", "apiVersion", "metadata/name", "metadata/namespace")
+    ),
+    ("ignoreFields", ["/spec/containers[0]/image"], "write it like /spec/containers/*/image"),
+    ("ignoreFields", ["/spec/containers/[*]"], "write it like /spec/containers/*/image"),
+    ("ignoreFields", ["/metadata/annotations/example.com/build"], NOT_BELOW),
+    ("ignoreFields", ["/metadata/labels/a/b/c"], NOT_BELOW),
+    ("ignoreFields", ["/metadata/annotations/example.com~1*"], "* stands for a whole part"),
+    ("ignoreFields", ["/metadata/labels/*x"], "* stands for a whole part"),
+    ("ignoreFields", ["/spec/**/image"], "write /*/* for two"),
+    *(("ignoreManagers", [entry], "ignoreManagers") for entry in ("*", "**", "?*")),
+    *(("excludeNames", [entry], "leaves nothing of what the entry selects") for entry in ("*", "?*", "*?")),
+    ("excludeNamespaces", ["**"], "leaves nothing of what the entry selects"),
+    *(
+        (field, [glob], advice)
+        for field in ("names", "excludeNames", "ignoreManagers")
+        for glob, advice in (("[^a]*", "write [!ab]"), ("{web,api}", "as an entry of its own"))
+    ),
 ]
 
 

@@ -15,6 +15,8 @@ from app.rules.filters import Filter
 FRONT = labels.LabelSelector((labels.Requirement("tier", "In", ("front",)),))
 NOT_ENDED = "no ] ends its [: write a set like [ab], or ? for any character"
 BACKWARDS = "z-a runs backwards: write a-z"
+NO_CARET = "^ is no sign of a set: write [!ab] for any character but a and b"
+NO_BRACES = "{a,b} is no sign of a glob: write each of them as an entry of its own"
 UNMET = "its labels do not meet tier=front of labelSelector"
 
 
@@ -126,6 +128,12 @@ def test_one_wish_is_one_value_and_reads_as_a_manifest() -> None:
         (Filter(names=("App-*",), exclude_names=("*",)), "excludeNames"),
         (Filter(exclude_names=("*",)), "excludeNames"),
         (Filter(exclude_names=("a*",)), ""),
+        (Filter(names=("a", "b*"), exclude_names=("?*",)), "excludeNames"),
+        (Filter(names=("*",), exclude_names=("x", "**")), "excludeNames"),
+        (Filter(exclude_names=("??*",)), ""),
+        (Filter(exclude_names=("[!x]*",)), ""),
+        (Filter(exclude_namespaces=("a", "*?")), "excludeNamespaces"),
+        (Filter(exclude_namespaces=("?",)), ""),
         (Filter(exclude_namespaces=("*",)), "excludeNamespaces"),
         (Filter(exclude_namespaces=("kube-*",)), ""),
     ],
@@ -149,12 +157,21 @@ def test_a_glob_begins_with_what_is_written_before_its_first_sign(glob: str, pre
     assert filters.literal_prefix(glob) == prefix
 
 
+@given(st.text("*?a[]!", max_size=4))
+def test_a_glob_that_takes_every_name_is_known(glob: str) -> None:
+    """It is one exactly when it takes names of one character and longer ones, whatever they are."""
+    assert filters.takes_every_name(glob) == all(fnmatchcase(name, glob) for name in ("a", "b", "\x80", "ab", "b\x80a"))
+
+
 @pytest.mark.parametrize(
     ("glob", "said"),
     [
         *((glob, "") for glob in ("", "web", "*", "a?", "]", "a]b", "a-b", "[ab]", "[!ab]", "[a-c]x[0-9]", "[[]")),
         *((glob, "") for glob in ("[]]", "[!]]", "[]-a]", "[a-]", "[-a]", "[!-a]", "[a-a]", "[a-c-b]")),
         *((glob, NOT_ENDED) for glob in ("[", "app-[", "[ab", "[]", "[!]", "[!", "[a]b[c", "kube-[*")),
+        *((glob, "") for glob in ("^a", "[a^]", "[!^]", "{a}", "{a},b", "a,b", "{a{b}c}")),
+        *((glob, NO_CARET) for glob in ("[^a]*", "x[^]", "[a][^b]", "[^a-z]")),
+        *((glob, NO_BRACES) for glob in ("{web,api}", "x-{a,}", "{,}", "{a,{b,c}}", "{a}{b,c}")),
         *((f"x{held}", BACKWARDS) for held in ("[z-a]", "[!z-a]", "[az-a]", "[a-cz-a]", "[a]*[z-a]")),
     ],
 )

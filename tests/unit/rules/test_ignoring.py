@@ -45,6 +45,15 @@ IDENTITY = "apiVersion, kind, metadata.name and metadata.namespace tell which ob
 ESCAPE = "in a JSON pointer ~ is written ~0, and a / inside a key ~1"
 CONTROL = "it holds a control character, and nobody means one: remove it"
 POSITION = "it holds the position of an item, and positions move: write * for every item"
+EMPTY = "a part of it is empty: write no / at its end, and no two side by side"
+DOTTED = "no field at the top of an object has a dot in its name: write it like /spec/replicas"
+ITEM = "items of a list are a part of their own: write it like /spec/containers/*/image"
+BELOW = "nothing is below a key of annotations or labels: where the / belongs to the key, write "
+WHOLE = "* stands for a whole part, and no key here holds one: write each key, or * alone for all of them"
+FINALIZERS = "finalizers are a list of texts: write /metadata/finalizers for all"
+TWO = "* stands for one whole part: write /*/* for two"
+METADATA = "metadata has no field {!r}: people write annotations, labels and finalizers there"
+NO_KEY = "{!r} is no annotation or label: write it like tier or example.com~1tier"
 
 
 @pytest.mark.parametrize(
@@ -73,6 +82,54 @@ POSITION = "it holds the position of an item, and positions move: write * for ev
         ("/spec/data/1", POSITION),
         ("/spec/0/metadata/labels/1", POSITION),
         ("/metadata/finalizers/0", POSITION),
+        ("/spec/list/-", POSITION),
+        ("/spec/list/-/a", POSITION),
+        ("/metadata/finalizers/-", POSITION),
+        ("/", EMPTY),
+        ("/spec/", EMPTY),
+        ("/spec//x", EMPTY),
+        ("//spec", EMPTY),
+        ("/spec.replicas", DOTTED),
+        ("/.spec", DOTTED),
+        ("/metadata.annotations/a", DOTTED),
+        ("/kind/x", IDENTITY),
+        ("/apiVersion/x", IDENTITY),
+        ("/metadata/name/x", IDENTITY),
+        ("/metadata/namespace/x/y", IDENTITY),
+        ("/spec/containers[0]/image", ITEM),
+        ("/spec/containers/[*]/image", ITEM),
+        ("/spec/containers[]", ITEM),
+        ("/spec/ports[12]", ITEM),
+        ("/metadata/annotations/a.b/c", f"{BELOW}/metadata/annotations/a.b~1c"),
+        ("/metadata/labels/a/b", f"{BELOW}/metadata/labels/a~1b"),
+        ("/metadata/labels/a/b/c", f"{BELOW}/metadata/labels/a~1b/c"),
+        (
+            "/spec/template/metadata/annotations/checksum/config",
+            f"{BELOW}/spec/template/metadata/annotations/checksum~1config",
+        ),
+        ("/foo*", WHOLE),
+        ("/*foo", WHOLE),
+        ("/spec*/a", WHOLE),
+        ("/**", TWO),
+        ("/spec/**", TWO),
+        ("/spec/***/image", TWO),
+        ("/metadata/labels/**", TWO),
+        ("/data/cache-*", WHOLE),
+        ("/binaryData/*.png", WHOLE),
+        ("/metadata/annot*", WHOLE),
+        ("/metadata/annotations/example.com~1*", WHOLE),
+        ("/metadata/labels/*b", WHOLE),
+        ("/spec/template/metadata/labels/app*", WHOLE),
+        ("/spec/template/metadata/annotations/*b", WHOLE),
+        ("/metadata/finalizers/example.com~1a", FINALIZERS),
+        ("/metadata/finalizers/*/a", FINALIZERS),
+        ("/metadata/finalizers/*a", FINALIZERS),
+        ("/metadata/annotation/a", METADATA.format("annotation")),
+        ("/metadata/annotations~1a", METADATA.format("annotations/a")),
+        (f"/metadata/{'x' * 41}", METADATA.format("x" * 40)),
+        ("/metadata/annotations/a~1b~1c", NO_KEY.format("a/b/c")),
+        ("/metadata/labels/a b", NO_KEY.format("a b")),
+        (f"/metadata/labels/{'x' * 81}", NO_KEY.format("x" * 80)),
         ("/a\0", CONTROL),
         ("/a\x1b[2J/b", CONTROL),
         ("/a\x7f", CONTROL),
@@ -94,19 +151,45 @@ def test_a_pointer_that_cannot_work_is_refused(pointer: str, advice: str) -> Non
         "/spec/containers/*/image",
         "/spec/containers/0a/image",
         "/spec/list/*",
-        "/spec/list/-",
+        "/spec/list/-a",
+        "/spec/list/a-",
         "/spec/list/1a",
+        "/spec/a.b",
+        "/spec/kind/x",
+        "/spec/metadata/name/x",
+        "/*/name/x/y",
+        "/kinds/x",
+        "/spec/[0-9]",
+        "/spec/a[b]",
+        "/spec/hosts/*.example.com",
+        "/spec/paths/~1api~1*",
+        "/spec/data/x*",
+        "/spec/metadata/x*",
+        "/datas/x*",
+        "/data/*",
+        "/data/a/b/c",
+        "/data/a/b*",
+        "/data/-",
+        "/*/*/x*",
+        "/spec/annotations/a/b",
+        "/spec/template/metadata/annotations/*",
+        "/spec/template/metadata/labels/{{name}}",
+        "/spec/metadata/finalizers/x",
         "/data/8080",
         "/metadata/annotations/1",
         "/metadata/labels/07",
         "/metadata/labels",
         "/metadata/*/name",
-        "/metadata/name/x",
-        "/metadata/annotations/example.com~1a~0b",
+        "/metadata/annotations/*",
+        "/metadata/annotations/Example.com~1A_b.c",
+        "/metadata/finalizers",
+        "/metadata/finalizers/*",
+        "/metadata/generateName",
+        "/metadata/ownerReferences/*/uid",
+        "/spec/example.com~1a~0b",
         "/*/name/x",
         "/*/labels",
         "/*/namespaces",
-        "/",
         "/status",
         "/a" * 256,
     ],
@@ -130,6 +213,10 @@ EVERYBODY = "it would leave out every field that anybody manages: name a manager
         ("a.example.com/x/", NAME),
         ("*", EVERYBODY),
         ("**", EVERYBODY),
+        ("?*", EVERYBODY),
+        ("*?", EVERYBODY),
+        ("kube-[^s]*", "^ is no sign of a set: write [!ab] for any character but a and b"),
+        ("{helm,flux}", "{a,b} is no sign of a glob: write each of them as an entry of its own"),
         ("a\n", CONTROL),
         ("m" * 257, "an entry has at most 256 characters"),
     ],
@@ -142,7 +229,7 @@ def test_a_manager_that_cannot_work_is_refused(entry: str, advice: str) -> None:
     assert caught.value.message == f"ignoreManagers holds {entry[:80]!r}: {advice}"
 
 
-@pytest.mark.parametrize("entry", ["kubectl", "*/scale", "kube-*", "a/b/c", "?", "X*", "m" * 256])
+@pytest.mark.parametrize("entry", ["kubectl", "*/scale", "kube-*", "a/b/c", "?", "X*", "??*", "m" * 256])
 def test_a_manager_that_can_work_is_taken(entry: str) -> None:
     """A glob, with a subresource or without."""
     ignoring.check([], [entry])
