@@ -73,8 +73,14 @@ def _narrowed(scopes: Sequence[_Spec]) -> str:
 
 
 def _changes(before: Sequence[_Spec], after: Sequence[_Spec]) -> list[str]:
-    """What changed in the scopes of one type. A rule that selects it in two ways is shown whole."""
-    if list(before) == list(after):
+    """What changed of one type: its kind, where its CRD was made anew, and how it is selected."""
+    kinds = [_text(scopes[0].get("kind")) for scopes in (before, after)]
+    return ([] if kinds[0] == kinds[1] else [f"kind {' -> '.join(kinds)}"]) + _selected(before, after)
+
+
+def _selected(before: Sequence[_Spec], after: Sequence[_Spec]) -> list[str]:
+    """How the selection of one type changed. A rule that selects it in two ways is shown whole."""
+    if [*map(_said, before)] == [*map(_said, after)]:
         return []
     if len(before) == len(after) == 1:
         (old,), (new,) = map(_said, before), map(_said, after)

@@ -128,6 +128,17 @@ APP, TIER = (
             ),
         ),
         (spec(MAPS), spec(MAPS, rules=[{"resources": ["unicorns"]}]), differences.SAME),
+        (spec(MAPS), spec(scope("configmaps", kind="Map")), "kind Kind -> Map"),
+        (
+            spec(MAPS, WEB),
+            spec(scope("configmaps", kind="Map", operations=["CREATE"]), WEB),
+            "kind Kind -> Map (v1/configmaps); operations CREATE, DELETE, UPDATE -> CREATE (v1/configmaps)",
+        ),
+        (
+            spec(MAPS, scope("configmaps", wildcard=True)),
+            spec(scope("configmaps", kind="Map"), scope("configmaps", wildcard=True, kind="Map")),
+            "kind Kind -> Map",
+        ),
     ],
 )
 def test_a_difference_reads_as_what_somebody_changed(before: Json | None, after: Json, expected: str) -> None:
