@@ -23,6 +23,8 @@ SECRETS = ("", "secrets")
 
 WATCHED = frozenset({Operation.CREATE, Operation.UPDATE, Operation.DELETE})
 
+_VERSIONS_ADVICE = " (empty apiVersions take each type in the version that the cluster prefers): "
+
 Reason = Literal[
     "NotServed",
     "CannotWatch",
@@ -83,6 +85,7 @@ def resolve(item: RuleItem, types: Sequence[ResourceType], *, namespace: str = "
         by_wildcard=by_wildcard,
         notes=(
             *(note for key, note in notes.items() if key not in named),
+            *(_notes_on_versions(item, served) if ANY in item.resources else ()),
             *_notes_on_objects([type_ for type_ in selected if type_.key in by_wildcard], namespace),
         ),
     )
@@ -114,7 +117,7 @@ def _resolve_wildcard(
     notes: dict[tuple[str, str], str] = {}
     for key, versions in served.items():
         type_ = _version(item, versions)
-        if type_ is None or not _group_matches(item, key[0]) or not _scope_matches(item, type_) or not type_.watchable:
+        if type_ is None or not _reaches(item, type_):
             continue
         reason = noise.excluded_type(*key)
         if reason is None:
@@ -122,6 +125,31 @@ def _resolve_wildcard(
         else:
             notes[key] = f"* leaves out {type_}: {reason}"
     return found, notes
+
+
+def _reaches(item: RuleItem, type_: ResourceType) -> bool:
+    """Whether `*` reaches a type, in whatever version."""
+    return _group_matches(item, type_.group) and _scope_matches(item, type_) and type_.watchable
+
+
+def _notes_on_versions(item: RuleItem, served: Mapping[tuple[str, str], Sequence[ResourceType]]) -> list[str]:
+    """What `*` would reach in another version, in one note: with `apiVersions: [v1]`, that may be dozens of types."""
+    left_out = [
+        str(versions[0])
+        for key, versions in served.items()
+        if _version(item, versions) is None and _reaches(item, versions[0]) and noise.excluded_type(*key) is None
+    ]
+    if not left_out:
+        return []
+    types = f"{len(left_out)} types that are" if len(left_out) > 1 else "1 type that is"
+    return [
+        f"* leaves out {types} not served as {' or '.join(item.api_versions)}{_VERSIONS_ADVICE}{', '.join(left_out)}"
+    ]
+
+
+def left_out_for_version(note: str) -> list[str]:
+    """The types in a note on versions; no type in any other note."""
+    return note.partition(_VERSIONS_ADVICE)[2].split(", ")
 
 
 def _notes_on_objects(types: Sequence[ResourceType], namespace: str) -> list[str]:

@@ -185,6 +185,19 @@ def test_what_the_wildcard_leaves_out(shop: Shop) -> None:
     assert found["sentence"].startswith("WatchRule shop/all: * leaves it out: kube-root-ca.crt is written into every ")
 
 
+def test_what_the_wildcard_leaves_out_for_its_version(shop: Shop) -> None:
+    """A type that is not served in the entry's `apiVersions` is explained by them, and by no table of ours."""
+    shop.rule("{resources: ['*'], apiVersions: [v1]}")
+    found = shop.answer("watchrules/all")
+    assert found["reason"] == "LeftOut"
+    assert found["sentence"] == (
+        "WatchRule shop/all leaves it out: watchrules.configbutler.ai is served in none of its apiVersions. "
+        "Without them, * takes it"
+    )
+    shop.config_map()
+    assert shop.answer("cm/app-config")["reason"] != "LeftOut"
+
+
 @pytest.mark.parametrize(
     ("item", "said"),
     [

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -307,6 +309,61 @@ def test_one_reason_of_several_types_is_said_once() -> None:
         f"* leaves out single {both}: the API server keeps its defaults up to date",
     )
     assert matching.resolve(_item("flowschemas", scope="Cluster"), types).notes == ()
+
+
+ADVICE = "(empty apiVersions take each type in the version that the cluster prefers)"
+
+
+@pytest.mark.parametrize(
+    ("item", "note"),
+    [
+        (_item("*"), ""),
+        (_item("*", api_versions=("v1", "*")), ""),
+        (_item("configmaps", api_versions=("v1",)), ""),
+        (_item("*", api_versions=("v1", "v1alpha1")), ""),
+        (_item("*", api_versions=("v1",), api_groups=("apps",)), ""),
+        # Nobody misses what cannot be watched, is not of the scope, or is left out in every version.
+        (_item("*", api_versions=("v2",), api_groups=("metrics.k8s.io", "coordination.k8s.io"), scope="Cluster"), ""),
+        (_item("*", api_versions=("v2",), api_groups=("autoscaling", "coordination.k8s.io")), ""),
+        (
+            _item("*", api_versions=("v1",)),
+            f"* leaves out 1 type that is not served as v1 {ADVICE}: watchrules.configbutler.ai",
+        ),
+        (
+            _item("*", api_versions=("v2", "v9"), api_groups=("autoscaling", "apps")),
+            f"* leaves out 2 types that are not served as v2 or v9 {ADVICE}: deployments.apps, replicasets.apps",
+        ),
+        (
+            _item("*", api_versions=("v9",), scope="Cluster", api_groups=("",)),
+            f"* leaves out 1 type that is not served as v9 {ADVICE}: nodes",
+        ),
+    ],
+)
+def test_what_the_wildcard_leaves_out_for_its_version_is_one_note(item: kinds.RuleItem, note: str) -> None:
+    """With `apiVersions`, `*` takes less: how many types that are, which, and how to have them."""
+    notes = matching.resolve(item, TYPES).notes
+    found = [one for one in notes if "served as" in one]
+    assert found == ([note] if note else [])
+    of_versions = [names for one in notes if any(names := matching.left_out_for_version(one))]
+    assert of_versions == ([note.rpartition(": ")[2].split(", ")] if note else [])
+
+
+# The namespaced types of a cluster of which `*` leaves out something.
+SHOWN = """
+/v1/configmaps /v1/endpoints /v1/events /v1/pods /v1/secrets /v1/serviceaccounts apps/v1/controllerrevisions
+events.k8s.io/v1/events rbac.authorization.k8s.io/v1/rolebindings rbac.authorization.k8s.io/v1/roles
+storage.k8s.io/v1/csistoragecapacities coordination.k8s.io/v1/leases discovery.k8s.io/v1/endpointslices
+configbutler.ai/v1alpha1/gitdestinations configbutler.ai/v1alpha1/gitrepoconfigs configbutler.ai/v1alpha1/watchrules
+"""
+
+
+def test_the_reference_shows_all_that_is_left_out() -> None:
+    """Who compares a status with the page finds line by line what stands in it."""
+    page = (Path(__file__).parents[3] / "docs" / "reference" / "watchrule.md").read_text()
+    (block,) = [one for one in page.split("```yaml\n") if "* leaves out" in one.partition("```")[0]]
+    shown = yaml.safe_load(block.partition("```")[0])["excluded"]
+    types = [_type(text) for text in SHOWN.split()]
+    assert tuple(shown) == matching.resolve(_item("*", api_versions=("v1",)), types, namespace="shop").notes
 
 
 def test_naming_a_type_beside_the_wildcard_includes_it() -> None:
