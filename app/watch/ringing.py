@@ -6,6 +6,7 @@ for deleted destinations and deletes their queues, and starts the seeds that wor
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Sequence
@@ -28,6 +29,8 @@ GRACE = 60.0
 _RETIRE_EVERY = 5.0
 # A worker that was not heard of for so long is gone: others take its queues over.
 _SERVED_FOR = 5.0
+# A message that was handed to a publisher before its queue was deleted declares it anew; by then it was sent.
+AGAIN_AFTER = 60.0
 # Deleting takes some milliseconds for each, and the next rings wait.
 _DELETE_AT_ONCE = 100
 
@@ -68,27 +71,28 @@ class Bells:
 
 
 class Leftovers:
-    """Deletes the queues of destinations that are gone, each once.
+    """Deletes the queues of destinations that are gone, each twice: a late message brings a queue back.
 
     A worker that listens declares a deleted queue again, so each queue waits until its worker has given it up.
     """
 
     def __init__(self, settings: Settings, *, database: db.Database) -> None:
         self._settings, self._database = settings, database
-        self._deleted: set[Ref] = set()
+        # When each is deleted next: at once, again, never.
+        self._due: dict[Ref, float] = {}
 
-    def clear(self) -> None:
-        """Delete what may go by now. Raises TemporaryError."""
+    def clear(self, *, now: float) -> None:
+        """Delete what may go by now, a monotonic time. Raises TemporaryError."""
         with self._database.read() as connection:
             gone = destinations.gone_refs(connection, cluster=self._settings.cluster)
             live = nodes.live(connection, stale_after=_SERVED_FOR)
         # Who takes the name of a deleted one gives it a queue again.
-        self._deleted &= gone
+        self._due = {ref: self._due.get(ref, 0.0) for ref in gone}
         served = {name for node in live for name in node.serves}
-        due = sorted(ref for ref in gone - self._deleted if str(ref) not in served)[:_DELETE_AT_ONCE]
+        due = sorted(ref for ref in gone if self._due[ref] <= now and str(ref) not in served)[:_DELETE_AT_ONCE]
         if due:
             queues.delete(self._settings, due)
-            self._deleted.update(due)
+            self._due |= {ref: math.inf if self._due[ref] else now + AGAIN_AFTER for ref in due}
             log.info("queues of deleted destinations were deleted", queues=len(due))
 
 
@@ -137,7 +141,7 @@ class Sweeper:
         if time.monotonic() >= self._retire_at:
             self._retire_at = time.monotonic() + _RETIRE_EVERY
             self._retire()
-            self._leftovers.clear()
+            self._leftovers.clear(now=time.monotonic())
 
     def _retire(self) -> None:
         with self._database.write() as connection:

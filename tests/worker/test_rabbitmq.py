@@ -169,7 +169,7 @@ def test_a_worker_that_wakes_does_not_bring_a_deleted_queue_back(bench: Bench, r
     leftovers = ringing.Leftovers(bench.settings, database=bench.database)
 
     def cleared() -> bool:
-        leftovers.clear()
+        leftovers.clear(now=0)
         return QUEUE not in rabbitmq_vhost.queues()
 
     wait_until(cleared, what="the deleted destination's queue")

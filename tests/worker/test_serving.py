@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import time
 
@@ -100,7 +101,6 @@ def test_two_workers_share_and_one_takes_over(bench: Bench) -> None:
     bench.wait_serves("two", *names, timeout=3)
 
 
-@ON_REDIS
 def test_a_dedicated_worker_wins_over_the_pool(bench: Bench) -> None:
     """A worker for named destinations takes them from the pool, and the pool has them back when it goes."""
     bench.add("team-a/prod")
@@ -213,11 +213,15 @@ def test_the_queue_of_a_deleted_destination_goes_and_stays_away(bench: Bench, re
     bench.delete(gone)
     leftovers = ringing.Leftovers(bench.settings, database=bench.database)
 
-    def cleared() -> bool:
-        leftovers.clear()
+    def cleared(now: float) -> bool:
+        leftovers.clear(now=now)
         return known() == {"dest.shop.prod"}
 
-    wait_until(cleared, what="the deleted destination's queue")
+    wait_until(lambda: cleared(0), what="the deleted destination's queue")
+    # A message that was still on its way declares the queue again.
+    send(bench, events.TASK_APPLY_EVENTS, gone, 2)
+    assert not cleared(1)
+    assert cleared(ringing.AGAIN_AFTER)
     bench.publisher.ring(prod, 2, 2)
     bench.wait_drained(3)
     assert known() == {"dest.shop.prod"}
@@ -225,7 +229,7 @@ def test_the_queue_of_a_deleted_destination_goes_and_stays_away(bench: Bench, re
     assert "Connection to broker lost" not in bench.log().read_text()
     bench.remove(gone)
     bench.add("shop/gone")
-    leftovers.clear()
+    leftovers.clear(now=ringing.AGAIN_AFTER)
     bench.wait_serves("one", "shop/prod", "shop/gone")
 
     def drained() -> bool:
@@ -248,7 +252,6 @@ def test_waiting_destinations_are_rung(bench: Bench) -> None:
     assert [name for name, _, _ in bench.drains()] == ["shop/prod", "shop/dev"]
 
 
-@ON_REDIS
 def test_a_killed_worker_is_replaced(bench: Bench) -> None:
     """After kill -9 another worker serves the destination within the time that a heartbeat may be late."""
     prod = bench.add("shop/prod")
@@ -260,3 +263,37 @@ def test_a_killed_worker_is_replaced(bench: Bench) -> None:
     bench.wait_serves("two", "shop/prod")
     bench.publisher.ring(prod, 1, 1)
     bench.wait_drained(1)
+
+
+@pytest.mark.parametrize("with_signal", [signal.SIGTERM, signal.SIGKILL])
+def test_a_worker_started_again_finds_its_queues(bench: Bench, with_signal: int) -> None:
+    """A worker that ended or was killed, and is started again by the same name, takes what came meanwhile."""
+    prod, dev = bench.add("shop/prod"), bench.add("shop/dev")
+    first = bench.worker()
+    bench.wait_serves("one", "shop/prod", "shop/dev")
+    first.send_signal(with_signal)
+    first.wait(PATIENCE)
+    for ref in (prod, dev):
+        bench.publisher.ring(ref, 1, 1)
+    wait_until(lambda: bench.publisher.published == 2, what="the rings")
+    bench.worker()
+    bench.wait_drained(2)
+    bench.wait_serves("one", "shop/prod", "shop/dev")
+    assert sorted(name for name, _, _ in bench.drains()) == ["shop/dev", "shop/prod"]
+
+
+def test_the_message_of_a_killed_child_is_drained_again(bench: Bench) -> None:
+    """When the child of a dedicated worker is killed in a drain, its message runs again in the next child."""
+    prod = bench.add("shop/prod")
+    bench.behave(shop_prod={"hold": True})
+    worker = bench.worker(dedicated=True)
+    bench.wait_serves("one", "shop/prod")
+    bench.publisher.ring(prod, 1, 1)
+    wait_until(lambda: bench.drains("begin"), what="the first drain")
+    [(_, _, child)] = bench.drains("begin")
+    os.kill(child, signal.SIGKILL)
+    bench.behave()
+    bench.wait_drained(1)
+    assert [up_to for _, up_to, pid in bench.drains() if pid != child] == [1]
+    assert worker.poll() is None
+    wait_until(lambda: queues.queue_depths(bench.settings, [prod]) == {prod: 0}, what="an empty queue")
