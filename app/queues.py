@@ -53,7 +53,7 @@ class DestQueues(amqp.Queues):  # type: ignore[misc]
 
     def add(self, queue: entity.Queue | str, **_options: Any) -> entity.Queue:
         """Add a queue by its name alone. Raises KeyError for a name that is no destination's."""
-        added: entity.Queue = self._add(self.new_missing(queue if isinstance(queue, str) else queue.name))
+        added: entity.Queue = super().add(self.new_missing(queue if isinstance(queue, str) else queue.name))
         return added
 
     def new_missing(self, name: str) -> entity.Queue:

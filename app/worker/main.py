@@ -41,7 +41,8 @@ class RosterStep(bootsteps.StartStopStep):  # type: ignore[misc]
         self._roster = roster
 
     def start(self, _worker: Any) -> None:
-        """The pool has forked."""
+        """The pool has forked, and Celery has set up its own signals."""
+        private.heed_signals()
         self._roster.start()
 
     def stop(self, _worker: Any) -> None:

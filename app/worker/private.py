@@ -8,17 +8,21 @@ reads as if Celery could do these things.
 from __future__ import annotations
 
 import contextlib
+import os
 import queue as thread_queue
+import signal
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any, Protocol
 
+import billiard
 import celery
 import structlog
 from amqp import serialization
-from amqp.spec import Basic
+from amqp.spec import Basic, Channel
 from celery import bootsteps, exceptions
 from celery.worker import consumer as celery_consumer
+from celery.worker import state
 from kombu import compression
 
 from app import celeryconfig, queues
@@ -30,14 +34,18 @@ log = structlog.get_logger(__name__)
 CONSUMER = "app.worker.private:Consumer"
 
 
+class ChannelLostError(ConnectionResetError):
+    """The broker closed the channel that all queues are listened to on; to Celery it is a lost connection."""
+
+
 class Serves(Protocol):
     """What the consumer asks of `app/worker/serving.py`."""
 
     def connecting(self, consumer: Consumer) -> None:
-        """A broker answers; queues are declared next."""
+        """A broker answers; Celery declares next whatever is not forgotten, and ends when one is refused."""
 
     def connected(self, consumer: Consumer) -> None:
-        """There is a new connection, and the queues of the last one are listened to."""
+        """There is a new connection; queues are added while the event loop runs."""
 
     def disconnected(self) -> None:
         """The connection is lost."""
@@ -63,6 +71,8 @@ class Serve(bootsteps.StartStopStep):  # type: ignore[misc]
 
     def start(self, consumer: Consumer) -> None:
         """The consumer is connected, for the first time or again."""
+        if celeryconfig.is_amqp(consumer.app.conf.broker_url):
+            lose_with(consumer.task_consumer.channel)
         self._service.connected(consumer)
 
     def register_with_event_loop(self, consumer: Consumer, hub: Any) -> None:
@@ -95,6 +105,8 @@ class Consumer(celery_consumer.Consumer):  # type: ignore[misc]
         self.service: Serves = worker_options["service"]
         # Whether Flower gets no events, because the broker takes none.
         self.muted = False
+        # Whether a queue was refused when it was listened to: from then on each is tried before.
+        self._wary = False
         _guard_decoding()
         super().__init__(*args, worker_options=worker_options, **kwargs)
         if celeryconfig.is_amqp(self.app.conf.broker_url):
@@ -111,6 +123,7 @@ class Consumer(celery_consumer.Consumer):  # type: ignore[misc]
         try:
             super().start()
         except exceptions.WorkerShutdown:
+            log.info("the worker is asked to end; drains under way end first, unless it is asked to end at once")
             if self.connection is not None:
                 self.service.stop(self)
             raise
@@ -145,9 +158,14 @@ class Consumer(celery_consumer.Consumer):  # type: ignore[misc]
         reason = self._refusal(queue)
         if reason:
             log.warning("a queue cannot be used", queue=queue[:80], reason=reason)
-        else:
+            return False
+        try:
             super().add_task_queue(queue)
-        return not reason
+        except ChannelLostError as lost:
+            log.warning("a queue is refused, and all others with it: they are listened to anew", reason=str(lost))
+            self._wary = True
+            raise
+        return True
 
     def _refusal(self, queue: str) -> str:
         destination = destination_of(queue)
@@ -160,6 +178,10 @@ class Consumer(celery_consumer.Consumer):  # type: ignore[misc]
                 with self.connection.channel() as channel:
                     bound: Any = queues.queue_for(destination, broker_url=broker_url)(channel)
                     bound.declare()
+                    if self._wary:
+                        # A message that comes returns to its place with the channel, and counts as delivered once more.
+                        channel.basic_qos(0, 1, a_global=False)
+                        bound.consume("trial", callback=lambda _message: None)
                 self.task_consumer.auto_declare = False
             except self.channel_errors as error:
                 return str(error).partition("\n")[0][:200]
@@ -203,15 +225,28 @@ def _properties(buffer: bytes, offset: int) -> tuple[dict[str, Any], int]:
     return properties, end
 
 
+def lose_with(channel: Any) -> None:
+    """Make a connection lost when the broker closes this channel of RabbitMQ's.
+
+    The client opens it anew and raises an error of the channel to whoever waits for whatever at the moment. Nothing
+    listens on it any more, and where a timer of the event loop waited the error is a line in the log.
+    """
+
+    def closed(_code: int, reason: str, *_method: int) -> None:
+        channel.send_method(Channel.CloseOk)
+        raise ChannelLostError(reason)
+
+    channel._callbacks[Channel.Close] = closed  # noqa: SLF001
+
+
 def consumed(consumer: Consumer) -> set[str]:
     """The queues that the consumer listens to, those on hold included."""
     return set(consumer.app.amqp.queues.consume_from)
 
 
-def forget(consumer: Consumer, names: Iterable[str]) -> None:
-    """Do not listen to these on the next connection."""
-    for name in names:
-        consumer.app.amqp.queues.deselect(name)
+def forget(consumer: Consumer) -> None:
+    """Listen to no queue on the next connection, until it is added."""
+    consumer.app.amqp.queues.deselect(consumed(consumer))
 
 
 def queue_of(consumer: Consumer, message: Any) -> str | None:
@@ -372,6 +407,32 @@ def leave(consumer: Consumer) -> None:
             task_consumer.channel.close()
         else:
             task_consumer.cancel()
+
+
+def heed_signals() -> None:
+    """End on SIGTERM and Ctrl-C when what is in flight is done; on SIGQUIT and a second Ctrl-C at once.
+
+    In place of Celery's handlers: at once, these cancel each queue, which starts the standby while the drains go on,
+    and wait for them in the handler. Threads cannot be ended but with their process.
+    """
+
+    def finish(*_: Any) -> None:
+        signal.signal(signal.SIGINT, _end_at_once)
+        state.should_stop = os.EX_OK
+
+    signal.signal(signal.SIGTERM, finish)
+    signal.signal(signal.SIGINT, finish)
+    signal.signal(signal.SIGQUIT, _end_at_once)
+
+
+def _end_at_once(*_: Any) -> None:
+    """End as kill -9 does, the children first: the connection closes last, and gives the messages back in order."""
+    children = billiard.active_children()
+    for child in children:
+        os.kill(child.pid, signal.SIGKILL)
+    for child in children:
+        child.join()
+    os._exit(1)
 
 
 def register_step(app: celery.Celery, step: type[bootsteps.Step]) -> None:

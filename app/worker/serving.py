@@ -36,9 +36,10 @@ class Service:
         self._closing = False
 
     def connecting(self, consumer: private.Consumer) -> None:
-        """A broker answers; what is declared next is what is assigned, for a deleted queue would be back for ever."""
+        """A broker answers; each queue is added anew, for one may be deleted by now, and one may be refused."""
         self._roster.connecting()
-        private.forget(consumer, private.consumed(consumer) - self._wanted())
+        self._roster.serves = ()
+        private.forget(consumer)
 
     def connected(self, consumer: private.Consumer) -> None:
         """A new connection: what was in flight on the old one is redelivered by the broker."""
@@ -58,9 +59,11 @@ class Service:
         current, wanted = private.consumed(consumer), self._wanted()
         now = time.monotonic()
         self._refused = {name: until for name, until in self._refused.items() if until > now}
-        # A queue with a message in flight is given up when that is done.
-        for name in _until(now + CHANGES_WITHIN, current - wanted - self._in_flight.keys()):
-            consumer.cancel_task_queue(name)
+        for name in _until(now + CHANGES_WITHIN, current - wanted):
+            # One with a message in flight is given up when that is done. Each answer to a cancel is waited for, and
+            # messages of the others come meanwhile.
+            if name not in self._in_flight:
+                consumer.cancel_task_queue(name)
         added = wanted - current - self._refused.keys()
         for name in _until(now + CHANGES_WITHIN, added):
             if not consumer.add_task_queue(name):

@@ -215,3 +215,37 @@ class Vhost:
         """Exchange, routing key and queue (or exchange) of each binding, but the one that every queue has."""
         found = self.server.ask("GET", "bindings", self.name)
         return {(one["source"], one["routing_key"], one["destination"]) for one in found if one["source"]}
+
+    @contextmanager
+    def user(self) -> Iterator[User]:
+        """A login of one test's own, with all rights in this virtual host."""
+        user = User(self, f"{self.name}-user")
+        self.server.ask("PUT", "users", user.name, body={"password": "guest", "tags": ""})
+        try:
+            user.may()
+            yield user
+        finally:
+            self.server.ask("DELETE", "users", user.name)
+
+    def cut(self) -> None:
+        """Close every connection, as a broker that is restarted does."""
+        # The HTTP API lists a connection some seconds late.
+        self.server.shell(f"rabbitmqctl close_all_connections -p {self.name} cut")
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """A login whose rights change while it is used."""
+
+    vhost: Vhost
+    name: str
+
+    @property
+    def url(self) -> str:
+        """The broker URL for Celery."""
+        return f"amqp://{self.name}:guest@127.0.0.1:{self.vhost.server.port}/{self.vhost.name}"
+
+    def may(self, **rights: str) -> None:
+        """Give these rights by their regular expressions, and all that are not named."""
+        whole = {"configure": ".*", "write": ".*", "read": ".*"} | rights
+        self.vhost.server.ask("PUT", "permissions", self.vhost.name, self.name, body=whole)

@@ -4,26 +4,37 @@ from __future__ import annotations
 
 import importlib.metadata
 import inspect
+import os
+import signal
+import threading
 from collections.abc import Iterator
 from typing import Any
 
+import billiard
+import kombu
 import pytest
 from amqp import channel as amqp_channel
 from amqp import connection as amqp_connection
 from amqp import serialization
+from celery import bootsteps
 from celery.app import amqp
+from celery.apps import worker as celery_worker
+from celery.concurrency import asynpool
 from celery.events import dispatcher
 from celery.worker import consumer as celery_consumer
-from celery.worker import control, strategy
+from celery.worker import control, loops, state, strategy
 from celery.worker.consumer import events, tasks
 from kombu import messaging
+from kombu.asynchronous import hub
 from kombu.message import Message
 from kombu.transport import redis as redis_transport
+from kombu.transport.virtual import base as virtual
 
 from app import queues
 from app.events import Ref
 from app.settings import Settings
 from app.worker import private
+from tests.servers import rabbitmq
 
 PROD = Ref("shop", "prod")
 
@@ -75,6 +86,72 @@ def test_the_table_of_queues_has_its_hooks() -> None:
     assert "self.add(self.new_missing(name))" in inspect.getsource(amqp.Queues.__missing__)
     assert "self.add(queue, **kwargs)" in inspect.getsource(amqp.Queues.select_add)
     assert "self.queues_cls(" in inspect.getsource(amqp.AMQP.Queues)
+    assert "queues or list(self.queues.consume_from.values())" in inspect.getsource(amqp.AMQP.TaskConsumer)
+
+
+def test_a_binding_that_kombu_remembers_can_be_forgotten() -> None:
+    """A queue whose bindings were written once is bound again when they are forgotten; only a known one is skipped."""
+    known = virtual.BrokerState()
+    known.binding_declare("dest.shop.prod", "dest", "dest.shop.prod", None)
+    assert "self.state.has_binding(" in inspect.getsource(virtual.Channel.queue_bind)
+    assert known.has_binding("dest.shop.prod", "dest", "dest.shop.prod")
+    known.queue_bindings_delete("dest.shop.prod")
+    assert not known.has_binding("dest.shop.prod", "dest", "dest.shop.prod")
+    # One that is not known is no error.
+    known.queue_bindings_delete("dest.shop.prod")
+
+
+@pytest.mark.rabbitmq
+def test_a_channel_that_the_broker_closes_is_a_lost_connection(rabbitmq_vhost: rabbitmq.Vhost) -> None:
+    """Whoever waits when the broker closes the channel of the queues learns that the connection is lost."""
+    with kombu.Connection(rabbitmq_vhost.url) as connection:
+        assert issubclass(private.ChannelLostError, connection.connection_errors)
+        assert not issubclass(private.ChannelLostError, connection.channel_errors)
+        channel = connection.default_channel
+        private.lose_with(channel)
+        # An acknowledgement of nothing; the broker's answer is read by whoever reads next, here for another channel.
+        channel.basic_ack(4711)
+        with pytest.raises(private.ChannelLostError, match="unknown delivery tag 4711"):
+            connection.channel().queue_declare("a")
+
+
+def test_an_error_of_a_timer_reaches_the_consumer_where_it_is_a_lost_connection() -> None:
+    """The event loop logs what a timer raises, but for the connection's errors; Celery connects again on these."""
+    assert "except propagate:\n                    raise" in inspect.getsource(hub.Hub.fire_timers)
+    assert "hub.propagate_errors = errors" in inspect.getsource(loops.asynloop)
+    assert "recoverable_errors = self.connection_errors" in inspect.getsource(celery_consumer.Consumer.start)
+
+
+def test_signals_are_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The consumer ends by the flags that we set, and Celery sets its own handlers before its steps start."""
+    assert "should_stop is not None and should_stop is not False" in inspect.getsource(state.maybe_shutdown)
+    assert "self.install_platform_tweaks(self)" in inspect.getsource(celery_worker.Worker.on_start)
+    starting = inspect.getsource(bootsteps.Blueprint.start)
+    assert starting.index("self.on_start()") < starting.index("step.start(")
+    monkeypatch.setattr(state, "should_stop", None)
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)}
+    try:
+        private.heed_signals()
+        first = signal.getsignal(signal.SIGINT)
+        assert first == signal.getsignal(signal.SIGTERM) != signal.getsignal(signal.SIGQUIT)
+        signal.raise_signal(signal.SIGINT)
+        assert state.should_stop == os.EX_OK
+        assert signal.getsignal(signal.SIGINT) == signal.getsignal(signal.SIGQUIT)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def test_children_are_listed() -> None:
+    """The children of a prefork pool are processes of billiard's, which lists them with their ids."""
+    child = billiard.Process(target=threading.Event().wait)
+    child.start()
+    try:
+        assert child.pid in [one.pid for one in billiard.active_children()]
+    finally:
+        os.kill(child.pid, signal.SIGKILL)
+        child.join()
+    assert "from billiard" in inspect.getsource(asynpool)
 
 
 def test_a_message_can_be_written_anew() -> None:

@@ -33,6 +33,7 @@ class Standby:
 
     def __init__(self, bench: Bench, connection: kombu.Connection) -> None:
         self.began: list[float] = []
+        self.numbers: list[int] = []
         self._connection = connection
         queue = queues.queue_for(PROD, broker_url=bench.settings.broker_url)
         consumer = kombu.Consumer(connection, [queue], on_message=self._take)
@@ -45,8 +46,9 @@ class Standby:
             self._connection.drain_events(timeout=0.02)
         return bool(self.began)
 
-    def _take(self, _message: kombu.Message) -> None:
+    def _take(self, message: kombu.Message) -> None:
         self.began.append(time.monotonic())
+        self.numbers.append(message.decode()[1]["last"])
 
 
 @contextlib.contextmanager
@@ -72,6 +74,29 @@ def test_a_standby_waits_for_the_message_in_flight(bench: Bench) -> None:
     assert worker.wait(PATIENCE) == 0
     assert [up_to for _, up_to, _ in bench.drains("begin")] == [1]
     assert bench.spans("shop/prod")[-1][1] < second.began[0]
+
+
+@ON_RABBITMQ
+@pytest.mark.parametrize("dedicated", [False, True], ids=["threads-ctrl-c-twice", "prefork-sigquit"])
+def test_a_standby_waits_for_the_end_of_a_worker(bench: Bench, *, dedicated: bool) -> None:
+    """A worker that is told to end at once ends its drain with itself, and only then is the same message another's."""
+    bench.add("shop/prod")
+    bench.behave(shop_prod={"hold": True})
+    worker = bench.worker(dedicated=dedicated)
+    bench.wait_serves("one", "shop/prod")
+    with standby(bench) as second:
+        bench.publisher.ring(PROD, 1, 1)
+        bench.publisher.ring(PROD, 2, 2)
+        wait_until(lambda: bench.drains("begin"), what="the first drain")
+        if not dedicated:
+            worker.send_signal(signal.SIGINT)
+            wait_until(lambda: "is asked to end" in bench.log().read_text(), what="the first Ctrl-C")
+        worker.send_signal(signal.SIGQUIT if dedicated else signal.SIGINT)
+        wait_until(second.has_one, what="the standby's message")
+        bench.behave()
+        assert second.numbers == [1]
+        assert worker.wait(PATIENCE) == 1
+    assert bench.drains() == []
 
 
 @ON_RABBITMQ
@@ -196,6 +221,46 @@ def test_a_queue_that_cannot_be_used_stops_no_other(bench: Bench) -> None:
     assert bench.publisher.drops == {"refused": 1}
     assert worker.poll() is None
     assert "Connection to broker lost" not in bench.log().read_text()
+
+
+NOT_BAD = r"^(?!dest\.shop\.bad$)"
+
+
+@ON_RABBITMQ
+def test_a_queue_that_may_not_be_read_stops_no_other(bench: Bench, rabbitmq_vhost: rabbitmq.Vhost) -> None:
+    """A queue that is refused when it is listened to costs a connection once, is not claimed, and is tried again."""
+    prod, _bad, _other = bench.add("shop/prod"), bench.add("shop/bad"), bench.add("shop/other")
+    with rabbitmq_vhost.user() as user:
+        user.may(read=NOT_BAD)
+        worker = bench.worker(broker_url=user.url)
+        bench.wait_serves("one", "shop/other", "shop/prod", timeout=20)
+        bench.publisher.ring(prod, 1, 1)
+        bench.wait_drained(1)
+        wait_until(lambda: bench.log().read_text().count("cannot be used") > 1, what="a second try")
+        user.may()
+        bench.wait_serves("one", "shop/bad", "shop/other", "shop/prod", timeout=20)
+        assert worker.poll() is None
+        # Each try of a queue that is known to be refused is on a channel of its own.
+        assert bench.log().read_text().count("Connection to broker lost") == 1
+
+
+@ON_RABBITMQ
+def test_a_queue_that_is_refused_on_a_new_connection_stops_no_other(
+    bench: Bench, rabbitmq_vhost: rabbitmq.Vhost
+) -> None:
+    """A worker that connects again without its right to one of its queues goes on with the others."""
+    prod, _bad = bench.add("shop/prod"), bench.add("shop/bad")
+    with rabbitmq_vhost.user() as user:
+        worker = bench.worker(broker_url=user.url)
+        bench.wait_serves("one", "shop/bad", "shop/prod")
+        user.may(configure=NOT_BAD)
+        rabbitmq_vhost.cut()
+        bench.wait_serves("one", "shop/prod", timeout=20)
+        bench.publisher.ring(prod, 1, 1)
+        bench.wait_drained(1)
+        assert worker.poll() is None
+        user.may()
+        bench.wait_serves("one", "shop/bad", "shop/prod", timeout=20)
 
 
 @ON_RABBITMQ
