@@ -6,7 +6,6 @@ Published by AMQP's own client, as anybody with a login would; the twin of `test
 from __future__ import annotations
 
 import json
-import pickle
 import struct
 import uuid
 import zlib
@@ -21,11 +20,12 @@ from app import events, queues
 from app.events import Message, Ref
 from tests.servers import rabbitmq
 from tests.waiting import wait_until
+from tests.worker import canary
 from tests.worker.conftest import ON_RABBITMQ, Bench
 
 PROD = Ref("shop", "prod")
 QUEUE = events.queue_name(PROD)
-CANARY = "canary-4711"
+CANARY = canary.TEXT
 NOTHING_AFTER = {"callbacks": None, "errbacks": None, "chain": None, "chord": None}
 
 
@@ -67,9 +67,9 @@ def nested_headers(levels: int) -> bytes:
 
 
 BAD: dict[str, Callable[[], amqp.Message]] = {
-    "pickle": lambda: message(pickle.dumps([(), {}, {}]), content_type="application/x-python-serialize"),
+    "pickle": lambda: message(canary.PICKLE, content_type="application/x-python-serialize"),
     "yaml": lambda: message(b"!!python/object/apply:os.system ['x']", content_type="application/x-yaml"),
-    "pickle named json": lambda: message(pickle.dumps([(), {}, {}])),
+    "pickle named json": lambda: message(canary.PICKLE),
     "odd encoding": lambda: message(content_encoding="zlib"),
     "unknown compression": lambda: message(CANARY.encode(), headers={"compression": "x"}),
     "compressed, and a thousand times as large": lambda: message(
@@ -133,3 +133,21 @@ def test_no_message_stops_a_queue(bench: Bench, rabbitmq_vhost: rabbitmq.Vhost) 
     assert {letter["queue"] for letter in letters} == {QUEUE}
     assert CANARY not in json.dumps(letters)
     assert CANARY not in bench.log().read_text()
+    assert not canary.LEFT.exists()
+
+
+@ON_RABBITMQ
+def test_callbacks_and_an_eta_in_a_message_have_no_effect(bench: Bench, rabbitmq_vhost: rabbitmq.Vhost) -> None:
+    """A message cannot make a worker call another task, wait, or give it other limits: those parts are not read."""
+    bench.add("shop/prod")
+    bench.worker()
+    bench.wait_serves("one", "shop/prod")
+    callback = {"task": events.TASK_APPLY_SEED, "args": [], "kwargs": {}, "options": {"queue": "dest.shop.other"}}
+    kwargs = Message(destination=PROD, first=3, last=3).to_json()
+    content = json.dumps([["x"], kwargs, NOTHING_AFTER | {"callbacks": [callback], "chain": [callback]}]).encode()
+    with publishing(rabbitmq_vhost) as publish:
+        publish(message(content, headers={"eta": "2999-01-01T00:00:00", "timelimit": [0.001, 0.001]}))
+    bench.publisher.ring(PROD, 4, 4)
+    bench.wait_drained(2)
+    assert [up_to for _, up_to, _ in bench.drains()] == [3, 4]
+    assert "dest.shop.other" not in rabbitmq_vhost.queues()

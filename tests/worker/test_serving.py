@@ -297,3 +297,22 @@ def test_the_message_of_a_killed_child_is_drained_again(bench: Bench) -> None:
     assert [up_to for _, up_to, pid in bench.drains() if pid != child] == [1]
     assert worker.poll() is None
     wait_until(lambda: queues.queue_depths(bench.settings, [prod]) == {prod: 0}, what="an empty queue")
+
+
+def test_a_drain_that_fails_is_acknowledged(bench: Bench) -> None:
+    """A drain that raises is not repeated through the queue, and an unexpected exception shows its type alone."""
+    prod = bench.add("shop/prod")
+    bench.worker()
+    bench.wait_serves("one", "shop/prod")
+    for done, error in enumerate(("StalledError", "TemporaryError", "ValueError")):
+        said = len(bench.log().read_text())
+        bench.behave(shop_prod={"raise": error})
+        bench.publisher.ring(prod, 2 * done + 1, 2 * done + 1)
+        wait_until(lambda done=done: len(bench.drains("begin")) == 2 * done + 1, what=error)  # type: ignore[misc]
+        bench.behave()
+        bench.publisher.ring(prod, 2 * done + 2, 2 * done + 2)
+        bench.wait_drained(done + 1)
+        assert [up_to for _, up_to, _ in bench.drains("begin")] == list(range(1, 2 * done + 3)), error
+    # The messages of our own errors are for operators; what an unexpected one says may be anything.
+    unexpected = wait_until(lambda: text if "ValueError" in (text := bench.log().read_text()[said:]) else "")
+    assert "canary-4711" not in unexpected
