@@ -9,10 +9,11 @@ from __future__ import annotations
 import os
 import sqlite3
 import stat
-from collections.abc import Iterator
+import time
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 from urllib.parse import quote
 
 import alembic.command
@@ -20,6 +21,7 @@ import alembic.config
 import alembic.runtime.migration
 import alembic.script
 import alembic.util
+import psycopg
 import sqlalchemy
 from sqlalchemy import Engine, create_engine, event, exc, pool
 from sqlalchemy.engine import URL, ExceptionContext, make_url
@@ -29,8 +31,15 @@ from app import errors
 # What read() and write() hand out; other rooms name it without importing SQLAlchemy.
 Connection: TypeAlias = sqlalchemy.Connection
 
+_T = TypeVar("_T")
+# What psycopg waits with: it yields whether it wants to read or write, and is sent what became possible, 0 for nothing.
+_Asking: TypeAlias = Generator[Any, Any, _T]
+
 MIGRATIONS = Path(__file__).resolve().parent.parent / "migrations"
 SQLITE_BUSY_SECONDS = 10.0
+# PostgreSQL ends each statement in time: a server that says nothing for so much longer is frozen, or cut off from us.
+# With the statement's time it is less than a watch daemon's lease, and TCP would take a quarter of an hour to say so.
+SILENCE_GRACE = 2.0
 
 # The reasons of what is wrong with the database, and not with what was asked of it.
 AWAY, BUSY, FORBIDDEN = "DatabaseAway", "DatabaseBusy", "DatabaseForbidden"
@@ -297,9 +306,54 @@ def _postgresql(url: URL, statement_timeout: float, *, read_only: bool) -> Engin
         pool_size=8,
         max_overflow=24,
     )
+
+    @event.listens_for(engine, "do_connect")
+    def _on_connect(_dialect: Any, _record: Any, words: Any, arguments: Any) -> _Impatient:
+        connection = _Impatient.connect(*words, **arguments)
+        connection.patience = statement_timeout + SILENCE_GRACE
+        return connection
+
     if not read_only:
         event.listen(engine, "handle_error", _leave_a_standby)
     return engine
+
+
+class _Impatient(psycopg.Connection[Any]):
+    """A connection that is given up when its server falls silent.
+
+    Options of TCP would not do: behind a pooler, or of a frozen server, the kernel goes on answering.
+    """
+
+    # Longest time without a word, in seconds.
+    patience = float("inf")
+
+    def wait(self, gen: _Asking[_T], *args: Any, **kwargs: Any) -> _T:
+        """Wait for what the server answers: all that the driver does on an open connection comes through here."""
+        try:
+            return super().wait(_unless_silent(gen, self.patience), *args, **kwargs)
+        except TimeoutError as error:
+            # Nothing can be asked on it any more, and SQLAlchemy takes only a closed one out of its pool.
+            self.close()
+            raise psycopg.OperationalError(f"no answer from the server within {self.patience:g} s") from error
+
+
+def _unless_silent(asking: _Asking[_T], patience: float) -> _Asking[_T]:
+    """Hand on what the driver waits for, and what became ready. Raises TimeoutError when that is nothing for too long.
+
+    Only silence counts: many statements at once, or many rows, may take longer.
+    """
+    try:
+        wanted, heard = next(asking), time.monotonic()
+        while True:
+            ready = yield wanted
+            if ready:
+                heard = time.monotonic()
+            elif time.monotonic() - heard > patience:
+                raise TimeoutError
+            wanted = asking.send(ready)
+    except StopIteration as done:
+        answer: _T = done.value
+        return answer
 
 
 def _leave_a_standby(context: ExceptionContext) -> None:

@@ -2,7 +2,7 @@
 
 A thread of its own asks SQL once a second, so that a slow database never holds up the consumer's loop, which only reads
 `assigned`. The row lives while the broker connection does: a worker that cannot consume must not be given queues, and
-one that cannot reach SQL for as long as others wait before they take over gives its queues up.
+one whose last beat is as long ago as others wait before they take over gives its queues up, whatever keeps it.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import os
 import threading
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import structlog
 
@@ -29,19 +30,25 @@ STALE_AFTER = 5.0
 
 
 class Roster:
-    """Beats while the worker is connected. `assigned` is replaced as a whole and may be read from any thread."""
+    """Beats while the worker is connected. `assigned` may be read from any thread."""
 
     def __init__(self, settings: Settings, *, globs: Sequence[str], dedicated: bool) -> None:
-        self.assigned: frozenset[Ref] = frozenset()
         # What the consumer listens to at the moment; written by it, shown to operators in SQL.
         self.serves: tuple[str, ...] = ()
         self._settings, self._globs, self._dedicated = settings, tuple(globs), dedicated
         self._connected, self._ended = threading.Event(), threading.Event()
-        self._beaten_at = time.monotonic()
+        # What the last beat found, and when that was: one value, for it is read while it is replaced.
+        self._found = _Found(frozenset(), time.monotonic())
         self._failing = False
         # A fork in the middle of a query would copy locks that nobody in the child ever releases, SQLite's included.
         self._in_sql = threading.Lock()
         self._thread = threading.Thread(target=self._run, name="roster", daemon=True)
+
+    @property
+    def assigned(self) -> frozenset[Ref]:
+        """What is ours; nothing once the last beat is so long ago that it is somebody else's by now, or nobody's."""
+        found = self._found
+        return frozenset() if found.is_stale() else found.assigned
 
     def start(self) -> None:
         """Begin to beat, once `connected` was called."""
@@ -50,14 +57,8 @@ class Roster:
         )
         self._thread.start()
 
-    def connecting(self) -> None:
-        """A broker answers: what was assigned a while ago is somebody else's by now, or nobody's."""
-        if time.monotonic() - self._beaten_at > STALE_AFTER:
-            self.assigned = frozenset()
-
     def connected(self) -> None:
         """The consumer has a broker connection."""
-        self._beaten_at = time.monotonic()
         self._connected.set()
 
     def disconnected(self) -> None:
@@ -83,11 +84,10 @@ class Roster:
     def _attempt(self) -> None:
         try:
             with self._in_sql:
-                self.assigned = self._beat()
+                self._found = _Found(self._beat(), time.monotonic())
         except Exception as error:  # noqa: BLE001 - a worker without its roster would serve a stale list for ever.
             self._failed(error)
         else:
-            self._beaten_at = time.monotonic()
             if self._failing:
                 log.info("the database answers again")
             self._failing = False
@@ -113,9 +113,20 @@ class Roster:
         if not self._failing:
             log.warning("the database does not answer; queues are kept for a while", error=type(error).__name__)
         self._failing = True
-        if self.assigned and time.monotonic() - self._beaten_at > STALE_AFTER:
+        if self._found.assigned and self._found.is_stale():
             log.warning("queues are given up until the database is back: other workers take them over")
-            self.assigned = frozenset()
+            self._found = _Found(frozenset(), self._found.at)
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """What a beat found, and when that was."""
+
+    assigned: frozenset[Ref]
+    at: float
+
+    def is_stale(self) -> bool:
+        return time.monotonic() - self.at > STALE_AFTER
 
 
 def _opened(settings: Settings) -> contextlib.closing[db.Database]:

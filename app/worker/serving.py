@@ -37,7 +37,6 @@ class Service:
 
     def connecting(self, consumer: private.Consumer) -> None:
         """A broker answers; each queue is added anew, for one may be deleted by now, and one may be refused."""
-        self._roster.connecting()
         self._roster.serves = ()
         private.forget(consumer)
 

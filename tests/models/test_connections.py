@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
@@ -12,9 +14,9 @@ from sqlalchemy import text
 from sqlalchemy.engine import make_url
 
 from app import db, errors
-from app.models import leases
+from app.models import leases, ledger
 from tests.models.records import Records, append, entry
-from tests.servers import postgres
+from tests.servers import postgres, proxy
 from tests.waiting import wait_until
 
 NO_FILE = ("sqlite://", "sqlite:///:memory:")
@@ -253,6 +255,67 @@ def test_options_of_the_url_reach_the_server(postgres_migrated_url: str) -> None
     with pytest.raises(errors.TemporaryError, match="sslmode"), wrong.read():
         pass
     wrong.close()
+
+
+@contextlib.contextmanager
+def asked_through(url: str, before: proxy.Proxy, **options: str) -> Iterator[db.Database]:
+    """A database behind a proxy, asked by somebody who waits for a short time only."""
+    through = postgres.through(make_url(url), before).update_query_dict({"connect_timeout": "2", **options})
+    with (
+        before,
+        contextlib.closing(
+            db.Database(through.render_as_string(hide_password=False), statement_timeout=0.2)
+        ) as database,
+    ):
+        yield database
+
+
+def answer(database: db.Database) -> int:
+    """Ask the server something."""
+    with database.read() as connection:
+        return int(connection.execute(text("SELECT 42")).scalar_one())
+
+
+@pytest.mark.postgres
+def test_a_server_that_fell_silent_is_away(postgres_migrated_url: str) -> None:
+    """A peer that takes what is sent and never answers is an outage of seconds, and the next try after it works."""
+    before = proxy.Proxy(postgres.address(make_url(postgres_migrated_url)))
+    with asked_through(postgres_migrated_url, before) as database, ThreadPoolExecutor(1) as threads:
+        assert answer(database) == 42
+        before.silence()
+        asked = threads.submit(answer, database)
+        try:
+            wait_until(asked.done, what="the end of a question that nobody answers")
+        finally:
+            before.cut()
+        with pytest.raises(errors.TemporaryError) as caught:
+            asked.result()
+        assert caught.value.reason == "DatabaseAway"
+        before.speak()
+        assert answer(database) == 42
+
+
+@pytest.mark.postgres
+def test_a_server_that_falls_silent_at_commit_leaves_an_unknown_outcome(postgres_records: Records) -> None:
+    """What a COMMIT did that nobody answers is not known, and is read back."""
+    records = postgres_records
+    before = proxy.Proxy(postgres.address(make_url(records.url)))
+    prod = records.destination()
+    with asked_through(records.url, before) as database, ThreadPoolExecutor(1) as threads:
+        asked = threads.submit(_commit_into_silence, database, before, entry(prod))
+        try:
+            wait_until(asked.done, what="the end of a COMMIT that nobody answers")
+        finally:
+            before.cut()
+        with pytest.raises(errors.UnknownOutcomeError, match="no answer"):
+            asked.result()
+    assert records.states(prod) == []
+
+
+def _commit_into_silence(database: db.Database, before: proxy.Proxy, *entries: ledger.Entry) -> None:
+    with database.write() as connection:
+        append(connection, *entries)
+        before.silence()
 
 
 def test_a_server_that_is_away_is_worth_another_try(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ import psycopg
 from psycopg import sql
 from sqlalchemy.engine import URL, make_url
 
-from tests.servers import processes
+from tests.servers import processes, proxy
 from tests.waiting import wait_until
 
 DRIVER = "postgresql+psycopg"
@@ -131,6 +131,17 @@ def connect(url: URL) -> psycopg.Connection:
     """A plain connection in autocommit, for what SQLAlchemy would wrap in a transaction."""
     plain = url.set(drivername="postgresql").render_as_string(hide_password=False)
     return psycopg.connect(plain, autocommit=True, connect_timeout=5)
+
+
+def address(url: URL) -> proxy.Address:
+    """Where the server of a URL listens, for a proxy before it."""
+    folder, port = str(url.query.get("host", "")), url.port or 5432
+    return Path(folder) / f".s.PGSQL.{port}" if folder.startswith("/") else (url.host or folder, port)
+
+
+def through(url: URL, before: proxy.Proxy) -> URL:
+    """The same database, asked by way of a proxy."""
+    return url.difference_update_query(["host"]).set(host="127.0.0.1", port=before.port)
 
 
 def parse(url: str) -> URL:

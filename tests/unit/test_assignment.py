@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from app.events import Ref
 from app.models.nodes import NodeRow
-from app.settings import Settings
-from app.worker import assignment, roster
+from app.worker import assignment
 
 REFS = [Ref(f"team-{number % 5}", f"d{number}") for number in range(200)]
 # Each is assigned by itself: with a thousand lists of workers, some of them say as much as all.
@@ -60,14 +58,3 @@ def test_patterns_limit_a_shared_worker_too() -> None:
 def test_a_worker_without_a_live_row_serves_nothing() -> None:
     """Who is not on the list has no queues."""
     assert assignment.assigned("ghost", pool("a"), REFS) == frozenset()
-
-
-def test_an_old_assignment_is_not_believed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A worker whose last heartbeat is too old when it has a broker again serves nothing until it has asked."""
-    own = roster.Roster(Settings(), globs=(), dedicated=False)
-    own.assigned = frozenset(SOME)
-    own.connecting()
-    assert own.assigned == frozenset(SOME)
-    monkeypatch.setattr(roster, "STALE_AFTER", -1.0)
-    own.connecting()
-    assert own.assigned == frozenset()
