@@ -17,6 +17,9 @@ from app.settings import Settings
 EXCHANGE = "dest"
 # A publisher or a connection attempt that waits longer blocks its thread for nothing: the sweeper rings later.
 SOCKET_TIMEOUT = 3.0
+# The longest pause between two tries on a broker that is away; kombu's is 30 s. A try costs it one connection, and the
+# processes are few, while whoever has just mended it waits for them.
+RETRY_LONGEST = 5.0
 # Redis gives a killed worker's message back after this many drains. Shorter than one drain, it would repeat for ever.
 VISIBILITY_DRAINS = 5
 

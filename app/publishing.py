@@ -32,7 +32,7 @@ RING_EXPIRES = 60.0
 DECLARED_FOR = 5.0
 # Messages that wait for the sending thread: about a second's worth at full speed, some 100 MB of Events.
 CAPACITY = 1_000
-BACKOFF_FIRST, BACKOFF_LONGEST = 0.5, 30.0
+BACKOFF_FIRST = 0.5
 # How long `close` lets the thread send what it holds.
 CLOSE_WITHIN = 5.0
 # A reason is said again after this while it goes on.
@@ -81,6 +81,11 @@ class Publisher:
         self._thread.start()
 
     @property
+    def is_out(self) -> bool:
+        """Whether the broker takes nothing at all: what is handed over is lost, but for a try now and then."""
+        return self._outage.why is not None
+
+    @property
     def dropped(self) -> int:
         """Messages that were dropped since the start."""
         return sum(self.drops.values())
@@ -125,7 +130,7 @@ class Publisher:
         self._sender.close()
 
     def _attempt(self, item: _Item) -> None:
-        reason = self._outage.reason() or self._sender.send(item)
+        reason = self._outage.pausing() or self._sender.send(item)
         if reason:
             self._drop(reason)
             self._outage.failed(reason, error=self._sender.error, drops=self.drops)
@@ -142,14 +147,15 @@ class _Outage:
     """Backoff between attempts on a broker that takes nothing. Each reason is said, and once that it is over."""
 
     def __init__(self) -> None:
-        self._reason: Reason | None = None
+        # Why the last try failed that concerned the broker as a whole; None as soon as it answers otherwise.
+        self.why: Reason | None = None
         self._delay = 0.0
         self._retry_at = 0.0
         self._said: dict[Reason, float] = {}
 
-    def reason(self) -> Reason | None:
-        """Why nothing is sent at the moment."""
-        return self._reason if time.monotonic() < self._retry_at else None
+    def pausing(self) -> Reason | None:
+        """Why nothing is tried at the moment."""
+        return self.why if time.monotonic() < self._retry_at else None
 
     def failed(self, reason: Reason, *, error: str, drops: Mapping[str, int]) -> None:
         now = time.monotonic()
@@ -157,16 +163,19 @@ class _Outage:
             self._said[reason] = now
             words = "publishing fails, messages are dropped and rung for later"
             log.warning(words, reason=str(reason), error=error, do=ADVICE[reason], dropped_since_start=drops)
-        if reason not in _OF_ONE and now >= self._retry_at:
-            self._reason = reason
-            self._delay = min(max(BACKOFF_FIRST, 2 * self._delay), BACKOFF_LONGEST)
+        if reason in _OF_ONE:
+            # That was an answer.
+            self.worked(drops)
+        elif now >= self._retry_at:
+            self.why = reason
+            self._delay = min(max(BACKOFF_FIRST, 2 * self._delay), celeryconfig.RETRY_LONGEST)
             self._retry_at = now + self._delay
 
     def worked(self, drops: Mapping[str, int]) -> None:
-        if self._reason:
+        if self.why:
             log.info("publishing works again", dropped_since_start=drops)
-            self._said.pop(self._reason, None)
-        self._reason, self._delay = None, 0.0
+            self._said.pop(self.why, None)
+        self.why, self._delay = None, 0.0
 
 
 class _Sender:
@@ -202,6 +211,9 @@ class _Sender:
             self.close(failed=True)
             if reason is Reason.REFUSED:
                 self._refused[destination] = time.monotonic() + DECLARED_FOR
+            elif reason not in _OF_ONE:
+                # Whoever answers next may be another one, and what is remembered is no answer of his.
+                self._refused.clear()
             return reason
         if self._returned:
             self.error = "returned"
@@ -260,7 +272,8 @@ class _Sender:
         if self._producer is None:
             options = celeryconfig.publishing(self._settings, on_blocked=self._on_blocked)
             connection = self._app.connection_for_write(transport_options=options)
-            connection.connect()
+            # `connect` waits two seconds before its second try, which is for the next one of several brokers.
+            connection.ensure_connection(max_retries=1, interval_start=0.1, reraise_as_library_errors=False)
             on_return = self._on_return if celeryconfig.is_amqp(self._settings.broker_url) else None
             self._producer = self._app.amqp.Producer(connection, auto_declare=False, on_return=on_return)
         return self._producer

@@ -14,6 +14,7 @@ from typing import Any, cast
 from urllib.parse import urlsplit
 
 import celery
+import kombu.connection
 import kombu.exceptions
 from celery.app import amqp
 from kombu import entity
@@ -64,10 +65,20 @@ class DestQueues(amqp.Queues):  # type: ignore[misc]
         return queue_for(destination, broker_url=self.broker_url)
 
 
+class PromptConnection(kombu.connection.Connection):
+    """kombu's connection with pauses of ours, which Celery has no option for."""
+
+    def ensure_connection(self, *args: Any, **kwargs: Any) -> Any:
+        """Try until it is there, with pauses of 1, 3 and then 5 s where nothing else is said."""
+        pauses = {"interval_start": 1, "interval_step": 2, "interval_max": celeryconfig.RETRY_LONGEST}
+        return super().ensure_connection(*args, **(pauses | kwargs))  # type: ignore[no-untyped-call]
+
+
 class DestAMQP(amqp.AMQP):  # type: ignore[misc]
-    """Celery's AMQP part with our table of queues."""
+    """Celery's AMQP part with our table of queues and our pauses."""
 
     queues_cls = DestQueues
+    Connection = PromptConnection
 
     def Queues(self, queues: Any, *args: Any, **kwargs: Any) -> DestQueues:  # noqa: N802 - Celery's name.
         """Celery's factory of the table; the table has to know the kind of broker."""

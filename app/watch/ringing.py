@@ -51,8 +51,14 @@ class Bells:
         self._longest = longest
         self._watched: dict[int, _Watched] = {}
 
-    def due(self, waiting: Sequence[states.Waiting], *, now: float) -> list[states.Waiting]:
-        """The destinations to ring for. What pends newly was just published, and gets its first second."""
+    def due(self, waiting: Sequence[states.Waiting], *, now: float, lost: bool = False) -> list[states.Waiting]:
+        """The destinations to ring for. What pends newly was just published, and gets its first second.
+
+        While rings are `lost`, one asks whether they still are; all begin with the first distance after that.
+        """
+        if lost:
+            self._watched = {}
+            return [one for one in waiting if one.due][:1]
         self._watched = {
             one.destination_id: self._look(self._watched.get(one.destination_id), one, now) for one in waiting
         }
@@ -133,7 +139,7 @@ class Sweeper:
         with self._database.read() as connection:
             waiting = states.waiting(connection, cluster=self._settings.cluster)
             wanted = destinations.wants_seed(connection, cluster=self._settings.cluster)
-        for one in self._bells.due(waiting, now=time.monotonic()):
+        for one in self._bells.due(waiting, now=time.monotonic(), lost=self._publisher.is_out):
             log.debug("ring", destination=str(one.ref), first=one.first, last=one.last)
             self._publisher.ring(one.ref, one.first, one.last)
         if wanted:

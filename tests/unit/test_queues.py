@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import time
 from datetime import UTC, datetime
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from kombu import Queue
+from kombu import Queue, exceptions
+from kombu.utils import functional
 
 from app import celeryconfig, errors, events, publishing, queues
 from app.events import Event, Identifier, Message, Operation, Ref
@@ -191,6 +193,51 @@ def test_publishing_goes_on_when_the_broker_is_back(redis_server: RedisServer) -
 
     wait_until(sent)
     publisher.close()
+
+
+class Clock:
+    """The time as the publisher knows it, which can be put forward."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._ahead = 0.0
+        monkeypatch.setattr(publishing, "time", SimpleNamespace(monotonic=lambda: time.monotonic() + self._ahead))
+
+    def pass_by(self, seconds: float) -> None:
+        """Time goes by, and nothing else happens."""
+        self._ahead += seconds
+
+
+def test_a_broker_that_was_away_for_long_is_found_soon(
+    redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However often it was tried in vain, a broker that is back is tried within five seconds."""
+    clock = Clock(monkeypatch)
+    redis_server.kill9()
+    publisher = publishing.Publisher(Settings(broker_url=redis_server.url))
+    for number in range(1, 8):
+        publisher.ring(PROD, number, number)
+        wait_until(lambda number=number: publisher.dropped == number)
+        clock.pass_by(60.0)
+    publisher.ring(PROD, 8, 8)
+    wait_until(lambda: publisher.dropped == 8)
+    assert publisher.is_out
+    redis_server.start()
+    clock.pass_by(5.0)
+    publisher.ring(PROD, 9, 9)
+    wait_until(lambda: publisher.published + publisher.dropped == 9)
+    assert (publisher.published, publisher.is_out) == (1, False)
+    publisher.close()
+
+
+def test_a_worker_looks_for_its_broker_every_few_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker whose broker is away asks for it after 1 and 3 s, and then every 5 s for ever."""
+    pauses: list[float] = []
+    monkeypatch.setattr(functional, "sleep", lambda _seconds: None)
+    connection = queues.make_app(Settings(broker_url=AMQP_URL)).connection_for_read()
+    with pytest.raises(exceptions.OperationalError):
+        # As Celery calls it.
+        connection.ensure_connection(lambda _error, pause: pauses.append(pause), 5, callback=None)
+    assert pauses == [1, 3, 5, 5, 5]
 
 
 def test_closing_sends_what_waits(redis_url: str) -> None:

@@ -51,3 +51,19 @@ def test_what_no_longer_pends_is_forgotten() -> None:
     bells.due([], now=20)
     assert not bells.due(waiting(), now=21)
     assert bells.due(waiting(), now=22)
+
+
+def test_rings_that_are_lost_are_not_waited_for() -> None:
+    """While the broker takes nothing one ring a second asks for it; after that each one is rung for within a second."""
+    bells = ringing.Bells(longest=60)
+    shop, infra = waiting()[0], states.Waiting(destination_id=2, ref=Ref("infra", "prod"), first=1, last=1, due=True)
+    for now in range(100):
+        bells.due([shop, infra], now=now)
+    assert [bells.due([shop, infra], now=now, lost=True) for now in range(100, 103)] == [[shop]] * 3
+    assert not bells.due([shop, infra], now=103)
+    assert bells.due([shop, infra], now=104) == [shop, infra]
+
+
+def test_what_is_put_off_asks_for_no_broker() -> None:
+    """A destination that waits for its next try is not rung for, also where that would only ask for the broker."""
+    assert ringing.Bells(longest=60).due(waiting(due=False), now=1, lost=True) == []
