@@ -117,8 +117,9 @@ def _worker(
 ) -> Any:
     app = queues.make_app(settings)
     applying.register(app)
-    # Prefork only: threads cannot be cancelled, and the attempt fills the log at every lost connection.
-    app.conf.worker_cancel_long_running_tasks_on_connection_loss = dedicated
+    # A drain needs no broker: it goes on under its lease, its message is delivered again and finds nothing more to do.
+    # Ended with each connection, a push of 12 s would never come to its end while the broker comes and goes.
+    app.conf.worker_cancel_long_running_tasks_on_connection_loss = False
     private.register_step(app, RosterStep)
     signals.setup_logging.connect(_leave_logging_alone, weak=False)
     own = roster.Roster(settings, globs=globs, dedicated=dedicated)

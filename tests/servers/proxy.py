@@ -65,6 +65,11 @@ class Proxy(processes.Server):
             links, self._links = self._links, []
         return sum(link.close() for link in links)
 
+    def open_links(self) -> int:
+        """How many connections there are."""
+        with self._lock:
+            return sum(link.is_open for link in self._links)
+
     def _accept(self) -> None:
         with contextlib.suppress(OSError):
             while True:
@@ -95,7 +100,7 @@ class _Link:
     """One connection and its continuation."""
 
     def __init__(self, client: socket.socket, server: socket.socket, *, silent: bool) -> None:
-        self.silent = silent
+        self.silent, self.is_open = silent, True
         self._ends = (client, server)
         ways = ((client, server), (server, client))
         self._threads = [
@@ -126,9 +131,8 @@ class _Link:
             self._shut()
 
     def _shut(self) -> bool:
-        open_ends = 0
+        was_open, self.is_open = self.is_open, False
         for end in self._ends:
             with contextlib.suppress(OSError):
                 end.shutdown(socket.SHUT_RDWR)
-                open_ends += 1
-        return open_ends == len(self._ends)
+        return was_open

@@ -20,7 +20,7 @@ from app import events, queues
 from app.events import Ref
 from app.watch import ringing
 from tests import lanes
-from tests.servers import rabbitmq
+from tests.servers import proxy, rabbitmq
 from tests.waiting import PATIENCE, wait_until
 from tests.worker.conftest import ON_RABBITMQ, Bench
 
@@ -160,6 +160,27 @@ def test_a_killed_workers_message_goes_to_the_next(bench: Bench) -> None:
     bench.worker("two")
     bench.wait_drained(2)
     assert [up_to for _, up_to, _ in bench.drains()] == [1, 2]
+
+
+@ON_RABBITMQ
+def test_a_broker_that_comes_and_goes_ends_no_drain(bench: Bench, rabbitmq_node: rabbitmq.RabbitServer) -> None:
+    """A dedicated worker whose connections are cut goes on with its drain, and with the next message after it."""
+    bench.add("shop/prod")
+    bench.behave(shop_prod={"hold": True})
+    with proxy.Proxy(("127.0.0.1", rabbitmq_node.port)) as before:
+        url = bench.settings.broker_url.replace(f":{rabbitmq_node.port}/", f":{before.port}/")
+        bench.worker(dedicated=True, broker_url=url)
+        bench.wait_serves("one", "shop/prod")
+        bench.publisher.ring(PROD, 1, 1)
+        wait_until(lambda: bench.drains("begin"), what="the first drain")
+        for _ in range(2):
+            assert before.cut()
+            wait_until(before.open_links, what="a new connection")
+        bench.behave()
+        bench.wait_drained(1)
+        assert bench.drains()[0] == bench.drains("begin")[0]
+        bench.publisher.ring(PROD, 2, 2)
+        wait_until(lambda: 2 in [up_to for _, up_to, _ in bench.drains()], what="the next message")
 
 
 @ON_RABBITMQ
