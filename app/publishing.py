@@ -35,7 +35,7 @@ CAPACITY = 1_000
 BACKOFF_FIRST = 0.5
 # How long `close` lets the thread send what it holds.
 CLOSE_WITHIN = 5.0
-# A reason is said again after this while it goes on.
+# A reason is said again after this while it goes on, and went on until so long ago.
 SAID_FOR = 60.0
 
 
@@ -72,6 +72,7 @@ class Publisher:
         # Messages since the start.
         self.published = 0
         self._drops: collections.Counter[Reason] = collections.Counter()
+        self._dropped_at: dict[Reason, float] = {}
         self._counting = threading.Lock()
         self._waiting: thread_queue.Queue[_Item | None] = thread_queue.Queue(capacity)
         self._sender = _Sender(settings)
@@ -81,9 +82,9 @@ class Publisher:
         self._thread.start()
 
     @property
-    def is_out(self) -> bool:
-        """Whether the broker takes nothing at all: what is handed over is lost, but for a try now and then."""
-        return self._outage.why is not None
+    def outage(self) -> Reason | None:
+        """Why the broker takes nothing at all: what is handed over is lost, but for a try now and then."""
+        return self._outage.why
 
     @property
     def dropped(self) -> int:
@@ -95,6 +96,19 @@ class Publisher:
         """The same by reason."""
         with self._counting:
             return {str(reason): count for reason, count in self._drops.items()}
+
+    @property
+    def going_on(self) -> dict[str, int]:
+        """The same of what goes on.
+
+        What stops all messages goes on until one is taken; what concerns one message or destination, for a minute.
+        """
+        now = time.monotonic()
+        with self._counting:
+            recent = {reason for reason in _OF_ONE if now - self._dropped_at.get(reason, -SAID_FOR) < SAID_FOR}
+            return {
+                str(reason): count for reason, count in self._drops.items() if reason in recent | {self._outage.why}
+            }
 
     def publish(self, messages: Iterable[events.Message]) -> None:
         """Hand messages to the sending thread, in order."""
@@ -141,6 +155,7 @@ class Publisher:
     def _drop(self, reason: Reason) -> None:
         with self._counting:
             self._drops[reason] += 1
+            self._dropped_at[reason] = time.monotonic()
 
 
 class _Outage:

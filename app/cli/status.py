@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 
 from app import db, errors, events
-from app.cli import counting, options, probing, records, tables, updata
+from app.cli import counting, dropping, options, probing, records, tables, updata
 from app.models import leases, nodes, reports
 from app.settings import Settings, inherited_environment, variable_of
 
@@ -40,7 +40,7 @@ def status(*, data_dir: Path, output: str) -> None:
 
     QUEUED counts messages on its queue; empty while the broker is away. The rows decide, not the messages. RETAINED
     counts files that are kept although no rule selects them; empty during a seed, and where counting takes too long.
-    Says so when nothing runs, or when no watch daemon or no worker is alive.
+    Says so when nothing runs, when no watch daemon or no worker is alive, or when messages to the broker are dropped.
     """
     settings = options.settings_in(data_dir)
     with records.opened(data_dir) as database:
@@ -67,22 +67,24 @@ def status(*, data_dir: Path, output: str) -> None:
         )
     else:
         click.echo("There is no destination yet: apply a GitRepoConfig, a GitDestination and a WatchRule.", err=True)
-    for line in [nothing_runs] if nothing_runs else _not_alive(lives, settings):
+    for line in [nothing_runs] if nothing_runs else _not_well(lives, settings):
         click.echo(line, err=True)
 
 
 @dataclass(frozen=True, slots=True)
 class _Lives:
-    """Which processes the database has heard of within seconds."""
+    """Which processes the database has heard of within seconds, and what the watch daemon drops, by reason."""
 
     watch: bool
     worker: bool
+    drops: Mapping[str, int]
 
 
 def _lives(connection: db.Connection, settings: Settings) -> _Lives:
     return _Lives(
         watch=bool(leases.leader(connection, cluster=settings.cluster)),
         worker=bool(nodes.live(connection, stale_after=probing.STALE_AFTER)),
+        drops=leases.dropped(connection, cluster=settings.cluster),
     )
 
 
@@ -99,11 +101,13 @@ def _nothing_runs(data_dir: Path) -> str:
     return "" if elsewhere or folder.is_running() else f"Nothing runs in {folder.path}: start it with `reverser up`."
 
 
-def _not_alive(lives: _Lives, settings: Settings) -> Iterator[str]:
+def _not_well(lives: _Lives, settings: Settings) -> Iterator[str]:
     if not lives.watch:
         yield f"No watch daemon leads cluster {settings.cluster}: what changes there is not seen. See its log."
     if not lives.worker:
         yield "No worker is alive: nothing is pushed. See its log."
+    for said in dropping.tell(lives.drops):
+        yield f"{said.found[0].upper()}{said.found[1:]}. To do: {said.do}."
 
 
 def _queue_depths(settings: Settings, found: Sequence[reports.DestinationStatus]) -> Mapping[str, int]:

@@ -7,10 +7,12 @@ no key and therefore never wait for a writer. Expiry is judged by the database's
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import BigInteger, Connection, Text, UniqueConstraint, case, select, update
+from sqlalchemy import JSON, BigInteger, Connection, Text, UniqueConstraint, case, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -55,6 +57,8 @@ class WatchLease(base.Base):
     owner: Mapped[str] = mapped_column(Text, default="")
     token: Mapped[int] = mapped_column(BigInteger, default=0)
     until: Mapped[base.Moment]
+    # Why the leader's publisher drops messages at the moment, with the count since its start; null where none says so.
+    drops: Mapped[Any] = mapped_column(JSON, nullable=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,17 +200,17 @@ def take_lead(connection: Connection, *, cluster: str, cluster_uid: str, owner: 
     connection.execute(
         update(WatchLease)
         .where(WatchLease.cluster == cluster)
-        .values(cluster_uid=cluster_uid, owner=owner, token=token, until=base.now(seconds))
+        .values(cluster_uid=cluster_uid, owner=owner, token=token, until=base.now(seconds), drops={})
     )
     return Lead(cluster, token, owner)
 
 
-def renew_lead(connection: Connection, lead: Lead, *, seconds: float) -> bool:
-    """Lead for `seconds` from now; False when somebody took over."""
+def renew_lead(connection: Connection, lead: Lead, *, seconds: float, drops: Mapping[str, int]) -> bool:
+    """Lead for `seconds` from now, and say what is dropped at the moment; False when somebody took over."""
     renewed = connection.execute(
         update(WatchLease)
         .where(WatchLease.cluster == lead.cluster, WatchLease.token == lead.token)
-        .values(until=base.now(seconds))
+        .values(until=base.now(seconds), drops=dict(drops))
     )
     return renewed.rowcount == 1
 
@@ -251,6 +255,14 @@ def leader(connection: Connection, *, cluster: str) -> str | None:
     return connection.scalar(
         select(case((WatchLease.until > base.now(), WatchLease.owner), else_=None)).where(WatchLease.cluster == cluster)
     )
+
+
+def dropped(connection: Connection, *, cluster: str) -> dict[str, int]:
+    """What the publisher of the leader drops at the moment, by reason, with the count since its start."""
+    found = connection.scalar(
+        select(WatchLease.drops).where(WatchLease.cluster == cluster, WatchLease.until > base.now())
+    )
+    return dict(found or {})
 
 
 def recorded_uid(connection: Connection, *, cluster: str) -> str:

@@ -105,12 +105,24 @@ def _take(settings: Settings, database: db.Database, uid: str) -> leases.Lead | 
 
 
 class Renewal:
-    """Renews the lease each quarter, and knows how long it certainly holds: by our own clock, from before each ask."""
+    """Renews the lease each quarter, and knows how long it certainly holds: by our own clock, from before each ask.
 
-    def __init__(self, settings: Settings, *, database: db.Database, lead: leases.Lead, taken_at: float) -> None:
+    What is dropped at the moment is said with it: that row is written anyway.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        database: db.Database,
+        lead: leases.Lead,
+        publisher: publishing.Publisher,
+        taken_at: float,
+    ) -> None:
         self._seconds = settings.watch_lease
         self._database = database
         self._lead = lead
+        self._publisher = publisher
         self._confirmed = taken_at
         self._lost = False
 
@@ -125,7 +137,8 @@ class Renewal:
             asked = time.monotonic()
             try:
                 with self._database.write() as connection:
-                    renewed = leases.renew_lead(connection, self._lead, seconds=self._seconds)
+                    drops = self._publisher.going_on
+                    renewed = leases.renew_lead(connection, self._lead, seconds=self._seconds, drops=drops)
             except errors.TemporaryError as error:
                 log.warning("the lease was not renewed", error=error.message)
                 continue
@@ -151,8 +164,9 @@ class Leader:
         self._lead = lead
         self._stop = threading.Event()
         self._guard = guarding.Guard(self._stop)
-        self._renewal = Renewal(settings, database=database, lead=lead, taken_at=time.monotonic())
+        taken_at = time.monotonic()
         self._publisher = publishing.Publisher(settings)
+        self._renewal = Renewal(settings, database=database, lead=lead, publisher=self._publisher, taken_at=taken_at)
         self._writer = writing.Writer(
             settings, database=database, lead=lead, publisher=self._publisher, stop=self._stop, counted=counted
         )
@@ -186,6 +200,7 @@ class Leader:
             followed=self._namespaces,
             reconciler=self._reconciler,
             running=self._streams,
+            publisher=self._publisher,
         )
 
     def run(self, stop: threading.Event) -> int:

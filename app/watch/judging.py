@@ -70,8 +70,9 @@ def destination(
     state: states.DestinationState | None,
     seeding: bool,
     retained: int,
+    outage: str,
 ) -> Judged:
-    """A GitDestination."""
+    """A GitDestination; `outage` says why the broker takes no messages, empty while it does."""
     fields: dict[str, Any] = {"queue": events.queue_name(ref)}
     if state is None:
         conditions = _progressing("Recording", "it is being recorded") if verdict.ready else _refused(verdict)
@@ -81,7 +82,7 @@ def destination(
     fields |= {"branchExists": state.branch_exists} if state.branch_exists is not None else {}
     fields |= {"lastSyncTime": _time(state.last_pushed_at)} if state.last_pushed_at else {}
     fields["syncStatus"] = _sync_status(verdict, state, seeding=seeding)
-    return Judged(fields, _destination_conditions(verdict, state, seeding=seeding))
+    return Judged(fields, _destination_conditions(verdict, state, seeding=seeding, outage=outage))
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +169,7 @@ def is_left(count: states.FileCount, *, place_id: int | None, marks: routing.Mar
 
 
 def _destination_conditions(
-    verdict: compiling.DestinationVerdict, state: states.DestinationState, *, seeding: bool
+    verdict: compiling.DestinationVerdict, state: states.DestinationState, *, seeding: bool, outage: str
 ) -> Conditions:
     if not verdict.ready:
         return _refused(verdict)
@@ -187,7 +188,10 @@ def _destination_conditions(
     if state.pending:
         ready = "True" if state.last_sha else "Unknown"
         # No number here: a condition that changes with each Event would be written with each Event.
-        return _progressing("Pending", "changes are on their way", ready=ready)
+        message = "changes are on their way"
+        if outage:
+            message += f"; publishing fails ({outage}), and they wait until the broker takes messages again"
+        return _progressing("Pending", message, ready=ready)
     return _ready(verdict.message)
 
 

@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 
 import structlog
 
-from app import db, errors, events
+from app import db, errors, events, publishing
 from app.kube import client, status
 from app.kube import kinds as our_kinds
 from app.models import rules, states
@@ -60,6 +60,7 @@ class Reporter:
         followed: namespaces.Namespaces,
         reconciler: reconciling.Reconciler,
         running: streams.Streams,
+        publisher: publishing.Publisher,
     ) -> None:
         self._settings: Settings = services.settings
         self._cluster: client.Cluster = services.cluster
@@ -70,6 +71,7 @@ class Reporter:
         self._namespaces = followed
         self._reconciler = reconciler
         self._streams = running
+        self._publisher = publisher
         self._written: dict[tuple[str, str], _Written] = {}
         self._states: dict[str, states.DestinationState] = {}
         self._repos: dict[str, states.RepoState] = {}
@@ -148,7 +150,8 @@ class Reporter:
             run.destination_id == state.destination_id for run in list(self._writer.book.runs.values())
         )
         retained = self._retained.get(state.destination_id, 0) if state else 0
-        return judging.destination(ref, verdict, state=state, seeding=seeding, retained=retained)
+        outage = self._publisher.outage or ""
+        return judging.destination(ref, verdict, state=state, seeding=seeding, retained=retained, outage=outage)
 
     def _report(self, kind: str, ref: events.Ref, judged: judging.Judged, *, generations: Mapping[str, int]) -> None:
         raw = self._objects.snapshot_of(kind, ref)

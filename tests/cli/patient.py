@@ -61,11 +61,12 @@ class Patient:
         runner = click.testing.CliRunner()
         return runner.invoke(main.main, ["doctor", "--data-dir", folder, *words], env=environment)
 
-    def watch_leads(self, *, uid: str = "uid-of-cluster") -> None:
-        """A watch daemon takes the lease of the cluster."""
+    def watch_leads(self, *, uid: str = "uid-of-cluster", drops: Mapping[str, int] | None = None) -> None:
+        """A watch daemon takes the lease of the cluster, and says what it drops."""
         with self.writing() as database, database.write() as connection:
             lead = leases.take_lead(connection, cluster="home", cluster_uid=uid, owner="watch-1", seconds=600)
-        assert lead
+            assert lead
+            assert leases.renew_lead(connection, lead, seconds=600, drops=drops or {})
 
     def worker_lives(self, *globs: str, name: str = "worker-1") -> None:
         """A worker has a young heartbeat."""

@@ -428,6 +428,16 @@ def test_everybody_runs(patient: Patient) -> None:
     assert "worker-1" in found.of("workers")[0]["found"]
 
 
+def test_what_the_watch_daemon_drops(patient: Patient) -> None:
+    """Messages that a watch daemon drops are a warning with what to do, also where the broker answers by now."""
+    patient.watch_leads(drops={"unroutable": 3, "of_the_future": 1})
+    warned = [one for one in patient.doctor().of("watch") if one["level"] == "WARN"]
+    assert ["(of_the_future): 1 message was" in warned[0]["found"], "(unroutable): 3" in warned[1]["found"]] == [
+        True
+    ] * 2
+    assert [one["do"].split()[0] for one in warned] == ["look", "nothing,"]
+
+
 def test_a_worker_that_died_is_none(patient: Patient) -> None:
     """A heartbeat that stopped longer ago than others wait for it counts as no worker."""
     patient.worker_lives()

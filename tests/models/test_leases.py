@@ -294,10 +294,10 @@ def test_a_leader_that_is_overtaken_cannot_write(records: Records) -> None:
     assert fresh is not None
     assert fresh.token == stale.token + 1
     with records.database.write() as connection:
-        assert not leases.renew_lead(connection, stale, seconds=60.0)
+        assert not leases.renew_lead(connection, stale, seconds=60.0, drops={})
         leases.release_lead(connection, stale)
         leases.fence_lead(connection, fresh)
-        assert leases.renew_lead(connection, fresh, seconds=60.0)
+        assert leases.renew_lead(connection, fresh, seconds=60.0, drops={})
         assert leases.leader(connection, cluster=CLUSTER) == "watch-2"
         with pytest.raises(errors.LeaseLostError, match="another watch daemon leads"):
             leases.fence_lead(connection, stale)
@@ -332,7 +332,7 @@ def test_a_new_leader_waits_for_the_write_of_the_old_one(postgres_records: Recor
         leases.fence_lead(connection, first)
         standby = records.blocked_call(lambda: lead(records, owner="watch-2"))
         with records.database.write() as other:
-            assert leases.renew_lead(other, first, seconds=0.0)
+            assert leases.renew_lead(other, first, seconds=0.0, drops={})
     following = standby.result()
     assert following is not None
     assert following.token == first.token + 1

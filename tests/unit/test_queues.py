@@ -220,12 +220,12 @@ def test_a_broker_that_was_away_for_long_is_found_soon(
         clock.pass_by(60.0)
     publisher.ring(PROD, 8, 8)
     wait_until(lambda: publisher.dropped == 8)
-    assert publisher.is_out
+    assert publisher.outage is publishing.Reason.AWAY
     redis_server.start()
     clock.pass_by(5.0)
     publisher.ring(PROD, 9, 9)
     wait_until(lambda: publisher.published + publisher.dropped == 9)
-    assert (publisher.published, publisher.is_out) == (1, False)
+    assert (publisher.published, publisher.outage) == (1, None)
     publisher.close()
 
 

@@ -23,6 +23,7 @@ from app.settings import Settings
 from app.watch import daemon
 from tests.kube import objects
 from tests.servers.api import EACH, KUBE_ONLY, ApiServer, make
+from tests.servers.redis import RedisServer
 from tests.waiting import PATIENCE, wait_until
 
 ROLES = types.ResourceType(
@@ -136,6 +137,35 @@ def world(server: ApiServer, cluster: client.Cluster, database_url: str, tmp_pat
     world = World(settings, cluster, tmp_path)
     yield world
     world.close()
+
+
+def said_by_status(settings: Settings) -> str:
+    """What `reverser status` says below its table."""
+    done = subprocess.run(
+        [sys.executable, "-m", "app.cli.main", "status"],
+        env={**os.environ, **settings.to_environment()},
+        capture_output=True,
+        check=True,
+        text=True,
+    )
+    return done.stderr
+
+
+def test_what_is_dropped_is_named_until_it_is_not(world: World, redis_server: RedisServer) -> None:
+    """While publishing fails `reverser status` and the destination say why; when it works again, neither does."""
+    redis_server.kill9()
+    settings = replace(world.settings, broker_url=redis_server.url)
+    world.start(broker_url=redis_server.url)
+    world.apply_ours("configmaps")
+    wait_until(lambda: "broker_away" in said_by_status(settings), what="the reason in `reverser status`")
+    assert "To do: start the broker, or correct REVERSER_BROKER_URL." in said_by_status(settings)
+
+    def ready() -> str:
+        return str(world.status("GitDestination", "prod")["ready"].get("message"))
+
+    wait_until(lambda: "publishing fails (broker_away)" in ready(), what="the reason in the destination's status")
+    redis_server.start()
+    wait_until(lambda: "publishing fails" not in ready() + said_by_status(settings).lower(), what="the end of it")
 
 
 @pytest.mark.promise("P8")

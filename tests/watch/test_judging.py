@@ -38,7 +38,7 @@ def state(**changes: Any) -> states.DestinationState:
 
 def judged(found: states.DestinationState | None, *, seeding: bool = False, verdict: Any = FINE) -> dict[str, str]:
     """The conditions of a destination as `status reason`, by type, with its syncStatus."""
-    result = judging.destination(SHOP, verdict, state=found, seeding=seeding, retained=2)
+    result = judging.destination(SHOP, verdict, state=found, seeding=seeding, retained=2, outage="")
     return {one.type: f"{one.status} {one.reason}" for one in result.conditions} | {
         "sync": str(result.fields["syncStatus"])
     }
@@ -71,6 +71,16 @@ def test_a_destination_says_how_it_stands(
     """Ready, Stalled and syncStatus follow from what the drains recorded."""
     told = judged(found)
     assert (told["Ready"], told["Stalled"], told["sync"]) == (ready, stalled, sync)
+
+
+@pytest.mark.parametrize(("pending", "said"), [(3, True), (0, False)])
+def test_a_broker_that_takes_nothing_is_named_where_changes_wait(pending: int, *, said: bool) -> None:
+    """What pends while publishing fails says so and stays Ready; where nothing pends nobody is told."""
+    found = judging.destination(
+        SHOP, FINE, state=state(pending=pending), seeding=False, retained=0, outage="broker_blocked"
+    )
+    assert found.ready == "True"
+    assert any("publishing fails (broker_blocked)" in one.message for one in found.conditions) is said
 
 
 REPO = compiling.RepoVerdict(ready=True, reason="Ready", message="https://git.example.com/shop.git")
@@ -113,7 +123,7 @@ def test_the_next_try_stands_in_the_message() -> None:
     moment = datetime(2026, 1, 2, tzinfo=UTC)
     for error in ("no answer", "no answer; will try again in 30 s"):
         found = state(last_error=error, last_error_reason="Temporary", not_before=moment)
-        result = judging.destination(SHOP, FINE, state=found, seeding=False, retained=0)
+        result = judging.destination(SHOP, FINE, state=found, seeding=False, retained=0, outage="")
         assert result.conditions[0].message == "no answer; next try at 2026-01-02T00:00:00Z"
 
 

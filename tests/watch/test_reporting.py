@@ -75,6 +75,7 @@ class Room:
         )
         parts: Any = {"objects": self.cluster, "reconciler": self.reconciler}
         parts |= {"followed": SimpleNamespace(problem=""), "running": SimpleNamespace(refusals=dict)}
+        parts |= {"publisher": SimpleNamespace(outage=None)}
         self.reporter = reporting.Reporter(services, database=desk.database, **parts)
 
     def judge(self, message: str, *, generation: int, uid: str = "one") -> None:

@@ -22,6 +22,8 @@ class Facts:
     # The watch daemon that leads, and the uid of the cluster that was met first; empty where there is none.
     leader: str
     cluster_uid: str
+    # What the publisher of that watch daemon drops at the moment, by reason.
+    drops: Mapping[str, int]
     workers: list[nodes.NodeRow]
     # The destinations that need a worker.
     queues: list[Ref]
@@ -42,6 +44,7 @@ def read(database: db.Database, options: settings.Settings) -> Facts:
         return Facts(
             leader=leases.leader(connection, cluster=cluster) or "",
             cluster_uid=leases.recorded_uid(connection, cluster=cluster),
+            drops=leases.dropped(connection, cluster=cluster),
             workers=nodes.live(connection, stale_after=roster.STALE_AFTER),
             queues=stored.queue_refs(connection),
             destinations=health.of_destinations(connection, cluster=cluster),

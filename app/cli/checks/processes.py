@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from app import settings
+from app.cli import dropping
 from app.cli.checks import findings
 from app.cli.checks.facts import Facts
 from app.cli.checks.findings import Finding
@@ -16,6 +17,7 @@ _LISTED = 5
 def examine(options: settings.Settings, known: Facts) -> Iterator[Finding]:
     """Look at the rows."""
     yield _watch(options, known)
+    yield from _drops(options, known)
     yield _workers(known)
     yield from _unserved(known)
 
@@ -28,6 +30,11 @@ def _watch(options: settings.Settings, known: Facts) -> Finding:
         "nobody leads: changes in the cluster are not noticed",
         do="start `reverser watch` (or `reverser up`), and read its log if it runs already",
     )
+
+
+def _drops(options: settings.Settings, known: Facts) -> Iterator[Finding]:
+    for said in dropping.tell(known.drops):
+        yield findings.Subject("watch", f"watch daemon of cluster {options.cluster}").warn(said.found, do=said.do)
 
 
 def _workers(known: Facts) -> Finding:
