@@ -2,8 +2,8 @@
 
 The measure is intent: something stands here only if leaving it out loses nothing that a person wrote; in doubt it is
 mirrored. Where people do change what the cluster made (the `default` ServiceAccount, a default ClusterRole), only what
-is untouched is left out. `matching.py` asks for types, `selecting.py` for objects; docs/reference/watchrule.md shows
-both tables.
+is untouched is left out; `sanitising.py` knows what the cluster added to it later. `matching.py` asks for types,
+`selecting.py` for objects; docs/reference/watchrule.md shows both tables.
 """
 
 from __future__ import annotations
@@ -13,10 +13,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from app.events import Identifier
+from app.rules import sanitising
 
 # Raised with each change of what is left out object by object: what was mirrored before is then kept, because it is
 # our table that changed and not the cluster.
-EDITION = 1
+EDITION = 2
 
 ANY = "*"
 _NETWORK_STATE = "the network plugin keeps its state there"
@@ -95,9 +96,9 @@ def _has(part: str, key: str, *values: str) -> Callable[[Identifier, _Object], b
 
 
 def _is_bare_account(identifier: Identifier, obj: _Object) -> bool:
-    """The `default` ServiceAccount as it is made: nothing beside its name."""
-    made = obj.keys() <= {"apiVersion", "kind", "metadata"}
-    return made and identifier.name == "default" and not mapping(obj, "labels") and not mapping(obj, "annotations")
+    """The `default` ServiceAccount as clusters make it: beside its name, at most what names generated Secrets."""
+    # Asked of every ServiceAccount: the name is the cheap question.
+    return identifier.name == "default" and sanitising.is_bare(obj)
 
 
 # Who makes and aggregates the default roles; anybody else among the managers has changed one.

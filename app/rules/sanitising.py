@@ -54,6 +54,16 @@ def removals(obj: Mapping[str, Json], ignored: ignoring.Ignored = ignoring.NOTHI
     return tuple(_listed(obj, _marked(obj, ignored), path=()))
 
 
+def is_bare(obj: Mapping[str, Json]) -> bool:
+    """Whether all that would be written of an object is its identity; of what is refused, nothing is known."""
+    try:
+        clean = sanitise(obj)
+    except errors.PermanentError:
+        return False
+    said = {(key,) for key in clean} | {("metadata", key) for key in clean["metadata"]}
+    return said.issubset(ignoring.IDENTITY)
+
+
 def body(sanitised: Mapping[str, Json]) -> bytes:
     """The bytes that the ledger keeps and that are hashed: JSON, keys sorted.
 

@@ -77,7 +77,7 @@ def test_every_reason_can_be_read_in_a_status() -> None:
     assert all(10 < len(reason) < 90 and not reason.endswith(".") for reason in reasons)
     assert len(noise.TYPES) == 33
     assert len(noise.OBJECTS) == 17
-    assert noise.EDITION == 1
+    assert noise.EDITION == 2
 
 
 @pytest.mark.parametrize("group", ["apps", "", "example.com"])
@@ -172,6 +172,57 @@ def test_what_a_controller_owns_is_left_out_whatever_it_is(group: str) -> None:
 def test_single_objects_are_left_out_by_what_they_are(of: Any, obj: dict[str, Any], said: str | None) -> None:
     """An object is left out when the cluster made it and nobody changed it; the reason names what it is."""
     assert _why(*of, **obj) == said
+
+
+TOKEN, DOCKERCFG = {"name": "default-token-x7k2p"}, {"name": "default-dockercfg-b4zq9"}
+REGISTRY = {"annotations": {"openshift.io/internal-registry-pull-secret-ref": "default-dockercfg-b4zq9"}}
+MADE_IN: dict[str, dict[str, Any]] = {
+    "Kubernetes": {},
+    "Kubernetes to 1.23": {"secrets": [TOKEN]},
+    "OpenShift to 4.10": {"secrets": [TOKEN, DOCKERCFG], "imagePullSecrets": [DOCKERCFG]},
+    "OpenShift to 4.15": {"secrets": [DOCKERCFG], "imagePullSecrets": [DOCKERCFG]},
+    "OpenShift": {"secrets": [DOCKERCFG], "imagePullSecrets": [DOCKERCFG], "metadata": REGISTRY},
+}
+
+
+def _account(name: str = "default", *, metadata: dict[str, Any] | None = None, **content: Any) -> str | None:
+    server = {"uid": "u", "resourceVersion": "7", "creationTimestamp": "2024-01-01T00:00:00Z", "managedFields": []}
+    metadata = {"name": name, "namespace": "shop", **server, **(metadata or {})}
+    kind = {"apiVersion": "v1", "kind": "ServiceAccount"}
+    return _why("", "serviceaccounts", name, **kind, metadata=metadata, **content)
+
+
+@pytest.mark.parametrize("made", MADE_IN.values(), ids=MADE_IN)
+def test_a_default_account_is_left_out_as_each_cluster_makes_it(made: dict[str, Any]) -> None:
+    """What the token controller and OpenShift add to it says nothing, and a file of its name alone would be written."""
+    assert _account(**made) == "default is made in every namespace; one that somebody changed is mirrored"
+    assert _account("robot", **made) is None
+
+
+@pytest.mark.parametrize(
+    "meant",
+    [
+        {"imagePullSecrets": [DOCKERCFG, {"name": "registry"}]},
+        {"secrets": [TOKEN, {"name": "robot-token-x7k2p"}]},
+        {"automountServiceAccountToken": False},
+        {"metadata": {"annotations": {**REGISTRY["annotations"], "eks.amazonaws.com/role-arn": "arn"}}},
+        {"metadata": {"labels": {"team": "shop"}}},
+        {"metadata": {"finalizers": ["example.com/keep"]}},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("made", MADE_IN.values(), ids=MADE_IN)
+def test_a_default_account_that_somebody_changed_is_mirrored(made: dict[str, Any], meant: dict[str, Any]) -> None:
+    """On whatever cluster, what a person wrote into it is not lost."""
+    assert _account(**{**made, **meant}) is None
+
+
+@pytest.mark.parametrize("odd", [None, "a", 7, [], {}, ["x"], [None], [{"name": 1}]], ids=str)
+@pytest.mark.parametrize("part", ["secrets", "imagePullSecrets", "metadata"])
+def test_a_default_account_of_any_shape_is_no_reason_to_fail(part: str, odd: Any) -> None:
+    """What nobody makes is mirrored, or refused where it is written; the watch goes on."""
+    account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default", "uid": "u"}, part: odd}
+    assert _why("", "serviceaccounts", "default", **account) is None
 
 
 @pytest.mark.parametrize("resource", ["clusterroles", "clusterrolebindings", "roles", "rolebindings"])
