@@ -8,7 +8,7 @@ says which cluster, `records.py` which database, `naming.py` what people call a 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -136,7 +136,10 @@ def of_cluster(cluster: client.Cluster, *, allow_local: bool, page_size: int) ->
     namespaces, remarks = _namespaces(cluster, read, page_size)
     return Survey(
         compilation=read.compile(
-            served.types, allow_local=allow_local or _local_is_admitted(read.raws), namespaces=namespaces
+            served.types,
+            failed_groups=served.failed_groups,
+            allow_local=allow_local or _local_is_admitted(read.raws),
+            namespaces=namespaces,
         ),
         types=naming.Types.of(served),
         raws=read.raws,
@@ -220,6 +223,7 @@ class _Read:
         served: Sequence[types.ResourceType],
         *,
         allow_local: bool,
+        failed_groups: Collection[str] = (),
         namespaces: Mapping[str, Mapping[str, str]] | None = None,
         members: Mapping[str, frozenset[str]] | None = None,
     ) -> compiling.Compilation:
@@ -230,6 +234,7 @@ class _Read:
             cluster_rules=self.cluster_rules,
             types=served,
             allow_local=allow_local,
+            failed_groups=failed_groups,
             namespaces=namespaces,
             members=members,
         )

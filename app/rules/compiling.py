@@ -11,7 +11,7 @@ an object learns nothing about it.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -166,6 +166,7 @@ class _Sources:
     destinations: Mapping[Ref, kinds.GitDestination]
     verdicts: Mapping[Ref, DestinationVerdict]
     types: Sequence[ResourceType]
+    failed_groups: Collection[str]
     # Namespace -> its labels; None when nobody knows them.
     namespaces: Mapping[str, Mapping[str, str]] | None
     # What `members_of` found, for as long as nobody does.
@@ -229,11 +230,13 @@ def compile_all(
     cluster_rules: Sequence[kinds.ClusterWatchRule],
     types: Sequence[ResourceType],
     allow_local: bool,
+    failed_groups: Collection[str] = (),
     namespaces: Mapping[str, Mapping[str, str]] | None = None,
     members: Mapping[str, frozenset[str]] | None = None,
 ) -> Compilation:
     """Compile everything there is. Never raises: what is wrong becomes a verdict.
 
+    `types` is what the cluster serves, and `failed_groups` are the groups that could not say what they serve.
     `namespaces` are the labels of each Namespace; None says that they are not known, and is never read as none: a rule
     that asks for them goes on with the `members` that it had (`members_of`), or is not ready.
     Objects with a deletionTimestamp are treated as gone: deletion is what their owner wants.
@@ -250,6 +253,7 @@ def compile_all(
         destinations=targets,
         verdicts=verdicts,
         types=types,
+        failed_groups=failed_groups,
         namespaces=namespaces,
         members=members or {},
     )
@@ -347,8 +351,7 @@ def _judge_rule(rule: kinds.AnyRule, sources: _Sources, versions: _Versions) -> 
         members = [_members(item, sources) for item in rule.items]
     except errors.PermanentError as error:
         return RuleVerdict(ready=False, reason=error.reason, message=error.message)
-    resolved = (matching.resolve(item, sources.types, namespace=rule.meta.ref.namespace) for item in rule.items)
-    resolutions = [versions.settle(rule, resolution) for resolution in resolved]
+    resolutions = [versions.settle(rule, _resolved(rule, item, sources)) for item in rule.items]
     problems = tuple(dict.fromkeys(problem for resolution in resolutions for problem in resolution.problems))
     notes = tuple(dict.fromkeys(note for resolution in resolutions for note in resolution.notes))
     scopes = _scopes(rule, resolutions, members)
@@ -365,6 +368,11 @@ def _judge_rule(rule: kinds.AnyRule, sources: _Sources, versions: _Versions) -> 
         notes=notes,
         rule=_compiled(rule, place=place, scopes=scopes),
     )
+
+
+def _resolved(rule: kinds.AnyRule, item: kinds.RuleItem, sources: _Sources) -> matching.Resolution:
+    namespace = rule.meta.ref.namespace
+    return matching.resolve(item, sources.types, namespace=namespace, failed_groups=sources.failed_groups)
 
 
 def _place_of_rule(rule: kinds.AnyRule, sources: _Sources) -> Place:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import difflib
 import functools
-from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -20,6 +20,8 @@ from app.rules.types import ResourceType
 
 ANY = "*"
 SECRETS = ("", "secrets")
+# What Kubernetes calls the group that has no name.
+CORE = "core"
 
 WATCHED = frozenset({Operation.CREATE, Operation.UPDATE, Operation.DELETE})
 
@@ -58,25 +60,28 @@ class Resolution:
     notes: tuple[str, ...]
 
 
-def resolve(item: RuleItem, types: Sequence[ResourceType], *, namespace: str = "") -> Resolution:
+def resolve(
+    item: RuleItem, types: Sequence[ResourceType], *, namespace: str = "", failed_groups: Collection[str] = ()
+) -> Resolution:
     """Resolve one rule item against every served version of every type, one version per type.
 
     `namespace` is that of the rule: what `*` leaves out elsewhere is no news in it. Empty means all of them.
+    `failed_groups` are registered and do not answer: what they serve is not known, or is what they served before.
     """
     served = _by_key(types)
     named: dict[tuple[str, str], ResourceType] = {}
     problems: list[Problem] = []
     for pattern in dict.fromkeys(item.resources):
         if pattern != ANY:
-            chosen, wrong = _resolve_named(item, pattern, served)
+            chosen, wrong = _resolve_named(item, pattern, served, failed=failed_groups)
             named |= {type_.key: type_ for type_ in chosen}
             problems += wrong
     wild, notes = _resolve_wildcard(item, served) if ANY in item.resources else ({}, {})
     if ANY in item.resources and not wild and not notes:
-        problems.append(Problem(ANY, "NotServed", _nothing_served(item)))
+        problems.append(Problem(ANY, "NotServed", _nothing_served(item, failed_groups)))
     found = wild | named
     if found:
-        problems += _strays(item, served, found)
+        problems += _strays(item, served, found, failed=failed_groups)
     selected = tuple(found[key] for key in sorted(found))
     by_wildcard = frozenset(wild.keys() - named.keys())
     return Resolution(
@@ -163,7 +168,11 @@ def _notes_on_objects(types: Sequence[ResourceType], namespace: str) -> list[str
 
 
 def _resolve_named(
-    item: RuleItem, pattern: str, served: Mapping[tuple[str, str], Sequence[ResourceType]]
+    item: RuleItem,
+    pattern: str,
+    served: Mapping[tuple[str, str], Sequence[ResourceType]],
+    *,
+    failed: Collection[str],
 ) -> tuple[list[ResourceType], list[Problem]]:
     """The types that one pattern names. A type that fits goes on even if another of the same plural does not."""
     if "/" in pattern:
@@ -176,7 +185,7 @@ def _resolve_named(
         if key[1].lower() == plural and group in ("", key[0].lower()) and _group_matches(item, key[0])
     ]
     if not candidates:
-        return [], [Problem(pattern, "NotServed", _not_served(item, pattern, served))]
+        return [], [Problem(pattern, "NotServed", _not_served(item, pattern, served, failed=failed))]
     chosen: list[ResourceType] = []
     problems: list[Problem] = []
     for versions in candidates:
@@ -213,6 +222,8 @@ def _strays(
     item: RuleItem,
     served: Mapping[tuple[str, str], Sequence[ResourceType]],
     found: Iterable[tuple[str, str]],
+    *,
+    failed: Collection[str],
 ) -> Iterator[Problem]:
     """Groups that the cluster has not, and versions that nothing has of what was found beside them.
 
@@ -221,9 +232,7 @@ def _strays(
     groups = {group: group for group, _ in served}
     versions = {version.version for key in found for version in served[key]}
     for group in _missing(item.api_groups, groups):
-        meant = _guess(group, groups, words=len(item.api_groups))
-        message = f"{group} is no API group of this cluster: {meant}correct apiGroups, or install its CRD"
-        yield Problem(group, "NotServed", message)
+        yield Problem(group, "NotServed", _no_group(item, group, groups, failed=failed))
     for version in _missing(item.api_versions, versions):
         message = f"nothing that is selected beside it is served as {version}: correct apiVersions"
         yield Problem(version, "OtherVersionOnly", message)
@@ -234,9 +243,20 @@ def _missing(said: Sequence[str], there: Container[str]) -> list[str]:
     return [] if ANY in said else [word for word in dict.fromkeys(said) if word not in there]
 
 
-def _nothing_served(item: RuleItem) -> str:
+def _no_group(item: RuleItem, group: str, groups: Mapping[str, str], *, failed: Collection[str]) -> str:
+    if group in failed:
+        return _silence([group])
+    if group.lower() == CORE:
+        return f"{group} is no API group of this cluster: {_core(item, group)}"
+    meant = _guess(group, groups, words=len(item.api_groups))
+    return f"{group} is no API group of this cluster: {meant}correct apiGroups, or install its CRD"
+
+
+def _nothing_served(item: RuleItem, failed: Collection[str]) -> str:
     groups = ", ".join(_group_name(group) for group in item.api_groups) or "any group"
-    return f"no {item.scope} type of {groups} can be watched in this cluster: check apiGroups and apiVersions"
+    silent = _silent(item, failed)
+    advice = _misspelt_group(item) or (_silence(silent) if silent else "check apiGroups and apiVersions")
+    return f"no {item.scope} type of {groups} can be watched in this cluster: {advice}"
 
 
 # What a guess may cost: people name few types and slip in few letters, and a rule of thousands holds nobody up.
@@ -244,16 +264,75 @@ _MOST_GUESSES = 10
 _LONGEST_SLIP = 5
 
 
-def _not_served(item: RuleItem, pattern: str, served: Mapping[tuple[str, str], Sequence[ResourceType]]) -> str:
+def _not_served(
+    item: RuleItem,
+    pattern: str,
+    served: Mapping[tuple[str, str], Sequence[ResourceType]],
+    *,
+    failed: Collection[str],
+) -> str:
     where = "this cluster"
     if item.api_groups and ANY not in item.api_groups:
         where = f"{', '.join(_group_name(group) for group in item.api_groups)} of this cluster"
+    advice = _misspelt(pattern) or _misspelt_group(item) or _missed(item, pattern, served, failed=failed)
+    return f"{pattern} is not served in {where}: {advice}"
+
+
+def _missed(
+    item: RuleItem,
+    pattern: str,
+    served: Mapping[tuple[str, str], Sequence[ResourceType]],
+    *,
+    failed: Collection[str],
+) -> str:
+    """What to do about a word that may well name a type."""
+    _, _, group = pattern.lower().partition(".")
+    silent = _silent(item, failed, group=group)
+    if silent and (group or (item.api_groups and set(item.api_groups) <= set(silent))):
+        return _silence(silent)
     called: dict[str, ResourceType] = {}
     for type_ in (versions[0] for key, versions in served.items() if _group_matches(item, key[0])):
         # The kind in small letters is the singular.
         called |= {type_.kind.lower(): type_, type_.resource: type_, str(type_): type_}
     meant = _guess(pattern, called, words=len(item.resources))
-    return f"{pattern} is not served in {where}: {meant}check plural and apiGroups, or install its CRD"
+    wait = f"; or wait: {_silence(silent)}" if silent else ""
+    return f"{meant}check plural and apiGroups, or install its CRD{wait}"
+
+
+def _misspelt(pattern: str) -> str:
+    """What to write in place of a word that cannot name a type in any cluster; empty for any other."""
+    plural, _, group = pattern.partition(".")
+    if plural == ANY and group and not _is_glob(group):
+        return f'write resources: ["*"] with apiGroups: [{group}], in an item of its own'
+    if _is_glob(pattern):
+        return "no patterns are taken here: name each plural, or all with *"
+    return f"the core group has no name: write {plural}" if group.lower() == CORE else ""
+
+
+def _is_glob(word: str) -> bool:
+    return any(letter in word for letter in "*?[")
+
+
+def _misspelt_group(item: RuleItem) -> str:
+    """The same of the groups, where none of the others may be the one that is meant."""
+    if not {"", ANY}.isdisjoint(item.api_groups):
+        return ""
+    return next((_core(item, group) for group in item.api_groups if group.lower() == CORE), "")
+
+
+def _core(item: RuleItem, group: str) -> str:
+    said = 'the core group is written ""'
+    return f"{said}, which stands beside it: remove {group}" if "" in item.api_groups else f"{said} in apiGroups"
+
+
+def _silent(item: RuleItem, failed: Collection[str], *, group: str = "") -> list[str]:
+    """The groups that may serve what an entry asks for, and do not answer; of those of this name, if there is one."""
+    return [one for one in sorted(failed) if group in ("", one.lower()) and _group_matches(item, one)]
+
+
+def _silence(groups: Iterable[str]) -> str:
+    names = ", ".join(_group_name(group) for group in groups)
+    return f"the API server of {names} does not answer, and is asked again until it does (`kubectl get apiservices`)"
 
 
 def _guess(word: str, called: Mapping[str, object], *, words: int) -> str:

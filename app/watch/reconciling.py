@@ -75,6 +75,7 @@ class Reconciler:
         self._streams = running
         self._stop = stop
         self._types: tuple[types.ResourceType, ...] = ()
+        self._failed_groups: frozenset[str] = frozenset()
         self._discover_at = [0.0]
         # Whether a reconciliation waits for the labels of namespaces.
         self._held = False
@@ -108,7 +109,7 @@ class Reconciler:
         return True
 
     def _discover(self) -> bool:
-        """Ask what is served when that is due; whether it changed."""
+        """Ask what is served, and which groups do not answer, when that is due; whether it changed."""
         now = time.monotonic()
         if self._objects.types_changed.is_set():
             self._objects.types_changed.clear()
@@ -126,8 +127,9 @@ class Reconciler:
         self._streams.try_again()
         # A group that did not answer keeps its types: silence is not removal.
         kept = tuple(one for one in self._types if one.group in found.failed_groups)
-        before, self._types = self._types, tuple(sorted({*found.types, *kept}, key=_type_order))
-        return before != self._types
+        before = self._types, self._failed_groups
+        self._types, self._failed_groups = tuple(sorted({*found.types, *kept}, key=_type_order)), found.failed_groups
+        return before != (self._types, self._failed_groups)
 
     def _reconcile(self) -> None:
         read = _read(self._objects.snapshot())
@@ -143,6 +145,7 @@ class Reconciler:
             watch_rules=read.rules,
             cluster_rules=read.cluster_rules,
             types=self._types,
+            failed_groups=self._failed_groups,
             allow_local=self._settings.allow_local_repos,
             namespaces=known,
             members=self._causes.members() if asked and known is None else None,

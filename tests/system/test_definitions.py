@@ -359,7 +359,8 @@ def test_a_type_whose_server_is_away_keeps_its_files(
         api.create("configmaps", things.namespace, "marker", data={"key": "value"})
         marker = destination.path("configmaps", "marker")
         wait_until(lambda: repository.read(marker), what="the other type goes on")
-        wait_problem(api, destination, "NotServed")
+        said = wait_problem(api, destination, "NotServed")
+        assert said.startswith(f"ghosts.{ghosts} is not served in this cluster: the API server of {ghosts} does not")
         assert resolved(api, destination) == [f"{things.group}/v1/things", "v1/configmaps", "v1/limitranges"]
         assert repository.tree().keys() == {*before, marker}
     wait_until(lambda: answers(things), what="the type is back")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any, NoReturn
 
 import pytest
@@ -12,13 +13,14 @@ import pytest
 from app import errors, events
 from app.kube import discovery, listing
 from app.models import rules
-from app.rules import compiling, kinds
+from app.rules import compiling, kinds, types
 from app.watch import namespaces, reconciling
 from tests.waiting import wait_until
 from tests.watch.desk import CONFIG_MAPS, ROLES, SHOP, Desk
 
 NARROW = compiling.RuleKey("WatchRule", events.Ref("shop", "narrow"))
 WIDE = compiling.RuleKey("ClusterWatchRule", events.Ref("", "wide"))
+THINGS = replace(CONFIG_MAPS, group="example.com", resource="things", kind="Thing")
 
 
 class Ours:
@@ -149,6 +151,35 @@ def test_another_selector_asks_for_the_labels_of_now(desk: Desk) -> None:
         rule = outcome(reconciler)[WIDE].rule
         assert rule
         assert {scope.members for scope in rule.scopes} == {frozenset({"two"})}
+
+
+def test_a_group_that_does_not_answer_is_told_from_one_that_is_not_there(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A rule on a type whose API server is away at the start is told to wait, and follows the moment it answers."""
+
+    def serve(*found: types.ResourceType, failed: frozenset[str] = frozenset()) -> None:
+        served = discovery.Discovery(found, failed, frozenset())
+        monkeypatch.setattr(discovery, "discover", lambda _cluster: served)
+        objects.types_changed.set()
+        objects.changed.set()
+
+    def message() -> str:
+        return outcome(reconciler)[WIDE].message
+
+    objects = ours({"resources": ["configmaps", f"things.{THINGS.group}"], "scope": "Namespaced"})
+    serve(CONFIG_MAPS, ROLES)
+    with running(desk, objects) as reconciler:
+        wait_until(lambda: message().endswith("or install its CRD"), what="a group that is not there")
+        serve(CONFIG_MAPS, ROLES, failed=frozenset({THINGS.group}))
+        said = f"the API server of {THINGS.group} does not answer, and is asked again until it does"
+        wait_until(lambda: said in message(), what="a group that is registered and silent")
+        serve(CONFIG_MAPS, ROLES, THINGS)
+        wait_until(lambda: message() == "feeds shop/prod with 2 types", what="its answer")
+        serve(CONFIG_MAPS, ROLES, failed=frozenset({THINGS.group}))
+        serve(CONFIG_MAPS, failed=frozenset({THINGS.group}))
+        wait_until(lambda: outcome(reconciler)[NARROW].reason == "NotServed", what="another type that went")
+        assert message() == "feeds shop/prod with 2 types"
 
 
 def answer(reconciler: reconciling.Reconciler, labels: dict[str, Mapping[str, str]]) -> None:

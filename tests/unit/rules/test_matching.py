@@ -247,6 +247,100 @@ def test_a_slip_beside_a_group_or_version_that_is_there_is_said(
     assert resolution.selected
 
 
+@pytest.mark.parametrize(
+    ("item", "said"),
+    [
+        (_item("configmaps", api_groups=("core",)), 'the core group is written "" in apiGroups'),
+        (_item("configmaps", api_groups=("Core", "apps")), 'the core group is written "" in apiGroups'),
+        (_item("*", api_groups=("core",)), 'the core group is written "" in apiGroups'),
+        (_item("pods.core"), "the core group has no name: write pods"),
+        (_item("*.apps"), 'write resources: ["*"] with apiGroups: [apps], in an item of its own'),
+        (_item("*.apps*"), "no patterns are taken here: name each plural, or all with *"),
+        (_item("deploy*"), "no patterns are taken here: name each plural, or all with *"),
+        (_item("deployment?"), "no patterns are taken here: name each plural, or all with *"),
+        (_item("deployment[s]", api_groups=("core",)), "no patterns are taken here: name each plural, or all with *"),
+        (_item("gadgets", api_groups=("core", "")), INSTALL),
+        (_item("gadgets", api_groups=("core", "*")), INSTALL),
+    ],
+)
+def test_what_can_name_no_type_is_told_how_it_is_written(item: kinds.RuleItem, said: str) -> None:
+    """Kubernetes calls a group `core` that has no name, and other rules take globs: no CRD would help."""
+    (problem,) = matching.resolve(item, TYPES).problems
+    assert (problem.resource, problem.reason) == (item.resources[0], "NotServed")
+    assert problem.message.endswith(f"this cluster: {said}")
+
+
+@pytest.mark.parametrize(
+    ("groups", "said"),
+    [
+        (("core", ""), 'the core group is written "", which stands beside it: remove core'),
+        (("core", "apps"), 'the core group is written "" in apiGroups'),
+    ],
+)
+def test_core_beside_a_group_that_is_there_is_told_how_it_is_written(groups: tuple[str, ...], said: str) -> None:
+    """What the other groups have is selected all the same."""
+    resolution = matching.resolve(_item("configmaps", "deployments", api_groups=groups), TYPES)
+    assert resolution.problems[-1] == matching.Problem(
+        "core", "NotServed", f"core is no API group of this cluster: {said}"
+    )
+    assert resolution.selected
+
+
+DEPLOY = f"do you mean deployments.apps? Else {INSTALL}"
+
+
+def _silent(groups: str) -> str:
+    return f"the API server of {groups} does not answer, and is asked again until it does (`kubectl get apiservices`)"
+
+
+@pytest.mark.parametrize(
+    ("item", "said"),
+    [
+        (
+            _item("Gadgets.Example.com"),
+            f"Gadgets.Example.com is not served in this cluster: {_silent('example.com')}",
+        ),
+        (
+            _item("gadgets", api_groups=("example.com", "odd.org")),
+            f"gadgets is not served in example.com, odd.org of this cluster: {_silent('example.com, odd.org')}",
+        ),
+        (
+            _item("gadgets", api_groups=("example.com", "apps")),
+            f"gadgets is not served in example.com, apps of this cluster: {INSTALL}; or wait: {_silent('example.com')}",
+        ),
+        (
+            _item("deploy"),
+            f"deploy is not served in this cluster: {DEPLOY}; or wait: {_silent('example.com, odd.org')}",
+        ),
+        (
+            _item("*", api_groups=("example.com",)),
+            f"no Namespaced type of example.com can be watched in this cluster: {_silent('example.com')}",
+        ),
+        (_item("gadgets.apps"), f"gadgets.apps is not served in this cluster: {INSTALL}"),
+        (
+            _item("gadgets", api_groups=("apps",)),
+            f"gadgets is not served in apps of this cluster: {INSTALL}",
+        ),
+        (
+            _item("*", api_groups=("nowhere.org",)),
+            f"no Namespaced type of nowhere.org {NOT_WATCHED}",
+        ),
+    ],
+)
+def test_a_group_that_does_not_answer_is_not_told_to_be_installed(item: kinds.RuleItem, said: str) -> None:
+    """While the server of a group is away, nobody knows what it serves: whoever asks for it is told to wait."""
+    (problem,) = matching.resolve(item, TYPES, failed_groups={"odd.org", "example.com"}).problems
+    assert (problem.reason, problem.message) == ("NotServed", said)
+
+
+def test_a_group_that_does_not_answer_is_said_beside_others() -> None:
+    """What the other groups have goes on; a group whose types are known from before is no problem."""
+    item = _item("*", api_groups=("apps", "example.com"))
+    resolution = matching.resolve(item, TYPES, failed_groups={"apps", "example.com"})
+    assert resolution.problems == (matching.Problem("example.com", "NotServed", _silent("example.com")),)
+    assert {type_.group for type_ in resolution.selected} == {"apps"}
+
+
 def test_secrets_that_are_not_had_are_said_beside_those_of_another_group() -> None:
     """Whoever names `secrets` means the core ones too, whatever else has that plural."""
     resolution = matching.resolve(_item("secrets"), [*TYPES, _type("example.com/v1/secrets")])
