@@ -32,8 +32,14 @@ Row = Mapping[str, Any]
 FLOWER_LOGIN = "operator:flower-login"
 # Small, so that most listings have more pages than one.
 PAGE_SIZE = 5
-# A status is written as soon as it changes: tests wait for it all the time.
-CHOSEN = {"flower_login": FLOWER_LOGIN, "page_size": str(PAGE_SIZE), "status_interval": "0.2"}
+# A status is written as soon as it changes: tests wait for it all the time. Nothing asks by itself which types are
+# served: only the watch of CRDs and APIServices makes rules follow.
+CHOSEN = {
+    "flower_login": FLOWER_LOGIN,
+    "page_size": str(PAGE_SIZE),
+    "status_interval": "0.2",
+    "discovery_interval": "3600",
+}
 
 
 class Lane:
