@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import click
+from click.core import ParameterSource
 
 from app import errors, events
 from app.cli import naming, offline, options, reading, rendering, surveying, tables, targets, weighing
@@ -62,6 +63,8 @@ def render(
     """
     if not names and not objects:
         raise click.UsageError("Give -f FILE, or objects of the cluster as TYPE/NAME.")
+    if not objects and not rule:
+        _refuse_a_cluster()
     found, bad = reading.read_each(names) if names else ([], [])
     printer = _Printer(why=why)
     printer.show(error.message for error in bad)
@@ -82,6 +85,15 @@ def render(
     else:
         printer.show(_of_files(found, naming.Types(()), namespace=namespace))
     printer.end()
+
+
+def _refuse_a_cluster() -> None:
+    """Raises UsageError where a cluster was typed that nobody would ask: whoever did expects something of it."""
+    context = click.get_current_context()
+    for name in ("kubeconfig", "data_dir"):
+        if context.get_parameter_source(name) is not ParameterSource.DEFAULT:
+            option = f"--{name.replace('_', '-')}"
+            raise click.UsageError(f"-f alone asks no cluster: leave {option} out, or add --rule or TYPE/NAME.")
 
 
 class _Printer:

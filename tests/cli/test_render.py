@@ -259,6 +259,17 @@ def test_without_input_it_is_wrong_usage() -> None:
     assert "Give -f FILE, or objects of the cluster as TYPE/NAME." in done.stderr
 
 
+@pytest.mark.usefixtures("nowhere")
+@pytest.mark.parametrize("option", ["--kubeconfig", "--data-dir"])
+def test_a_cluster_that_nothing_is_asked_of_is_wrong_usage(option: str) -> None:
+    """A file alone is rendered without a cluster: one that is typed is not passed over without a word."""
+    done = reverser("render", "-f", "-", option, "there", text=CONFIG_MAP)
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert f"-f alone asks no cluster: leave {option} out, or add --rule or TYPE/NAME." in done.stderr
+    # What a shell has for other commands was not typed for this one.
+    assert reverser("render", "-f", "-", text=CONFIG_MAP, KUBECONFIG="there").stdout == RENDERED
+
+
 _KEYS = st.text(string.ascii_letters, min_size=1, max_size=5)
 _JSON = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text(max_size=20),
