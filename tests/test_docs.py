@@ -1,4 +1,4 @@
-"""The pages keep up with the product: fields of our kinds, reasons of conditions, links."""
+"""The pages keep up with the product: fields of our kinds, reasons of conditions, properties, links."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from urllib.parse import unquote
 
 import pytest
 import yaml
+
+from tests import properties
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -82,6 +84,9 @@ NO_REASONS = {
 # The exceptions of the destination alone: a rule's NotServed is a reason, and so is a destination's Conflict.
 REASONS_ANYWAY = {"watchrule": {"NotServed"}, "clusterwatchrule": {"NotServed"}, "gitdestination": {"Conflict"}}
 
+# A row of the page of properties names a test; its parameters do not count.
+_PROPERTY = re.compile(r"^\| .* \| `(tests/[^`\[]+)[^`]*` \|", re.MULTILINE)
+_ASKS_HYPOTHESIS = re.compile(rf"(hypothesis\.)?given\(|pytest\.mark\.{properties.MARKER}$")
 _REASON = re.compile(r"([A-Z][a-z]+)+")
 _LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
 _HEADING = re.compile(r"^#+ (.*)$", re.MULTILINE)
@@ -194,3 +199,17 @@ def test_every_page_is_linked() -> None:
     }
     lost = [page for page in PAGES if page.is_relative_to(DOCS) and page not in linked]
     assert not lost
+
+
+def properties_in(path: Path) -> Iterator[str]:
+    """The tests of a file that ask Hypothesis, as the page of properties names them (`tests/properties.py`)."""
+    functions = [node for node in ast.parse(path.read_text()).body if isinstance(node, ast.FunctionDef)]
+    for function in functions:
+        if any(_ASKS_HYPOTHESIS.match(ast.unparse(decorator)) for decorator in function.decorator_list):
+            yield f"{path.relative_to(ROOT)}::{function.name}"
+
+
+def test_the_page_of_properties_has_every_property() -> None:
+    """A property that was added, renamed or removed asks for `make test-long`, which writes the page."""
+    there = {name for path in sorted((ROOT / "tests").rglob("test_*.py")) for name in properties_in(path)}
+    assert set(_PROPERTY.findall((DOCS / "reference" / "properties.md").read_text())) == there
