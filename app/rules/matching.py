@@ -22,6 +22,8 @@ ANY = "*"
 SECRETS = ("", "secrets")
 # What Kubernetes calls the group that has no name.
 CORE = "core"
+_CORE_IS = 'the core group is written ""'
+_CORE_IN_GROUPS = f"{_CORE_IS} in apiGroups"
 
 WATCHED = frozenset({Operation.CREATE, Operation.UPDATE, Operation.DELETE})
 
@@ -317,12 +319,11 @@ def _misspelt_group(item: RuleItem) -> str:
     """The same of the groups, where none of the others may be the one that is meant."""
     if not {"", ANY}.isdisjoint(item.api_groups):
         return ""
-    return next((_core(item, group) for group in item.api_groups if group.lower() == CORE), "")
+    return _CORE_IN_GROUPS if CORE in map(str.lower, item.api_groups) else ""
 
 
 def _core(item: RuleItem, group: str) -> str:
-    said = 'the core group is written ""'
-    return f"{said}, which stands beside it: remove {group}" if "" in item.api_groups else f"{said} in apiGroups"
+    return f"{_CORE_IS}, which stands beside it: remove {group}" if "" in item.api_groups else _CORE_IN_GROUPS
 
 
 def _silent(item: RuleItem, failed: Collection[str], *, group: str = "") -> list[str]:

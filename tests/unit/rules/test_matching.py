@@ -255,6 +255,11 @@ def test_a_slip_beside_a_group_or_version_that_is_there_is_said(
         (_item("*", api_groups=("core",)), 'the core group is written "" in apiGroups'),
         (_item("pods.core"), "the core group has no name: write pods"),
         (_item("*.apps"), 'write resources: ["*"] with apiGroups: [apps], in an item of its own'),
+        (
+            _item("*.networking.k8s.io"),
+            'write resources: ["*"] with apiGroups: [networking.k8s.io], in an item of its own',
+        ),
+        (_item("GadgetX"), INSTALL),
         (_item("*.apps*"), "no patterns are taken here: name each plural, or all with *"),
         (_item("deploy*"), "no patterns are taken here: name each plural, or all with *"),
         (_item("deployment?"), "no patterns are taken here: name each plural, or all with *"),
