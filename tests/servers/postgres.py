@@ -122,6 +122,12 @@ class Databases:
         """Remove a database and cut the sessions that are still on it."""
         self._execute("DROP DATABASE IF EXISTS {} WITH (FORCE)", str(url.database))
 
+    def folder(self) -> Path:
+        """Where the server keeps what it is given."""
+        with connect(self.admin_url) as connection:
+            (found,) = connection.execute("SHOW data_directory").fetchone() or ("",)
+        return Path(str(found))
+
     def _execute(self, statement: str, *names: str) -> None:
         with connect(self.admin_url) as connection:
             connection.execute(sql.SQL(statement).format(*map(sql.Identifier, names)))

@@ -1,4 +1,4 @@
-"""One `reverser up` on each API server for this folder; tests that break things have an installation of their own."""
+"""One installation beside each API server for this folder; tests that break things have one of their own."""
 
 from __future__ import annotations
 
@@ -10,10 +10,14 @@ import pytest
 
 from app import settings
 from app.kube import client, crds
+from tests import lanes
 from tests.git import servers
 from tests.servers.api import EACH, ApiServer, make
+from tests.servers.postgres import Databases
+from tests.servers.rabbitmq import RabbitServer
+from tests.servers.sandbox import SandboxServer
 from tests.system.cluster import OURS, Api, RefusedError
-from tests.system.installation import Embedded, Separate
+from tests.system.installation import CHOSEN, Embedded, Lane, Separate
 from tests.system.repository import Repository
 from tests.waiting import wait_until
 
@@ -61,25 +65,58 @@ def api(server: ApiServer) -> Iterator[Api]:
 
 
 @pytest.fixture(scope="session")
-def shared_folder(server: ApiServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Embedded]:
-    """The installation that tests share, running or not."""
-    one = Embedded(tmp_path_factory.mktemp("shared") / "data", server.kubeconfig())
-    yield one
-    one.end()
+def shared_lane(
+    server: ApiServer, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Lane]:
+    """The installation that tests share, running or not.
+
+    Beside the sandbox what a newcomer has, `reverser up`; beside a kube-apiserver what production has.
+    """
+    folder = tmp_path_factory.mktemp("shared")
+    if isinstance(server, SandboxServer):
+        one: Lane = Embedded(folder / "data", server.kubeconfig())
+        yield one
+        one.end()
+        return
+    for name in ("postgres", "rabbitmq"):
+        lanes.lane(name)
+    databases: Databases = request.getfixturevalue("postgres_databases")
+    node: RabbitServer = request.getfixturevalue("rabbitmq_node")
+    url = databases.create()
+    text = url.render_as_string(hide_password=False)
+    with node.vhost() as vhost:
+        options = _options(folder, server.kubeconfig(), database_url=text, broker_url=vhost.url)
+        kept = (databases.folder(), node.folder)
+        one = Separate(folder, options, flower_port=servers.free_port(), kept=kept, vhost=vhost)
+        yield one
+        one.end()
+    databases.drop(url)
+
+
+def _options(folder: Path, kubeconfig: Path, *, database_url: str, broker_url: str) -> settings.Settings:
+    chosen = {settings.variable_of(name): value for name, value in CHOSEN.items()}
+    return replace(
+        settings.Settings.from_environment(chosen),
+        database_url=database_url,
+        broker_url=broker_url,
+        work_dir=folder / "work",
+        kubeconfig=str(kubeconfig),
+        allow_local_repos=True,
+    )
 
 
 @pytest.fixture
-def shared(shared_folder: Embedded) -> Embedded:
-    """A running `reverser up` for tests that leave it as it is."""
-    if not shared_folder.folder.is_running():
-        shared_folder.start()
-    return shared_folder
+def shared(shared_lane: Lane) -> Lane:
+    """A running installation for tests that leave it as it is."""
+    if not shared_lane.is_running():
+        shared_lane.start()
+    return shared_lane
 
 
 @pytest.fixture
-def own(api: Api, shared_folder: Embedded, tmp_path: Path) -> Iterator[Embedded]:
-    """An installation that a test may break; not started."""
-    shared_folder.end()
+def own(api: Api, shared_lane: Lane, tmp_path: Path) -> Iterator[Embedded]:
+    """A `reverser up` that a test may break; not started."""
+    shared_lane.end()
     one = Embedded(tmp_path / "data", api.kubeconfig)
     yield one
     one.end()
@@ -92,21 +129,13 @@ def repository(tmp_path: Path) -> Repository:
 
 
 @pytest.fixture
-def separate(
-    api: Api, shared_folder: Embedded, postgres_url: str, broker_url: str, tmp_path: Path
-) -> Iterator[Separate]:
-    """Separate processes on PostgreSQL, and on Redis or RabbitMQ; not started."""
-    shared_folder.end()
-    options = replace(
-        settings.Settings(),
-        database_url=postgres_url,
-        broker_url=broker_url,
-        work_dir=tmp_path / "work",
-        kubeconfig=str(api.kubeconfig),
-    )
+def separate(api: Api, shared_lane: Lane, postgres_url: str, broker_url: str, tmp_path: Path) -> Iterator[Separate]:
+    """Separate processes on PostgreSQL, and on Redis or RabbitMQ, that a test may break; not started."""
+    shared_lane.end()
+    options = _options(tmp_path, api.kubeconfig, database_url=postgres_url, broker_url=broker_url)
     one = Separate(tmp_path, options, flower_port=servers.free_port())
     yield one
-    one.stop()
+    one.end()
 
 
 @pytest.fixture

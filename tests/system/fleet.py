@@ -98,9 +98,9 @@ class Fleet:
 
     def end(self, what: str, worker: str, with_signal: signal.Signals) -> None:
         """End a worker, wait until others serve its destinations, and start it again."""
-        fault = self.strike(what, worker, lambda: self.lane.end(worker, with_signal))
+        fault = self.strike(what, worker, lambda: self.lane.remove(worker, with_signal))
         self.wait_served(fault)
-        self.lane.add_worker(worker)
+        self.lane.add(worker)
         self.wait_settled()
         log.info(f"{what} of {worker}: settled {time.time() - fault.at:.1f} s later")
 

@@ -19,12 +19,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import redis
 import sqlalchemy
 
 from app import db, settings
 from app.cli import processes, updata
 from tests.servers import processes as servers
-from tests.waiting import wait_until
+from tests.servers import rabbitmq
+from tests.waiting import PATIENCE, wait_until
 
 COMMAND = (sys.executable, "-P", "-m", "app.cli.main")
 Row = Mapping[str, Any]
@@ -46,6 +48,43 @@ class Lane:
     """What tests ask of a running Reverser, however it was started. `options` are the settings of its processes."""
 
     options: settings.Settings
+    flower_url: str
+
+    def is_running(self) -> bool:
+        """Whether it was started, and not stopped."""
+        raise NotImplementedError
+
+    def start(self) -> None:
+        """Start all processes."""
+        raise NotImplementedError
+
+    def stop(self) -> None:
+        """End all processes as an operator does."""
+        raise NotImplementedError
+
+    def kill(self, name: str) -> None:
+        """Kill -9 one process; another one runs in its place then."""
+        raise NotImplementedError
+
+    def end(self) -> None:
+        """Leave nothing behind, whatever a test did."""
+        raise NotImplementedError
+
+    def pid(self, name: str) -> int:
+        """The process id of one of them."""
+        raise NotImplementedError
+
+    def log(self, name: str) -> Path:
+        """What one of them said."""
+        raise NotImplementedError
+
+    def bound(self) -> set[str]:
+        """The queues that are bound to our exchange."""
+        raise NotImplementedError
+
+    def files(self) -> Iterator[tuple[Path, bytes]]:
+        """Every file that it keeps with its bytes: the database, what the broker keeps, logs, caches."""
+        raise NotImplementedError
 
     def reverser(self, *words: str) -> subprocess.CompletedProcess[str]:
         """Run a command to its end with the settings of this installation."""
@@ -93,6 +132,16 @@ class Lane:
         """Wait until nothing pends."""
         wait_until(lambda: self.pending(destination) == 0, timeout, what=f"rows of {destination} pend")
 
+    def tasks(self, search: str = "") -> dict[str, dict[str, Any]]:
+        """What Flower's API tells of the tasks that fit a search, by id."""
+        url = f"{self.flower_url}/api/tasks?{urllib.parse.urlencode({'search': search})}"
+        login = base64.b64encode(FLOWER_LOGIN.encode()).decode()
+        request = urllib.request.Request(url, headers={"Authorization": f"Basic {login}"})
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            found = json.load(answer)
+        assert isinstance(found, dict)
+        return found
+
 
 class Embedded(Lane):
     """`reverser up`: SQLite, an embedded Redis, repositories on this machine."""
@@ -114,19 +163,32 @@ class Embedded(Lane):
         """The settings of what runs, or would run, here."""
         return settings.Settings.from_environment(self.folder.environment())
 
+    @property
+    def flower_url(self) -> str:  # type: ignore[override]
+        """Where Flower answers."""
+        return str(self.up.flower_url)
+
+    def is_running(self) -> bool:
+        return self.folder.is_running()
+
+    def pid(self, name: str) -> int:
+        return self.up.pids[name]
+
+    def log(self, name: str) -> Path:
+        return self.folder.log_of(name)
+
     def start(self) -> None:
         """`reverser up --detach`."""
         words = ("up", "--detach", "--kubeconfig", str(self.kubeconfig), "--timeout", "90")
-        done = self._command(*words)
+        done = self.typed(*words)
         assert done.returncode == 0, done.stdout + done.stderr
 
     def stop(self) -> None:
         """`reverser down`."""
-        done = self._command("down")
+        done = self.typed("down")
         assert done.returncode == 0, done.stdout + done.stderr
 
     def kill(self, name: str) -> None:
-        """Kill -9 one process, and wait until another one runs in its place."""
         before = self.up.pids[name]
         # Who lost its folder may have been replaced in this moment.
         with contextlib.suppress(ProcessLookupError):
@@ -145,80 +207,116 @@ class Embedded(Lane):
         wait_until(lambda: not any(map(processes.is_alive, left.values())), what="the children end")
 
     def end(self) -> None:
-        """Leave nothing behind, whatever a test did."""
         left = self.folder.read_identities()
-        self._command("down")
+        self.typed("down")
         for identity in left.values():
             processes.end(identity, grace=1.0)
 
-    def tasks(self, search: str = "") -> dict[str, dict[str, Any]]:
-        """What Flower's API tells of the tasks that fit a search, by id."""
-        url = f"{self.up.flower_url}/api/tasks?{urllib.parse.urlencode({'search': search})}"
-        login = base64.b64encode(FLOWER_LOGIN.encode()).decode()
-        request = urllib.request.Request(url, headers={"Authorization": f"Basic {login}"})
-        with urllib.request.urlopen(request, timeout=10) as answer:
-            found = json.load(answer)
-        assert isinstance(found, dict)
-        return found
+    @contextlib.contextmanager
+    def redis(self) -> Iterator[redis.Redis]:
+        """A client of its Redis."""
+        client = redis.Redis(unix_socket_path=self.options.broker_url.removeprefix("redis+socket://"))
+        with contextlib.closing(client):
+            yield client
+
+    def bound(self) -> set[str]:
+        with self.redis() as client:
+            # kombu keeps key, pattern and queue of each binding in one text.
+            return {str(entry, "utf-8").split("\x06\x16")[-1] for entry in client.smembers("_kombu.binding.dest")}
 
     def files(self) -> Iterator[tuple[Path, bytes]]:
-        """Every file of the data folder with its bytes: the database, what the broker keeps, logs, caches."""
-        for path in sorted(self.folder.path.rglob("*")):
-            # A cache's temporary file may go while one looks.
-            with contextlib.suppress(FileNotFoundError):
-                if path.is_file():
-                    yield path, path.read_bytes()
+        return read_all(self.folder.path)
 
-    def _command(self, *words: str) -> subprocess.CompletedProcess[str]:
+    def typed(self, *words: str) -> subprocess.CompletedProcess[str]:
+        """Run a command in this folder, without any variable of its processes."""
         command = [*COMMAND, *words, "--data-dir", str(self.folder.path)]
         return subprocess.run(
             command, env={**os.environ, **self._variables}, capture_output=True, text=True, check=False, timeout=150
         )
 
 
+def read_all(*folders: Path) -> Iterator[tuple[Path, bytes]]:
+    """Every file below some folders with its bytes."""
+    for path in sorted(path for folder in folders for path in folder.rglob("*")):
+        # Temporary files may go while one looks; a socket is none.
+        with contextlib.suppress(FileNotFoundError):
+            if path.is_file():
+                yield path, path.read_bytes()
+
+
 class Separate(Lane):
     """`reverser migrate`, `watch`, `worker` and `flower`, each by itself, on servers that somebody else runs."""
 
-    def __init__(self, folder: Path, options: settings.Settings, *, flower_port: int) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        options: settings.Settings,
+        *,
+        flower_port: int,
+        kept: Sequence[Path] = (),
+        vhost: rabbitmq.Vhost | None = None,
+    ) -> None:
         self.options = options
         self.folder = folder
+        self.flower_url = f"http://127.0.0.1:{flower_port}"
         self._flower_port = flower_port
+        # Where the servers keep what they are given.
+        self._kept = (folder, *kept)
+        self._vhost = vhost
         self._running: dict[str, subprocess.Popen[bytes]] = {}
+
+    def is_running(self) -> bool:
+        return bool(self._running)
 
     def start(self, *, workers: Sequence[str] = ("worker",)) -> None:
         """Migrate, then start a watch daemon, Flower, and workers of these names."""
         done = self.reverser("migrate")
         assert done.returncode == 0, done.stderr
-        self._spawn("watch", "watch")
-        self._spawn("flower", "flower", "--port", str(self._flower_port))
-        for name in workers:
-            self.add_worker(name)
+        for name in ("watch", "flower", *workers):
+            self.add(name)
 
-    def add_worker(self, name: str) -> None:
-        """Start a worker as on another machine: with a name and a work directory of its own."""
-        self._spawn(name, "worker", REVERSER_NODE=name, REVERSER_WORK_DIR=str(self.folder / f"work-{name}"))
+    def add(self, name: str) -> None:
+        """Start one of them; a worker as on another machine, with a name and a work directory of its own."""
+        match name:
+            case "watch":
+                self._spawn(name, "watch")
+            case "flower":
+                self._spawn(name, "flower", "--port", str(self._flower_port))
+            case _:
+                self._spawn(name, "worker", REVERSER_NODE=name, REVERSER_WORK_DIR=str(self.folder / f"work-{name}"))
 
     def stop(self) -> None:
-        """End all, at the same time."""
         for process in self._running.values():
             process.send_signal(signal.SIGCONT)
             process.send_signal(signal.SIGTERM)
         while self._running:
             servers.end(self._running.popitem()[1])
 
-    def end(self, name: str, with_signal: signal.Signals) -> None:
+    def end(self) -> None:
+        self.stop()
+
+    def kill(self, name: str) -> None:
+        self.remove(name, signal.SIGKILL)
+        self.add(name)
+
+    def remove(self, name: str, with_signal: signal.Signals) -> None:
         """End one of them, and wait until it is gone."""
         process = self._running.pop(name)
         process.send_signal(with_signal)
-        process.wait(servers.GRACE)
+        process.wait(PATIENCE)
 
     def pid(self, name: str) -> int:
-        """The process id of one of them."""
         return self._running[name].pid
 
     def log(self, name: str) -> Path:
-        """What one of them said."""
         return self.folder / f"{name}.log"
+
+    def bound(self) -> set[str]:
+        assert self._vhost, "Redis would have to be asked"
+        return {queue for exchange, _, queue in self._vhost.bindings() if exchange == "dest"}
+
+    def files(self) -> Iterator[tuple[Path, bytes]]:
+        return read_all(*self._kept)
 
     def _spawn(self, name: str, *words: str, **variables: str) -> None:
         with self.log(name).open("ab") as log:

@@ -12,7 +12,6 @@ from pathlib import Path
 from urllib.parse import quote
 
 import pytest
-import redis
 
 from app import queues, settings
 from app.kube import client, crds
@@ -88,7 +87,7 @@ def stored(api: Api) -> bool:
 
 @pytest.mark.promise("P13")
 def test_a_folder_outside_of_the_repository_is_not_written(
-    shared: Embedded, api: Api, any_folder: None, repository: Repository
+    shared: Lane, api: Api, any_folder: None, repository: Repository
 ) -> None:
     """Whatever folder the API server has stored, we refuse it again, with the reason, and nothing is written."""
     namespace = api.namespace()
@@ -131,7 +130,7 @@ def ready(api: Api, resource: str, namespace: str, name: str) -> dict[str, str]:
     return {key: found[key] for key in ("status", "reason", "message")}
 
 
-def test_unknown_destination(shared: Embedded, api: Api) -> None:
+def test_unknown_destination(shared: Lane, api: Api) -> None:
     """A rule that names no destination says so, and what to do."""
     namespace = api.namespace()
     spec = {"destinationRef": {"name": "nobody"}, "rules": [{"resources": ["configmaps"]}]}
@@ -144,7 +143,7 @@ def test_unknown_destination(shared: Embedded, api: Api) -> None:
     }
 
 
-def test_branch_that_is_not_allowed(shared: Embedded, api: Api, repository: Repository) -> None:
+def test_branch_that_is_not_allowed(shared: Lane, api: Api, repository: Repository) -> None:
     """A destination on a branch that its repository does not allow writes nothing; its rule says why, too."""
     namespace = api.namespace()
     api.create("configmaps", namespace, "one", data={"key": "value"})
@@ -159,7 +158,7 @@ def test_branch_that_is_not_allowed(shared: Embedded, api: Api, repository: Repo
     wait_until(lambda: repository.tip("hotfix"), what="the branch, once it is allowed")
 
 
-def test_overlapping_folders(shared: Embedded, api: Api, repository: Repository) -> None:
+def test_overlapping_folders(shared: Lane, api: Api, repository: Repository) -> None:
     """Of two destinations whose folders overlap the older one works; the other one says Conflict and with whom."""
     namespace = api.namespace()
     api.create("configmaps", namespace, "one", data={"key": "value"})
@@ -175,7 +174,7 @@ def test_overlapping_folders(shared: Embedded, api: Api, repository: Repository)
     assert set(repository.tree()) == {older.path("configmaps", "one")}
 
 
-def test_missing_secret(shared: Embedded, api: Api, https_host: HttpsGitServer) -> None:
+def test_missing_secret(shared: Lane, api: Api, https_host: HttpsGitServer) -> None:
     """Without the Secret the status names it, the rows wait, and nothing is asked of the host."""
     repository = Repository(https_host.repository("shop"), https_host.url("shop"))
     namespace = api.namespace()
@@ -188,7 +187,7 @@ def test_missing_secret(shared: Embedded, api: Api, https_host: HttpsGitServer) 
     assert shared.pending(destination.ref)
 
 
-def test_wrong_password(shared: Embedded, api: Api, https_host: HttpsGitServer) -> None:
+def test_wrong_password(shared: Lane, api: Api, https_host: HttpsGitServer) -> None:
     """A refused password is said without being shown, and the rows wait; another Secret is used at once."""
     repository = Repository(https_host.repository("shop"), https_host.url("shop"))
     namespace = api.namespace()
@@ -211,7 +210,7 @@ def test_wrong_password(shared: Embedded, api: Api, https_host: HttpsGitServer) 
 
 
 @pytest.mark.sshd
-def test_changed_host_key(shared: Embedded, api: Api, ssh_host: SshGitServer) -> None:
+def test_changed_host_key(shared: Lane, api: Api, ssh_host: SshGitServer) -> None:
     """A host key that differs from known_hosts is refused: the status says so, and nothing is written."""
     repository = Repository(ssh_host.repository("shop"), ssh_host.url("shop"))
     namespace = api.namespace()
@@ -225,23 +224,14 @@ def test_changed_host_key(shared: Embedded, api: Api, ssh_host: SshGitServer) ->
     assert not repository.tip()
 
 
-@contextlib.contextmanager
-def broker(lane: Lane) -> Iterator[redis.Redis]:
-    """The Redis behind an installation."""
-    client = redis.Redis(unix_socket_path=lane.options.broker_url.removeprefix("redis+socket://"))
-    try:
-        yield client
-    finally:
-        client.close()
-
-
+@SANDBOX_ONLY
 def test_malformed_messages(shared: Embedded, api: Api, repository: Repository) -> None:
     """Whatever somebody pushes onto a queue: the next change of its destination is in Git, and nothing was run."""
     namespace = api.namespace()
     config = repo_config(api, namespace, "local", repository.url)
     destination = Destination(api, namespace, "prod", repository=config)
     shared.wait_seeded(destination.ref)
-    worker = shared.up.pids["worker"]
+    worker = shared.pid("worker")
     queue = f"dest.{namespace}.prod"
     task = {"task": "reverser.apply_events", "id": "4711"}
     message = {"body": "bnVsbA==", "content-type": "application/json", "content-encoding": "utf-8"}
@@ -255,17 +245,17 @@ def test_malformed_messages(shared: Embedded, api: Api, repository: Repository) 
         json.dumps({**message, "headers": task, "properties": properties}).encode(),
         b"[" * 20_000,
     ]
-    with broker(shared) as client:
+    with shared.redis() as client:
         for one in raw:
             client.lpush(queue, one)
     api.create("configmaps", namespace, "after", data={"key": "value"})
     wait_until(lambda: repository.read(destination.path("configmaps", "after")), what="the change after them")
-    with broker(shared) as client:
+    with shared.redis() as client:
         wait_until(lambda: client.llen(queue) == 0, what="the queue gets empty")
         kept = queues.DEAD_QUEUE
         wait_until(lambda: client.llen(kept) == len(raw), what="each is kept for whoever looks for its sender")
         client.delete(kept)
-    assert shared.up.pids["worker"] == worker, "the worker lives on"
+    assert shared.pid("worker") == worker, "the worker lives on"
 
 
 @SANDBOX_ONLY
@@ -308,7 +298,7 @@ NAMES = (
 
 
 @pytest.mark.promise("P13")
-def test_odd_names_and_a_link(shared: Embedded, api: Api, repository: Repository, tmp_path: Path) -> None:
+def test_odd_names_and_a_link(shared: Lane, api: Api, repository: Repository, tmp_path: Path) -> None:
     """Whatever an object is called, its file stands in the folder; a link in its place is refused, and not followed."""
     namespace, outside = api.namespace(), tmp_path / "outside.yaml"
     outside.write_text("untouched")
@@ -336,7 +326,7 @@ def test_odd_names_and_a_link(shared: Embedded, api: Api, repository: Repository
 
 
 @pytest.mark.promise("P2", "P13")
-def test_odd_names_go_again(shared: Embedded, api: Api, repository: Repository) -> None:
+def test_odd_names_go_again(shared: Lane, api: Api, repository: Repository) -> None:
     """Each odd name has one file that says whose it is; with its object that file goes, and no other one."""
     namespace = api.namespace()
     config = repo_config(api, namespace, "local", repository.url)
@@ -369,7 +359,7 @@ MANAGERS = ("a <x@y> b", "system:admin", "quote\" ' \\ back", "Zoë 漢字", "<>
 
 
 @pytest.mark.promise("P13")
-def test_odd_managers(shared: Embedded, api: Api, repository: Repository) -> None:
+def test_odd_managers(shared: Lane, api: Api, repository: Repository) -> None:
     """Whatever a field manager is called, the commit has a valid identity, and git fsck has nothing to say."""
     namespace = api.namespace()
     config = repo_config(api, namespace, "local", repository.url)

@@ -13,7 +13,7 @@ import yaml
 
 from tests.git import servers
 from tests.system.cluster import KINDS, Api, Destination, deployment, git_secret, manifest, path_of, repo_config
-from tests.system.installation import Embedded, Lane, Separate
+from tests.system.installation import Lane, Separate
 from tests.system.repository import Repository
 from tests.waiting import wait_until
 
@@ -106,7 +106,7 @@ def by_requests(api: Api, place: str) -> list[Step]:
 @pytest.mark.promise("P1", "P2", "P4")
 @pytest.mark.parametrize("hand", [by_requests, pytest.param(by_kubectl, marks=pytest.mark.kubectl)])
 def test_each_change_on_one_machine(
-    shared: Embedded, api: Api, repository: Repository, hand: Callable[[Api, str], list[Step]]
+    shared: Lane, api: Api, repository: Repository, hand: Callable[[Api, str], list[Step]]
 ) -> None:
     """Each apply, patch and delete is one pushed commit, and one row that names who, why and where."""
     place = api.namespace()

@@ -5,12 +5,13 @@ from __future__ import annotations
 import base64
 import contextlib
 import json
+import re
 
 import pytest
 
 from tests.contract import manifests
 from tests.system.cluster import OURS, Api, Destination, RefusedError, manifest, repo_config
-from tests.system.installation import Embedded
+from tests.system.installation import Embedded, Lane, Separate
 from tests.system.repository import Repository
 from tests.waiting import wait_until
 
@@ -20,6 +21,13 @@ EVERY_RULE = "canary-of-a-secret-that-every-rule-wants-4713"
 APPLIED = "canary-of-a-manifest-4714"
 
 
+# Where database and broker write what they are given, so that it is seen that all of it was read.
+KEPT: dict[type[Lane], tuple[str, ...]] = {
+    Embedded: (r"reverser\.db$", r"appendonly\.aof|appendonlydir"),
+    Separate: ("/pg_wal/", r"\.wal$"),
+}
+
+
 def spellings(canary: str) -> set[bytes]:
     """A text as it may stand somewhere: plain, in base64 at each offset, in hexadecimal."""
     plain = canary.encode()
@@ -27,11 +35,11 @@ def spellings(canary: str) -> set[bytes]:
     return {plain, plain.hex().encode(), *shifted}
 
 
-def places(shared: Embedded, api: Api, repository: Repository) -> dict[str, bytes]:
+def places(shared: Lane, api: Api, repository: Repository) -> dict[str, bytes]:
     """Everything that leaves the watch process: files, the broker's too, Git, Flower, status, and what commands say."""
     found = {str(path): content for path, content in shared.files()}
-    assert any(name.endswith("appendonly.aof") or "appendonlydir" in name for name in found)
-    assert any(name.endswith("reverser.db") for name in found)
+    for kept in KEPT[type(shared)]:
+        assert any(re.search(kept, name) for name in found), kept
     return found | {
         "the repository": repository.every_object(),
         "Flower": json.dumps(shared.tasks()).encode(),
@@ -49,7 +57,7 @@ def leaks(found: dict[str, bytes], canary: str) -> list[tuple[str, bytes]]:
 
 
 @pytest.mark.promise("P12")
-def test_a_secret_that_a_rule_selects(shared: Embedded, api: Api, repository: Repository) -> None:
+def test_a_secret_that_a_rule_selects(shared: Lane, api: Api, repository: Repository) -> None:
     """The status says EncryptionRequired for Secrets alone, ConfigMaps go on, and the Secret's value is nowhere."""
     namespace = api.namespace()
     config = repo_config(api, namespace, "local", repository.url)
@@ -99,7 +107,7 @@ RULES = (
 
 
 @pytest.mark.promise("P12")
-def test_no_rule_reaches_a_secret(shared: Embedded, api: Api, repository: Repository) -> None:
+def test_no_rule_reaches_a_secret(shared: Lane, api: Api, repository: Repository) -> None:
     """However a rule is written, Secrets are not mirrored, and no byte of one is anywhere."""
     namespace = api.namespace()
     labels = {"app": "web"}
@@ -126,7 +134,7 @@ def test_no_rule_reaches_a_secret(shared: Embedded, api: Api, repository: Reposi
 
 
 @pytest.mark.promise("P12")
-def test_what_was_applied_before_stays_in_the_cluster(shared: Embedded, api: Api, repository: Repository) -> None:
+def test_what_was_applied_before_stays_in_the_cluster(shared: Lane, api: Api, repository: Repository) -> None:
     """The annotation in which `kubectl apply` keeps a manifest stays in the cluster, whatever it holds, of any type."""
     namespace = api.namespace()
     group = manifests.new_group()
@@ -156,7 +164,7 @@ def test_what_was_applied_before_stays_in_the_cluster(shared: Embedded, api: Api
 
 
 @pytest.mark.promise("P12")
-def test_flower_shows_summaries(shared: Embedded, api: Api, repository: Repository) -> None:
+def test_flower_shows_summaries(shared: Lane, api: Api, repository: Repository) -> None:
     """In Flower, `kwargs:dest=...` finds one destination's tasks: they name an object and numbers, never content."""
     namespace = api.namespace()
     config = repo_config(api, namespace, "local", repository.url)

@@ -22,7 +22,7 @@ from app.rules import paths, rendering, sanitising
 from tests.contract import manifests
 from tests.servers.api import KUBE_ONLY
 from tests.system.cluster import MERGE, Api, Destination, Object, RefusedError, repo_config
-from tests.system.installation import Embedded
+from tests.system.installation import Lane
 from tests.system.repository import Repository
 from tests.waiting import wait_until
 
@@ -149,9 +149,9 @@ def answers(things: Things, version: str = "v1") -> bool:
 
 
 @contextlib.contextmanager
-def frozen(lane: Embedded) -> Iterator[None]:
+def frozen(lane: Lane) -> Iterator[None]:
     """The watch daemon sees nothing meanwhile; when it wakes up, the streams that it needs are not there any more."""
-    watch = lane.up.pids["watch"]
+    watch = lane.pid("watch")
     os.kill(watch, signal.SIGSTOP)
     try:
         yield
@@ -162,7 +162,7 @@ def frozen(lane: Embedded) -> Iterator[None]:
 
 
 @pytest.mark.promise("P1", "P2")
-def test_a_type_is_added_and_removed(shared: Embedded, api: Api, things: Things, repository: Repository) -> None:
+def test_a_type_is_added_and_removed(shared: Lane, api: Api, things: Things, repository: Repository) -> None:
     """A rule on a type that is not served becomes ready when it is; the deletes that end the type are mirrored."""
     destination = selecting(api, things, repository)
     said = api.wait_for_reason("watchrules", things.namespace, "prod", "NotServed")
@@ -193,7 +193,7 @@ def test_a_type_is_added_and_removed(shared: Embedded, api: Api, things: Things,
 
 
 @pytest.mark.promise("P1", "P2")
-def test_a_type_is_replaced(shared: Embedded, api: Api, things: Things, repository: Repository) -> None:
+def test_a_type_is_replaced(shared: Lane, api: Api, things: Things, repository: Repository) -> None:
     """A definition that is removed and installed again at once loses its objects; the next one is mirrored soon."""
     things.define("v1")
     things.put("one", "first")
@@ -208,7 +208,7 @@ def test_a_type_is_replaced(shared: Embedded, api: Api, things: Things, reposito
 
 
 @pytest.mark.promise("P2")
-def test_a_type_gets_another_version(shared: Embedded, api: Api, things: Things, repository: Repository) -> None:
+def test_a_type_gets_another_version(shared: Lane, api: Api, things: Things, repository: Repository) -> None:
     """A destination holds one version of a type: its files move to the preferred one, where its rule names none."""
     things.define("v1")
     things.put("one", "first")
@@ -244,7 +244,7 @@ def test_a_type_gets_another_version(shared: Embedded, api: Api, things: Things,
 
 @pytest.mark.promise("P3", "P10")
 def test_a_type_that_is_not_served_keeps_its_files(
-    shared: Embedded, api: Api, things: Things, repository: Repository
+    shared: Lane, api: Api, things: Things, repository: Repository
 ) -> None:
     """While a type answers 404 its files are kept and counted, whatever becomes of its objects; back, it is listed."""
     things.define("v1")
@@ -285,7 +285,7 @@ def test_a_type_that_is_not_served_keeps_its_files(
     assert repository.tree().items() >= things.files("one").items()
 
 
-def count_seeds(lane: Embedded, destination: Destination) -> int:
+def count_seeds(lane: Lane, destination: Destination) -> int:
     """How many seeds the destination had."""
     query = (
         "SELECT count(*) AS found FROM seed_run r JOIN git_destination d ON d.id = r.destination_id "
@@ -335,7 +335,7 @@ def no_server(api: Api, things: Things, group: str) -> Iterator[None]:
 @KUBE_ONLY
 @pytest.mark.promise("P3", "P10")
 def test_a_type_whose_server_is_away_keeps_its_files(
-    shared: Embedded, api: Api, things: Things, repository: Repository
+    shared: Lane, api: Api, things: Things, repository: Repository
 ) -> None:
     """A group whose APIService has no server is not gone: no file moves, other types go on, and it is resumed."""
     ghosts = manifests.new_group()

@@ -9,14 +9,15 @@ from tests.system.installation import Embedded
 from tests.system.repository import Repository
 
 
-def test_what_runs_is_well(shared: Embedded, api: Api, repository: Repository) -> None:
+def test_what_runs_is_well(own: Embedded, api: Api, repository: Repository) -> None:
     """In the folder of a running `up` the doctor needs no variable, finds every check OK, and ends with 0."""
+    own.start()
     namespace = api.namespace()
     api.create("configmaps", namespace, "settings", data={"key": "value"})
     config = repo_config(api, namespace, "local", repository.url)
     destination = Destination(api, namespace, "prod", repository=config, resources=["configmaps"])
-    shared.wait_seeded(destination.ref)
-    done = shared._command("doctor", "--output", "json")
+    own.wait_seeded(destination.ref)
+    done = own.typed("doctor", "--output", "json")
     found = json.loads(done.stdout)
     assert [one for one in found if one["level"] != "OK"] == []
     assert done.returncode == 0

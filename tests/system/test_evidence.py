@@ -15,7 +15,7 @@ import pytest
 from tests.servers.api import SANDBOX_ONLY, ApiServer
 from tests.servers.sandbox import SandboxServer
 from tests.system.cluster import Api, Destination, rendered, repo_config
-from tests.system.installation import PAGE_SIZE, Embedded, Row
+from tests.system.installation import PAGE_SIZE, Lane, Row
 from tests.system.repository import Repository
 from tests.waiting import wait_until
 
@@ -35,7 +35,7 @@ def faults(server: ApiServer) -> Iterator[SandboxServer]:
 class Mirror:
     """One destination of ConfigMaps and LimitRanges, seeded; and what Git has to hold for it."""
 
-    shared: Embedded
+    shared: Lane
     api: Api
     repository: Repository
     destination: Destination
@@ -90,12 +90,12 @@ class Mirror:
 
     def count_broken_listings(self) -> int:
         """How many listings of the ConfigMaps broke off, as the log says."""
-        lines = self.shared.folder.log_of("watch").read_text().splitlines()
+        lines = self.shared.log("watch").read_text().splitlines()
         return sum("listing_broke_off" in line and self.namespace in line for line in lines)
 
 
 @pytest.fixture
-def mirror(shared: Embedded, api: Api, repository: Repository) -> Mirror:
+def mirror(shared: Lane, api: Api, repository: Repository) -> Mirror:
     """A namespace with some ConfigMaps, which are in Git."""
     namespace = api.namespace()
     for name in NAMES:
@@ -222,7 +222,7 @@ def test_a_restored_cluster_is_mirrored_as_it_is_now(mirror: Mirror, faults: San
 
 
 @pytest.mark.promise("P10", "P11")
-def test_changes_during_a_listing(shared: Embedded, api: Api, repository: Repository) -> None:
+def test_changes_during_a_listing(shared: Lane, api: Api, repository: Repository) -> None:
     """Objects that come while a seed lists are no orphans, those that go leave no file, and nothing else is removed."""
     namespace = api.namespace()
     for number in range(20 * PAGE_SIZE):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import pytest
 
 from tests.system.cluster import MERGE, Api, Destination, Object, deployment, repo_config, single
-from tests.system.installation import Embedded
+from tests.system.installation import Lane
 from tests.system.repository import Repository
 from tests.waiting import wait_until
 
@@ -18,7 +18,7 @@ UPDATES = 20
 class Mirrored:
     """One object in Git."""
 
-    shared: Embedded
+    shared: Lane
     api: Api
     repository: Repository
     destination: Destination
@@ -59,7 +59,7 @@ class Mirrored:
         return len(self.repository.commits())
 
 
-def mirrored(shared: Embedded, api: Api, repository: Repository, resource: str, **fields: object) -> Mirrored:
+def mirrored(shared: Lane, api: Api, repository: Repository, resource: str, **fields: object) -> Mirrored:
     """An object that is in Git."""
     namespace = api.namespace()
     api.create(resource, namespace, "one", **fields)
@@ -70,7 +70,7 @@ def mirrored(shared: Embedded, api: Api, repository: Repository, resource: str, 
 
 
 @pytest.mark.promise("P1", "P3")
-def test_a_field_is_ignored_from_now_on(shared: Embedded, api: Api, repository: Repository) -> None:
+def test_a_field_is_ignored_from_now_on(shared: Lane, api: Api, repository: Repository) -> None:
     """A field that a rule ignores leaves the file in one commit, its updates make none; of two rules both count."""
     data = {"kept": "1", "noise": "1", "more": "1"}
     one = mirrored(shared, api, repository, "configmaps", data=data, annotations={"tool/a": "1", "tool/b": "1"})
@@ -102,7 +102,7 @@ def test_a_field_is_ignored_from_now_on(shared: Embedded, api: Api, repository: 
 
 
 @pytest.mark.promise("P1", "P3")
-def test_what_a_scaler_writes_is_ignored(shared: Embedded, api: Api, repository: Repository) -> None:
+def test_what_a_scaler_writes_is_ignored(shared: Lane, api: Api, repository: Repository) -> None:
     """With `ignoreManagers`, replicas that only a scaler owns are no intent; what a person sets again is."""
     one = mirrored(shared, api, repository, "deployments", spec=deployment())
     one.choose({"resources": ["deployments"], "ignoreManagers": ["scaler/scale"]})
@@ -139,7 +139,7 @@ BAD = {
 
 
 @pytest.mark.parametrize("pointer", BAD)
-def test_a_pointer_that_is_none_is_refused(shared: Embedded, api: Api, pointer: str) -> None:
+def test_a_pointer_that_is_none_is_refused(shared: Lane, api: Api, pointer: str) -> None:
     """A pointer that names nothing, or what a file cannot be without, is refused by name: at once, or in the status."""
     namespace = api.namespace()
     rules = [{"resources": ["configmaps"], "ignoreFields": [pointer]}]

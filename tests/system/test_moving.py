@@ -8,13 +8,13 @@ import pytest
 
 from tests.servers.api import KUBE_ONLY
 from tests.system.cluster import Api, Destination, rendered, repo_config
-from tests.system.installation import Embedded
+from tests.system.installation import Lane
 from tests.system.repository import Repository
 from tests.waiting import wait_until
 
 
 @pytest.mark.promise("P4")
-def test_a_destination_moves(shared: Embedded, api: Api, repository: Repository) -> None:
+def test_a_destination_moves(shared: Lane, api: Api, repository: Repository) -> None:
     """On another branch, then in another folder, all is written anew; old files stay, waiting rows do not."""
     namespace = api.namespace()
     for name in ("one", "two"):
@@ -57,7 +57,7 @@ def test_a_destination_moves(shared: Embedded, api: Api, repository: Repository)
     ]
 
 
-def superseded(shared: Embedded, destination: Destination) -> bool:
+def superseded(shared: Lane, destination: Destination) -> bool:
     """Whether a row of the first place was superseded."""
     return any(
         row["found"]
@@ -71,7 +71,7 @@ def superseded(shared: Embedded, destination: Destination) -> bool:
 
 
 @pytest.mark.promise("P10")
-def test_a_rule_is_deleted(shared: Embedded, api: Api, repository: Repository) -> None:
+def test_a_rule_is_deleted(shared: Lane, api: Api, repository: Repository) -> None:
     """What a deleted rule selected stays in Git and is counted; changes of it make no commit any more."""
     namespace = api.namespace()
     for name in ("one", "two"):
@@ -106,7 +106,7 @@ def ended_watches(api: Api, resource: str) -> int:
 
 
 @KUBE_ONLY
-def test_a_second_rule_on_a_running_stream(shared: Embedded, api: Api, repository: Repository) -> None:
+def test_a_second_rule_on_a_running_stream(shared: Lane, api: Api, repository: Repository) -> None:
     """A rule for a type that is watched already is seeded by a listing; the stream goes on, and serves both."""
     namespace = api.namespace()
     api.create("configmaps", namespace, "one", data={"key": "value"})
@@ -125,7 +125,7 @@ def test_a_second_rule_on_a_running_stream(shared: Embedded, api: Api, repositor
     assert len(seeds(shared, second)) == 1
 
 
-def seeds(shared: Embedded, destination: Destination) -> list[dict[str, object]]:
+def seeds(shared: Lane, destination: Destination) -> list[dict[str, object]]:
     """The seeds that a destination had."""
     query = (
         "SELECT r.cause FROM seed_run r JOIN git_destination d ON d.id = r.destination_id "

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.system.cluster import Api, Destination, Object, deployment, repo_config
-from tests.system.installation import Embedded
+from tests.system.installation import Lane
 from tests.system.repository import Repository
 from tests.waiting import wait_until
 
@@ -55,7 +55,7 @@ def wait_files(repository: Repository, wanted: set[str]) -> None:
 
 
 @pytest.mark.promise("P2")
-def test_a_wildcard_leaves_out_what_nobody_wrote(shared: Embedded, api: Api, repository: Repository) -> None:
+def test_a_wildcard_leaves_out_what_nobody_wrote(shared: Lane, api: Api, repository: Repository) -> None:
     """`*` mirrors what people write; what a controller owns, heartbeats and copies of the cluster's stay out."""
     namespace = api.namespace()
     fill(api, namespace)
@@ -78,7 +78,7 @@ def test_a_wildcard_leaves_out_what_nobody_wrote(shared: Embedded, api: Api, rep
 
 
 @pytest.mark.promise("P2")
-def test_what_is_named_is_included(shared: Embedded, api: Api, repository: Repository) -> None:
+def test_what_is_named_is_included(shared: Lane, api: Api, repository: Repository) -> None:
     """A type or an object that a rule names is mirrored although `*` leaves it out, until the rule drops it: kept."""
     namespace = api.namespace()
     fill(api, namespace)

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from tests.system.cluster import Api, Destination, repo_config
-from tests.system.installation import Embedded
+from tests.system.installation import Lane
 from tests.system.repository import Repository
 from tests.waiting import wait_until
 
@@ -22,7 +22,7 @@ PROBLEMS = {
 
 
 @pytest.mark.kubectl
-def test_a_rule_says_what_became_of_it(shared: Embedded, api: Api, repository: Repository) -> None:
+def test_a_rule_says_what_became_of_it(shared: Lane, api: Api, repository: Repository) -> None:
     """`kubectl get wr` shows the types and files that a rule has, what it could not have and why, and its version."""
     namespace = api.namespace()
     for name in ("one", "two"):
@@ -56,7 +56,7 @@ def test_a_rule_says_what_became_of_it(shared: Embedded, api: Api, repository: R
     assert status["ruleVersion"] == last["version"]
 
 
-def test_the_history_of_a_rule(shared: Embedded, api: Api, repository: Repository) -> None:
+def test_the_history_of_a_rule(shared: Lane, api: Api, repository: Repository) -> None:
     """Each change of what a rule selects is a version in SQL, with its difference; the last says how it ended."""
     namespace = api.namespace()
     config = repo_config(api, namespace, "local", repository.url)
@@ -91,7 +91,7 @@ def test_the_history_of_a_rule(shared: Embedded, api: Api, repository: Repositor
     assert found[3]["ended"] == "the rule was deleted"
 
 
-def history(lane: Embedded, namespace: str) -> list[dict[str, object]]:
+def history(lane: Lane, namespace: str) -> list[dict[str, object]]:
     """The versions of the namespace's rule, the oldest first."""
     query = "SELECT * FROM rule_history WHERE rule = :rule ORDER BY version"
     return [dict(row) for row in lane.rows(query, rule=f"WatchRule {namespace}/prod")]

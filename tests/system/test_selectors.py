@@ -6,8 +6,6 @@ its object. Each story ends with a restart that finds nothing to do.
 
 from __future__ import annotations
 
-import os
-import signal
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +17,7 @@ from tests.servers.api import KUBE_ONLY, SANDBOX_ONLY, ApiServer
 from tests.servers.kube import KubeServer
 from tests.servers.sandbox import SandboxServer
 from tests.system.cluster import MERGE, Api, Destination, Object, rendered, repo_config
-from tests.system.installation import Embedded
+from tests.system.installation import Embedded, Lane
 from tests.system.repository import Repository
 from tests.waiting import wait_until
 
@@ -31,13 +29,13 @@ NOT_WEB = {"matchExpressions": [{"key": "app", "operator": "NotIn", "values": ["
 class Story:
     """One destination of ConfigMaps, on a branch of its own, and what happens to it."""
 
-    shared: Embedded
+    shared: Lane
     api: Api
     repository: Repository
     destination: Destination
 
     @classmethod
-    def begin(cls, shared: Embedded, api: Api, repository: Repository, *items: Object, branch: str = "main") -> Story:
+    def begin(cls, shared: Lane, api: Api, repository: Repository, *items: Object, branch: str = "main") -> Story:
         """A namespace, and a destination whose rule has these items."""
         namespace = api.namespace()
         repo_config(api, namespace, "local", repository.url)
@@ -174,7 +172,7 @@ def restart(*stories: Story) -> None:
 
 
 @pytest.mark.promise("P1", "P2", "P3")
-def test_an_object_enters_and_leaves_a_selector(shared: Embedded, api: Api, repository: Repository) -> None:
+def test_an_object_enters_and_leaves_a_selector(shared: Lane, api: Api, repository: Repository) -> None:
     """Labels that change into a selector are a CREATE, out of it a DELETE: in Git, in the ledger, in the audit log."""
     story = Story.begin(shared, api, repository, {"resources": ["configmaps"], "labelSelector": WEB})
     story.put("other", app="database")
@@ -211,7 +209,7 @@ def test_an_object_enters_and_leaves_a_selector(shared: Embedded, api: Api, repo
 
 
 @pytest.mark.promise("P2")
-def test_names_narrow_a_rule(shared: Embedded, api: Api, repository: Repository) -> None:
+def test_names_narrow_a_rule(shared: Lane, api: Api, repository: Repository) -> None:
     """`names` and `excludeNames` are globs with capitals told apart: every pattern counts, an exclusion wins."""
     item = {"resources": ["configmaps"], "names": ["app-*", "exact", "v[12]"], "excludeNames": ["*-tmp", "app-?"]}
     story = Story.begin(shared, api, repository, item)
@@ -224,7 +222,7 @@ def test_names_narrow_a_rule(shared: Embedded, api: Api, repository: Repository)
 
 
 @pytest.mark.promise("P1", "P2")
-def test_an_object_moves_between_two_selectors(shared: Embedded, api: Api, repository: Repository) -> None:
+def test_an_object_moves_between_two_selectors(shared: Lane, api: Api, repository: Repository) -> None:
     """Of two destinations with complementary selectors exactly one has an object, also when it moved unseen."""
     web = Story.begin(shared, api, repository, {"resources": ["configmaps"], "labelSelector": WEB}, branch="web")
     rest = web.beside("rest", {"resources": ["configmaps"], "labelSelector": NOT_WEB})
@@ -238,7 +236,7 @@ def test_an_object_moves_between_two_selectors(shared: Embedded, api: Api, repos
     rest.wait("one")
     assert (web.operations("one")[-1], rest.operations("one")[-1]) == ("DELETE pushed", "CREATE pushed")
 
-    os.kill(shared.up.pids["watch"], signal.SIGKILL)
+    shared.kill("watch")
     web.label("one", app="web")
     web.label("two", app=None)
     api.delete("configmaps", web.namespace, "two")
@@ -251,7 +249,7 @@ def test_an_object_moves_between_two_selectors(shared: Embedded, api: Api, repos
 @SANDBOX_ONLY
 @pytest.mark.promise("P2", "P10")
 def test_an_object_left_while_nobody_could_see_it(
-    shared: Embedded, api: Api, repository: Repository, server: ApiServer
+    shared: Lane, api: Api, repository: Repository, server: ApiServer
 ) -> None:
     """An object whose labels changed in a history that is forgotten is found by the next listing, as gone."""
     assert isinstance(server, SandboxServer)
@@ -276,7 +274,7 @@ def test_an_object_left_while_nobody_could_see_it(
 
 
 @pytest.mark.promise("P1", "P2", "P3")
-def test_a_namespace_enters_and_leaves_a_selector(shared: Embedded, api: Api, repository: Repository) -> None:
+def test_a_namespace_enters_and_leaves_a_selector(shared: Lane, api: Api, repository: Repository) -> None:
     """Labels of a namespace take all of its objects in or out, of that destination alone; no other namespace moves."""
     story = Story.begin(shared, api, repository, branch="shops")
     team = story.namespace
@@ -325,7 +323,7 @@ def label_namespace(api: Api, name: str, **labels: str | None) -> None:
 
 @SANDBOX_ONLY
 @pytest.mark.promise("P2")
-def test_a_selected_namespace_is_deleted(shared: Embedded, api: Api, repository: Repository) -> None:
+def test_a_selected_namespace_is_deleted(shared: Lane, api: Api, repository: Repository) -> None:
     """A namespace that is deleted takes the files of its objects along, whichever of the two is seen first."""
     story = Story.begin(shared, api, repository, branch="shops")
     team = story.namespace
@@ -340,7 +338,7 @@ def test_a_selected_namespace_is_deleted(shared: Embedded, api: Api, repository:
 
 
 @pytest.mark.promise("P2", "P3", "P10")
-def test_a_rule_is_narrowed_and_widened(shared: Embedded, api: Api, repository: Repository) -> None:
+def test_a_rule_is_narrowed_and_widened(shared: Lane, api: Api, repository: Repository) -> None:
     """What a narrower rule does not select is kept, counted, and goes with its object; a wider one takes it back."""
     plain = {"resources": ["configmaps"]}
     story = Story.begin(shared, api, repository, plain)

@@ -43,7 +43,7 @@ def apply_again(api: Api, namespace: str, _number: int) -> None:
 @pytest.mark.promise("P3")
 @pytest.mark.parametrize("churn", [churn_status, churn_managers, apply_again], ids=lambda churn: churn.__name__)
 def test_updates_without_a_change(
-    shared: Embedded, api: Api, repository: Repository, churn: Callable[[Api, str, int], None]
+    shared: Lane, api: Api, repository: Repository, churn: Callable[[Api, str, int], None]
 ) -> None:
     """Updates that change nothing of what Git holds make 0 commits; the one real change after them makes exactly 1."""
     namespace = api.namespace()
@@ -74,7 +74,7 @@ def count_events(lane: Lane, namespace: str) -> int:
 
 
 @pytest.mark.promise("P7")
-def test_messages_that_come_again(shared: Embedded, api: Api, repository: Repository) -> None:
+def test_messages_that_come_again(shared: Lane, api: Api, repository: Repository) -> None:
     """Messages about rows that are done, in any order and many at a time, make no commit; the next change makes one."""
     namespace = api.namespace()
     api.create("configmaps", namespace, "settings", data={"key": "value"})
