@@ -151,13 +151,14 @@ def _written(
     subject: Subject, holding: routing.Holding, selection: selecting.Selection, found: inventory.Known | None
 ) -> Selected | None:
     operation = subject.written(found)
+    is_new = operation is events.Operation.CREATE
     # What changed is an update even where nobody knows it, unless it may have changed into the selection.
-    entered = found is None and selection.narrowed and events.Operation.CREATE in selection.rules
+    entered = is_new and selection.narrowed and events.Operation.CREATE in selection.rules
     if subject.modified and not entered:
         operation = events.Operation.UPDATE
     rule = selection.rules.get(operation)
     kept = rule is None
-    if kept and (found is None or found.uid != subject.identifier.uid):
+    if kept and is_new:
         return None
     rule = rule or next(iter(selection.rules.values()))
     return Selected(

@@ -222,6 +222,10 @@ STEPS = st.one_of(
 @example([("put", "a", "web"), ("choose", 2), ("put", "b", "web"), ("upgrade",), ("put", "a", "api")])
 @example([("put", "a", "web"), ("choose", KEEPING), ("list",), ("choose", 0), ("delete", "a")])
 @example([("put", "b", "web"), ("choose", 1), ("look_away",), ("delete", "b"), ("put", "b", "web"), ("list",)])
+@example([
+    ("put", "b", "web"), ("choose", KEEPING), ("delete", "b"), ("put", "b", "api"),
+    ("choose", QUIET), ("put", "b", "web"),
+])  # fmt: skip
 def test_only_a_change_of_the_cluster_removes_a_file(steps: list[tuple[Any, ...]]) -> None:
     """Whatever happens, seen or listed: what is selected stands, what left is gone, and a rule takes nothing along."""
     history = History()
