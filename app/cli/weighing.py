@@ -12,7 +12,7 @@ from functools import cached_property
 
 from app import errors, events
 from app.cli import rendering, surveying
-from app.rules import compiling, ignoring, matching, selecting, types
+from app.rules import compiling, ignoring, selecting, types
 
 
 class Near(IntEnum):
@@ -184,7 +184,7 @@ def _no_scope(key: compiling.RuleKey, verdict: compiling.RuleVerdict, type_: typ
     if note:
         sentence = f"{key} leaves it out: {note}. Naming {type_} in resources includes it"
         return Weighed(str(key), Near.LEFT_OUT, "LeftOut", sentence)
-    if any(str(type_) in matching.left_out_for_version(note) for note in verdict.notes):
+    if type_.key in {other.key for other in verdict.other_versions}:
         sentence = f"{key} leaves it out: {type_} is served in none of its apiVersions. Without them, * takes it"
         return Weighed(str(key), Near.LEFT_OUT, "LeftOut", sentence)
     return Weighed(str(key), Near.OTHER_TYPE, "NotSelected", f"{key} does not select {type_}")

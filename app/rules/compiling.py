@@ -10,6 +10,7 @@ an object learns nothing about it.
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -134,13 +135,17 @@ class CompiledRule:
 
 @dataclass(frozen=True, slots=True)
 class RuleVerdict:
-    """What became of a rule: what it could not resolve, what `*` left out; `rule` is set when it is ready."""
+    """What became of a rule: what it could not resolve, what `*` left out; `rule` is set when it is ready.
+
+    `other_versions` are the types that `*` takes in none of the rule's `apiVersions`.
+    """
 
     ready: bool
     reason: str
     message: str
     problems: tuple[matching.Problem, ...] = ()
     notes: tuple[str, ...] = ()
+    other_versions: frozenset[ResourceType] = frozenset()
     rule: CompiledRule | None = None
 
 
@@ -366,6 +371,7 @@ def _judge_rule(rule: kinds.AnyRule, sources: _Sources, versions: _Versions) -> 
         message=_ready_message(rule, scopes, problems),
         problems=problems,
         notes=notes,
+        other_versions=frozenset(itertools.chain(*(resolution.other_versions for resolution in resolutions))),
         rule=_compiled(rule, place=place, scopes=scopes),
     )
 

@@ -35,6 +35,10 @@ _POSITION = re.compile(r"/([0-9]+|-)(/|$)")
 # Maps in every object that people write: a number there is a key.
 _MAPS = ("/data/", "/metadata/annotations/", "/metadata/labels/")
 _TELLS_WHICH = "apiVersion, kind, metadata.name and metadata.namespace tell which object it is: name other fields"
+# Where annotations and labels stand: those of the object, and of what it is a template for. Elsewhere these words may
+# mean anything, such as a pattern of a policy.
+_KEYS = "(?:.*[tT]emplates?(?:/[*])?)?/metadata/(?:annotations|labels)"
+_NOT_BELOW = "nothing is below a key of annotations or labels:"
 # What names no field of an object of any kind, and what to write. Where a key may hold a `*`, in a map of a spec, one
 # beside other characters is taken for a part of the key. The schema of our kinds has what costs a server little of it.
 _NOWHERE = (
@@ -47,13 +51,14 @@ _NOWHERE = (
     ),
     (re.compile(r"/[*][*]+(/|$)"), "* stands for one whole part: write /*/* for two"),
     (
-        re.compile(r"^(/data|/binaryData|/metadata|.*/metadata/(annotations|labels))?/([^/]+[*]|[*][^/])"),
+        re.compile(rf"^(/data|/binaryData|/metadata|{_KEYS})?/([^/]+[*]|[*][^/])"),
         "* stands for a whole part, and no key here holds one: write each key, or * alone for all of them",
     ),
     (
-        re.compile(r"^(.*/metadata/(?:annotations|labels)/[^/]+)/(.*)"),
-        r"nothing is below a key of annotations or labels: where the / belongs to the key, write \1~1\2",
+        re.compile(rf"^({_KEYS}/[^/]+)/([^/]+)$"),
+        rf"{_NOT_BELOW} where the / belongs to the key, write \1~1\2",
     ),
+    (re.compile(rf"^{_KEYS}/[^/]+/"), f"{_NOT_BELOW} such a key has one / at most, which is written ~1"),
     (
         re.compile("^/metadata/finalizers/([^*]|[*].)"),
         "finalizers are a list of texts: write /metadata/finalizers for all",
@@ -64,6 +69,8 @@ _METADATA = frozenset(
     {
         EVERY,
         "annotations",
+        # Up to Kubernetes 1.23.
+        "clusterName",
         "creationTimestamp",
         "deletionGracePeriodSeconds",
         "deletionTimestamp",

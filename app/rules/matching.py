@@ -27,7 +27,8 @@ _CORE_IN_GROUPS = f"{_CORE_IS} in apiGroups"
 
 WATCHED = frozenset({Operation.CREATE, Operation.UPDATE, Operation.DELETE})
 
-_VERSIONS_ADVICE = " (empty apiVersions take each type in the version that the cluster prefers): "
+# A status is read by people, and has a place in etcd.
+_MOST_NAMED = 10
 
 Reason = Literal[
     "NotServed",
@@ -54,12 +55,14 @@ class Resolution:
     """What one rule item selects.
 
     `by_wildcard` holds the keys of those selected types that only `*` reached; `notes` say what `*` left out.
+    `other_versions` are the types that `*` reaches in none of the item's versions.
     """
 
     selected: tuple[ResourceType, ...]
     problems: tuple[Problem, ...]
     by_wildcard: frozenset[tuple[str, str]]
     notes: tuple[str, ...]
+    other_versions: tuple[ResourceType, ...]
 
 
 def resolve(
@@ -86,15 +89,17 @@ def resolve(
         problems += _strays(item, served, found, failed=failed_groups)
     selected = tuple(found[key] for key in sorted(found))
     by_wildcard = frozenset(wild.keys() - named.keys())
+    other_versions = _in_other_versions(item, served) if ANY in item.resources else ()
     return Resolution(
         selected=selected,
         problems=tuple(problems),
         by_wildcard=by_wildcard,
         notes=(
             *(note for key, note in notes.items() if key not in named),
-            *(_notes_on_versions(item, served) if ANY in item.resources else ()),
+            *_notes_on_versions(item, other_versions),
             *_notes_on_objects([type_ for type_ in selected if type_.key in by_wildcard], namespace),
         ),
+        other_versions=other_versions,
     )
 
 
@@ -139,24 +144,28 @@ def _reaches(item: RuleItem, type_: ResourceType) -> bool:
     return _group_matches(item, type_.group) and _scope_matches(item, type_) and type_.watchable
 
 
-def _notes_on_versions(item: RuleItem, served: Mapping[tuple[str, str], Sequence[ResourceType]]) -> list[str]:
-    """What `*` would reach in another version, in one note: with `apiVersions: [v1]`, that may be dozens of types."""
-    left_out = [
-        str(versions[0])
+def _in_other_versions(
+    item: RuleItem, served: Mapping[tuple[str, str], Sequence[ResourceType]]
+) -> tuple[ResourceType, ...]:
+    """What `*` would reach in another version."""
+    return tuple(
+        versions[0]
         for key, versions in served.items()
         if _version(item, versions) is None and _reaches(item, versions[0]) and noise.excluded_type(*key) is None
-    ]
+    )
+
+
+def _notes_on_versions(item: RuleItem, left_out: Sequence[ResourceType]) -> Iterator[str]:
+    """One note, whatever their number: with `apiVersions: [v1]`, a cluster of many CRDs has hundreds of them."""
     if not left_out:
-        return []
+        return
     types = f"{len(left_out)} types that are" if len(left_out) > 1 else "1 type that is"
-    return [
-        f"* leaves out {types} not served as {' or '.join(item.api_versions)}{_VERSIONS_ADVICE}{', '.join(left_out)}"
-    ]
-
-
-def left_out_for_version(note: str) -> list[str]:
-    """The types in a note on versions; no type in any other note."""
-    return note.partition(_VERSIONS_ADVICE)[2].split(", ")
+    named = ", ".join(map(str, left_out[:_MOST_NAMED]))
+    more = f", and {len(left_out) - _MOST_NAMED} more" if len(left_out) > _MOST_NAMED else ""
+    yield (
+        f"* leaves out {types} not served as {' or '.join(item.api_versions)} (empty apiVersions take each type in the "
+        f"version that the cluster prefers): {named}{more}"
+    )
 
 
 def _notes_on_objects(types: Sequence[ResourceType], namespace: str) -> list[str]:

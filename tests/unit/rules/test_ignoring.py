@@ -49,6 +49,7 @@ EMPTY = "a part of it is empty: write no / at its end, and no two side by side"
 DOTTED = "no field at the top of an object has a dot in its name: write it like /spec/replicas"
 ITEM = "items of a list are a part of their own: write it like /spec/containers/*/image"
 BELOW = "nothing is below a key of annotations or labels: where the / belongs to the key, write "
+DEEP = "nothing is below a key of annotations or labels: such a key has one / at most, which is written ~1"
 WHOLE = "* stands for a whole part, and no key here holds one: write each key, or * alone for all of them"
 FINALIZERS = "finalizers are a list of texts: write /metadata/finalizers for all"
 TWO = "* stands for one whole part: write /*/* for two"
@@ -102,7 +103,9 @@ NO_KEY = "{!r} is no annotation or label: write it like tier or example.com~1tie
         ("/spec/ports[12]", ITEM),
         ("/metadata/annotations/a.b/c", f"{BELOW}/metadata/annotations/a.b~1c"),
         ("/metadata/labels/a/b", f"{BELOW}/metadata/labels/a~1b"),
-        ("/metadata/labels/a/b/c", f"{BELOW}/metadata/labels/a~1b/c"),
+        ("/metadata/labels/a/b/c", DEEP),
+        ("/metadata/annotations/a/b/c/d", DEEP),
+        ("/spec/volumeClaimTemplates/*/metadata/labels/a/b", f"{BELOW}/spec/volumeClaimTemplates/*/metadata/labels/a~1b"),
         (
             "/spec/template/metadata/annotations/checksum/config",
             f"{BELOW}/spec/template/metadata/annotations/checksum~1config",
@@ -186,6 +189,9 @@ def test_a_pointer_that_cannot_work_is_refused(pointer: str, advice: str) -> Non
         "/metadata/finalizers/*",
         "/metadata/generateName",
         "/metadata/ownerReferences/*/uid",
+        "/metadata/clusterName",
+        "/spec/metadata/labels/*/name",
+        "/spec/rules/*/validate/pattern/metadata/annotations/x*",
         "/spec/example.com~1a~0b",
         "/*/name/x",
         "/*/labels",

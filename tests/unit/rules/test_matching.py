@@ -440,11 +440,20 @@ ADVICE = "(empty apiVersions take each type in the version that the cluster pref
 )
 def test_what_the_wildcard_leaves_out_for_its_version_is_one_note(item: kinds.RuleItem, note: str) -> None:
     """With `apiVersions`, `*` takes less: how many types that are, which, and how to have them."""
-    notes = matching.resolve(item, TYPES).notes
-    found = [one for one in notes if "served as" in one]
-    assert found == ([note] if note else [])
-    of_versions = [names for one in notes if any(names := matching.left_out_for_version(one))]
-    assert of_versions == ([note.rpartition(": ")[2].split(", ")] if note else [])
+    resolution = matching.resolve(item, TYPES)
+    assert [one for one in resolution.notes if "served as" in one] == ([note] if note else [])
+    assert ", ".join(map(str, resolution.other_versions)) == note.rpartition(": ")[2]
+
+
+@pytest.mark.parametrize(("count", "end"), [(10, "things09.example.com"), (12, "things09.example.com, and 2 more")])
+def test_of_many_types_that_are_left_out_for_their_version_ten_are_named(count: int, end: str) -> None:
+    """A status stays readable in a cluster of hundreds of CRDs."""
+    types = [_type(f"example.com/v2/things{number:02}") for number in range(count)]
+    resolution = matching.resolve(_item("*", api_versions=("v1",)), types)
+    (note,) = (one for one in resolution.notes if "served as" in one)
+    assert ": things00.example.com, things01.example.com, " in note
+    assert note.endswith(f", {end}")
+    assert len(resolution.other_versions) == count
 
 
 # The namespaced types of a cluster of which `*` leaves out something.
