@@ -83,8 +83,12 @@ class Publisher:
 
     @property
     def outage(self) -> Reason | None:
-        """Why the broker takes nothing at all: what is handed over is lost, but for a try now and then."""
-        return self._outage.why
+        """Why the broker takes nothing at all: what is handed over is lost, but for a try now and then.
+
+        Known from what is sent: after a minute without a drop, nobody knows.
+        """
+        why = self._outage.why
+        return why if why in self._recent() else None
 
     @property
     def dropped(self) -> int:
@@ -99,16 +103,15 @@ class Publisher:
 
     @property
     def going_on(self) -> dict[str, int]:
-        """The same of what goes on.
+        """The same of what goes on: what stops all messages until one is taken, and all of it for a minute at most."""
+        told = self._recent() & {*_OF_ONE, self._outage.why}
+        return {reason: count for reason, count in self.drops.items() if reason in told}
 
-        What stops all messages goes on until one is taken; what concerns one message or destination, for a minute.
-        """
+    def _recent(self) -> set[Reason | None]:
+        """Why something was dropped within the last minute."""
         now = time.monotonic()
         with self._counting:
-            recent = {reason for reason in _OF_ONE if now - self._dropped_at.get(reason, -SAID_FOR) < SAID_FOR}
-            return {
-                str(reason): count for reason, count in self._drops.items() if reason in recent | {self._outage.why}
-            }
+            return {reason for reason, at in self._dropped_at.items() if now - at < SAID_FOR}
 
     def publish(self, messages: Iterable[events.Message]) -> None:
         """Hand messages to the sending thread, in order."""

@@ -47,7 +47,8 @@ class Settings:
     branch_lease: float = 4.0
     # Lease of a cluster's watch daemon.
     watch_lease: float = 8.0
-    # Longest time of one drain; a lease is not renewed beyond it, so that a hung call loses it.
+    # Longest time of one drain, with a push that takes its time; a lease is not renewed beyond it, so that a hung call
+    # loses it.
     drain_deadline: float = 60.0
     # Longest time of one network operation of Git before its helper process is killed.
     git_timeout: float = 30.0

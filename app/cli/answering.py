@@ -225,7 +225,7 @@ class _Question:
             goes = (
                 _WHEN_SEEN.format(rule)
                 if (rule := self._remover())
-                else "no rule removes it: the one that selected it has no DELETE, or looks elsewhere now"
+                else "no rule removes it: the last one that selected it had no DELETE, or looks elsewhere now"
             )
             yield f"It {gone} in the cluster, and its file is there still: {goes}"
 

@@ -6,7 +6,6 @@ rendered, or whose path holds something foreign, ends dead with its reason and t
 
 from __future__ import annotations
 
-import itertools
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -28,8 +27,9 @@ from app.rules import foreign, paths, rendering
 
 log = structlog.get_logger()
 
-# Bodies in memory at a time; a body is a few kB, at most 5 MB.
+# Bodies in memory at a time: a statement has to end within seconds, on a slow network too, and a body has up to 5 MB.
 ROWS_PER_READ = 200
+BYTES_PER_READ = 8_000_000
 # RBAC names have no limit in Kubernetes; an index of PostgreSQL takes 2,704 bytes, and three names stand in one.
 MAX_NAME_BYTES = 1_000
 # A file larger than this is not read to find out whose it is.
@@ -280,17 +280,23 @@ class _Bodies:
 
     def __init__(self, database: db.Database, destination_id: int, rows: Iterable[ledger.Pending]) -> None:
         self._database, self._destination_id = database, destination_id
-        self._unread = iter(rows)
+        self._unread = [row.sequence for row in rows]
         self._read: dict[int, bytes | None] = {}
 
     def of(self, row: ledger.Pending) -> bytes | None:
         """The body of a row; None where it has none."""
         if row.sequence not in self._read:
-            sequences = [one.sequence for one in itertools.islice(self._unread, ROWS_PER_READ)]
-            with self._database.read() as connection:
-                found = ledger.bodies(connection, self._destination_id, sequences)
-            self._read = {sequence: found.get(sequence) for sequence in sequences}
+            self._read_on()
         return self._read[row.sequence]
+
+    def _read_on(self) -> None:
+        part = self._unread[:ROWS_PER_READ]
+        with self._database.read() as connection:
+            found = ledger.bodies(connection, self._destination_id, part, most_bytes=BYTES_PER_READ)
+        # Behind the last that was found there may be more of them.
+        last = max(found, default=part[-1])
+        self._read = {sequence: found.get(sequence) for sequence in part if sequence <= last}
+        del self._unread[: len(self._read)]
 
 
 def _object(body: bytes) -> Mapping[str, object]:

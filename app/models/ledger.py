@@ -365,12 +365,21 @@ def identifier_of(row: base.AnyRow) -> events.Identifier:
     )
 
 
-def bodies(connection: Connection, destination_id: int, sequences: Sequence[int]) -> dict[int, bytes]:
-    """The bodies of some rows, by number."""
-    query = select(EventBody.sequence, EventBody.body).where(
-        EventBody.destination_id == destination_id, base.among(connection, EventBody.sequence, sequences)
+def bodies(
+    connection: Connection, destination_id: int, sequences: Sequence[int], *, most_bytes: int
+) -> dict[int, bytes]:
+    """The bodies of some rows, by number: the lowest first, one at least, until they have so many bytes."""
+    size = func.length(EventBody.body)
+    before = func.sum(size).over(order_by=EventBody.sequence) - size
+    sized = (
+        select(EventBody.sequence, before.label("before"))
+        .where(EventBody.destination_id == destination_id, base.among(connection, EventBody.sequence, sequences))
+        .subquery()
     )
-    return {row.sequence: row.body for row in connection.execute(query)}
+    query = select(EventBody.sequence, EventBody.body).join(
+        sized, (EventBody.sequence == sized.c.sequence) & (EventBody.destination_id == destination_id)
+    )
+    return {row.sequence: row.body for row in connection.execute(query.where(sized.c.before < most_bytes))}
 
 
 def pends(connection: Connection, destination_id: int, *, up_to: int | None = None) -> bool:

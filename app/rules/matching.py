@@ -186,7 +186,7 @@ def _resolve_named(
     failed: Collection[str],
 ) -> tuple[list[ResourceType], list[Problem]]:
     """The types that one pattern names. A type that fits goes on even if another of the same plural does not."""
-    if "/" in pattern:
+    if "/" in pattern and _turned(pattern) not in served:
         message = f"{pattern} is a subresource: a watch never shows one, remove it from the rule"
         return [], [Problem(pattern, "Subresource", message)]
     plural, _, group = pattern.lower().partition(".")
@@ -260,7 +260,8 @@ def _no_group(item: RuleItem, group: str, groups: Mapping[str, str], *, failed: 
     if group.lower() == CORE:
         return f"{group} is no API group of this cluster: {_core(item, group)}"
     meant = _guess(group, groups, words=len(item.api_groups))
-    return f"{group} is no API group of this cluster: {meant}correct apiGroups, or install its CRD"
+    advice = _slip_of_group(group) or f"{meant}correct apiGroups, or install its CRD"
+    return f"{group} is no API group of this cluster: {advice}"
 
 
 def _nothing_served(item: RuleItem, failed: Collection[str]) -> str:
@@ -305,13 +306,15 @@ def _missed(
     for type_ in (versions[0] for key, versions in served.items() if _group_matches(item, key[0])):
         # The kind in small letters is the singular.
         called |= {type_.kind.lower(): type_, type_.resource: type_, str(type_): type_}
-    meant = _guess(pattern, called, words=len(item.resources))
+    meant = _guess(pattern, called, words=len(item.resources)) or _guess_group(item, served)
     wait = f"; or wait: {_silence(silent)}" if silent else ""
     return f"{meant}check plural and apiGroups, or install its CRD{wait}"
 
 
 def _misspelt(pattern: str) -> str:
     """What to write in place of a word that cannot name a type in any cluster; empty for any other."""
+    if "/" in pattern:
+        return f"write {'.'.join(reversed(_turned(pattern)))}"
     plural, _, group = pattern.partition(".")
     if plural == ANY and group and not _is_glob(group):
         return f'write resources: ["*"] with apiGroups: [{group}], in an item of its own'
@@ -324,11 +327,32 @@ def _is_glob(word: str) -> bool:
     return any(letter in word for letter in "*?[")
 
 
+def _turned(pattern: str) -> tuple[str, ...]:
+    """Group and plural, if the pattern is written with the group first."""
+    return tuple(pattern.lower().split("/", 1))
+
+
 def _misspelt_group(item: RuleItem) -> str:
     """The same of the groups, where none of the others may be the one that is meant."""
     if not {"", ANY}.isdisjoint(item.api_groups):
         return ""
-    return _CORE_IN_GROUPS if CORE in map(str.lower, item.api_groups) else ""
+    return next(filter(None, map(_slip_of_group, item.api_groups)), "")
+
+
+def _slip_of_group(group: str) -> str:
+    name, slash, version = group.partition("/")
+    if slash:
+        return f"a group has no version: write apiGroups: [{name}] with apiVersions: [{version}]"
+    if _is_glob(group):
+        return "no patterns are taken in apiGroups: name each group, or all with *"
+    return _CORE_IN_GROUPS if group.lower() == CORE else ""
+
+
+def _guess_group(item: RuleItem, served: Iterable[tuple[str, str]]) -> str:
+    """What a slip in the first group that the cluster has not means."""
+    groups = {group: group for group, _ in served}
+    missing = _missing(item.api_groups, groups)
+    return _guess(missing[0], groups, words=len(item.api_groups)) if missing else ""
 
 
 def _core(item: RuleItem, group: str) -> str:

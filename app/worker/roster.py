@@ -84,7 +84,9 @@ class Roster:
     def _attempt(self) -> None:
         try:
             with self._in_sql:
-                self._found = _Found(self._beat(), time.monotonic())
+                # The others count from the row that the beat begins with.
+                began = time.monotonic()
+                self._found = _Found(self._beat(), began)
         except Exception as error:  # noqa: BLE001 - a worker without its roster would serve a stale list for ever.
             self._failed(error)
         else:
@@ -120,7 +122,7 @@ class Roster:
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    """What a beat found, and when that was."""
+    """What a beat found, and when it began."""
 
     assigned: frozenset[Ref]
     at: float

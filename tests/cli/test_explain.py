@@ -288,7 +288,7 @@ def test_a_file_that_was_removed(shop: Shop, *, same: bool, why: str) -> None:
     assert note.endswith(f" UTC removed its file, under WatchRule shop/all: {why}")
 
 
-_KEPT = "no rule removes it: the one that selected it has no DELETE, or looks elsewhere now"
+_KEPT = "no rule removes it: the last one that selected it had no DELETE, or looks elsewhere now"
 
 
 def test_a_file_whose_object_is_gone(shop: Shop) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from app.drain import draining, pushing
+from app.drain import building, draining, pushing
 from app.models import ledger
 from tests.drain.world import World, path_of
 
@@ -208,6 +208,19 @@ def test_a_drain_ends_although_changes_keep_coming(world: World, monkeypatch: py
     outcome = world.drain(prod)
     assert (outcome.commits, outcome.rings) == (1, (prod.ref,))
     assert world.states(prod) == ["pushed", "pending"]
+
+
+def test_large_objects_are_read_one_after_the_other(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However little may be read at a time, each change and each row of a seed is written as it is."""
+    monkeypatch.setattr(building, "BYTES_PER_READ", 1)
+    prod = world.destination()
+    world.seed(prod, [(name, name * 9, number) for number, name in enumerate("abc", start=1)], list_version=9)
+    for version, (name, value) in enumerate([("a", None), ("b", "1"), ("c", None), ("d", "2"), ("b", "3")], start=10):
+        world.change(prod, name, value, version=version)
+    while world.drain(prod).rows:
+        pass
+    assert set(world.states(prod)) == {"pushed", "unchanged"}
+    assert {path: text.strip("'\"") for path, text in world.files().items()} == {path_of("b"): "3", path_of("d"): "2"}
 
 
 def test_a_turn_ends_between_two_pushes(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

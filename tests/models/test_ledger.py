@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import sqlite3
+from dataclasses import replace
 
 import pytest
 from sqlalchemy import select
@@ -125,7 +126,7 @@ def test_a_row_reads_back_as_it_was_written(records: Records) -> None:
     records.append(written)
     with records.database.read() as connection:
         (row,) = ledger.pending(connection, prod.id, place_id=prod.place_id, limit=10)
-        assert ledger.bodies(connection, prod.id, [1, 2]) == {1: written.body}
+        assert ledger.bodies(connection, prod.id, [1, 2], most_bytes=10**6) == {1: written.body}
     event = written.event
     assert (row.sequence, row.id, row.place_id) == (1, event.id, prod.place_id)
     assert (row.operation, row.identifier, row.resource_version) == (Operation.UPDATE, event.identifier, "7")
@@ -139,7 +140,7 @@ def test_a_body_is_bytes_and_any_bytes(records: Records) -> None:
     bodies = [b"", bytes(range(256)), b"x" * 1_500_000]
     records.append(*(dataclasses.replace(entry(prod, f"n{i}"), body=body) for i, body in enumerate(bodies)))
     with records.database.read() as connection:
-        assert ledger.bodies(connection, prod.id, [1, 2, 3]) == dict(enumerate(bodies, start=1))
+        assert ledger.bodies(connection, prod.id, [1, 2, 3], most_bytes=10**7) == dict(enumerate(bodies, start=1))
 
 
 def test_more_rows_than_one_statement_takes_keep_their_order(records: Records) -> None:
@@ -242,6 +243,24 @@ def test_what_pends_is_told_by_state_and_order_alone(records: Records) -> None:
         assert ledger.count_pending(connection, prod.id, place_id=prod.place_id) == 2
         assert ledger.backlogs(connection, [prod.id, test.id]) == [ledger.Backlog(prod.id, 2, 4, 2)]
         assert not ledger.pends(connection, test.id)
+
+
+def test_large_bodies_are_read_a_few_at_a_time(records: Records) -> None:
+    """A statement never reads much more than it may, and always something; rows without a body are passed over."""
+    prod, other = records.destination("prod"), records.destination("test", folder="clusters/test")
+    sizes = (0, 10, 10, 0, 10, 30)
+    batch = [replace(entry(prod, f"a{n}"), body=b"x" * size if size else None) for n, size in enumerate(sizes)]
+    records.append(*batch, replace(entry(other, "b"), body=b"y" * 100))
+    with records.database.read() as connection:
+
+        def read(*sequences: int, most_bytes: int) -> list[int]:
+            return sorted(ledger.bodies(connection, prod.id, sequences, most_bytes=most_bytes))
+
+        assert read(1, 2, 3, 4, 5, 6, most_bytes=20) == [2, 3]
+        assert read(1, 2, 3, 4, 5, 6, most_bytes=21) == [2, 3, 5]
+        assert read(4, 5, 6, most_bytes=1) == [5]
+        assert read(6, most_bytes=1) == [6]
+        assert read(1, 4, most_bytes=1) == []
 
 
 def test_spans_are_read_in_any_state(records: Records) -> None:

@@ -24,7 +24,7 @@ DRIVER = "postgresql+psycopg"
 FAST = {"fsync": "off", "full_page_writes": "off"}
 
 
-class PostgresServer:
+class PostgresServer(processes.Server):
     """One cluster: `start`, then `create` databases; `kill9` and `start` again for crash tests."""
 
     def __init__(self, programs: Path, *, port: int = 5432) -> None:

@@ -221,11 +221,27 @@ def test_a_broker_that_was_away_for_long_is_found_soon(
     publisher.ring(PROD, 8, 8)
     wait_until(lambda: publisher.dropped == 8)
     assert publisher.outage is publishing.Reason.AWAY
+    assert publisher.going_on == {"broker_away": 8}
     redis_server.start()
     clock.pass_by(5.0)
     publisher.ring(PROD, 9, 9)
     wait_until(lambda: publisher.published + publisher.dropped == 9)
     assert (publisher.published, publisher.outage) == (1, None)
+    publisher.close()
+
+
+def test_an_outage_that_nobody_meets_any_more_is_not_told(
+    redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where nothing is sent, nothing is known of the broker: what was dropped a minute ago does not go on for ever."""
+    clock = Clock(monkeypatch)
+    redis_server.kill9()
+    publisher = publishing.Publisher(Settings(broker_url=redis_server.url))
+    publisher.ring(PROD, 1, 1)
+    wait_until(lambda: publisher.dropped == 1)
+    assert (publisher.outage, publisher.going_on) == (publishing.Reason.AWAY, {"broker_away": 1})
+    clock.pass_by(publishing.SAID_FOR + 1)
+    assert (publisher.outage, publisher.going_on) == (None, {})
     publisher.close()
 
 

@@ -105,7 +105,7 @@ NO_KEY = "{!r} is no annotation or label: write it like tier or example.com~1tie
         ("/metadata/labels/a/b", f"{BELOW}/metadata/labels/a~1b"),
         ("/metadata/labels/a/b/c", DEEP),
         ("/metadata/annotations/a/b/c/d", DEEP),
-        ("/spec/volumeClaimTemplates/*/metadata/labels/a/b", f"{BELOW}/spec/volumeClaimTemplates/*/metadata/labels/a~1b"),
+        ("/spec/claimTemplates/*/metadata/labels/a/b", f"{BELOW}/spec/claimTemplates/*/metadata/labels/a~1b"),
         (
             "/spec/template/metadata/annotations/checksum/config",
             f"{BELOW}/spec/template/metadata/annotations/checksum~1config",

@@ -117,6 +117,11 @@ NOT_WATCHED = "can be watched in this cluster: check apiGroups and apiVersions"
             "Subresource",
             "pods/log is a subresource: a watch never shows one, remove it from the rule",
         ),
+        (
+            _item("deployments/apps"),
+            "Subresource",
+            "deployments/apps is a subresource: a watch never shows one, remove it from the rule",
+        ),
         (_item("*/scale"), "Subresource", "*/scale is a subresource: a watch never shows one, remove it from the rule"),
         (
             _item("bindings"),
@@ -260,6 +265,18 @@ def test_a_slip_beside_a_group_or_version_that_is_there_is_said(
             'write resources: ["*"] with apiGroups: [networking.k8s.io], in an item of its own',
         ),
         (_item("GadgetX"), INSTALL),
+        (_item("Apps/deployments"), "write deployments.apps"),
+        (
+            _item("deployments", api_groups=("apps/v1",)),
+            "a group has no version: write apiGroups: [apps] with apiVersions: [v1]",
+        ),
+        (
+            _item("deployments", api_groups=("batch", "app*")),
+            "no patterns are taken in apiGroups: name each group, or all with *",
+        ),
+        (_item("deployments", api_groups=("appz",)), f"do you mean apps? Else {INSTALL}"),
+        (_item("gadgets", api_groups=("apps", "appz")), f"do you mean apps? Else {INSTALL}"),
+        (_item("gadgets", api_groups=("apps",)), INSTALL),
         (_item("*.apps*"), "no patterns are taken here: name each plural, or all with *"),
         (_item("deploy*"), "no patterns are taken here: name each plural, or all with *"),
         (_item("deployment?"), "no patterns are taken here: name each plural, or all with *"),
