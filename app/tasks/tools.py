@@ -20,7 +20,7 @@ class Drains(Protocol):
     """What tasks ask of `app/drain`: turn a destination's pending rows into pushed commits."""
 
     def drain(self, destination: Ref, *, up_to: int, deadline: float | None = None) -> draining.Outcome:
-        """Drain what pends, if a row up to a ledger number does. Raises the errors of app/errors.py, already recorded."""
+        """Drain what pends, if a row up to a number does. Raises the errors of app/errors.py, already recorded."""
 
     def close(self) -> None:
         """Close connections and helpers."""
