@@ -329,7 +329,7 @@ def _is_glob(word: str) -> bool:
 
 def _turned(pattern: str) -> tuple[str, ...]:
     """Group and plural, if the pattern is written with the group first."""
-    return tuple(pattern.lower().split("/", 1))
+    return tuple(pattern.lower().split("/"))
 
 
 def _misspelt_group(item: RuleItem) -> str:
@@ -340,8 +340,8 @@ def _misspelt_group(item: RuleItem) -> str:
 
 
 def _slip_of_group(group: str) -> str:
-    name, slash, version = group.partition("/")
-    if slash:
+    if "/" in group:
+        name, version, *_ = group.split("/")
         return f"a group has no version: write apiGroups: [{name}] with apiVersions: [{version}]"
     if _is_glob(group):
         return "no patterns are taken in apiGroups: name each group, or all with *"

@@ -271,6 +271,10 @@ def test_a_slip_beside_a_group_or_version_that_is_there_is_said(
             "a group has no version: write apiGroups: [apps] with apiVersions: [v1]",
         ),
         (
+            _item("deployments", api_groups=("apps/v1/deployments",)),
+            "a group has no version: write apiGroups: [apps] with apiVersions: [v1]",
+        ),
+        (
             _item("deployments", api_groups=("batch", "app*")),
             "no patterns are taken in apiGroups: name each group, or all with *",
         ),
