@@ -138,7 +138,7 @@ REFUSED_BY_RULES = [
     ("ignoreFields", ["/spec/containers[0]/image"], "write it like /spec/containers/*/image"),
     ("ignoreFields", ["/spec/containers/[*]"], "write it like /spec/containers/*/image"),
     ("ignoreFields", ["/metadata/annotations/example.com/build"], NOT_BELOW),
-    ("ignoreFields", ["/metadata/labels/a/b/c"], NOT_BELOW),
+    ("ignoreFields", ["/metadata/labels/a/b/c"], "nothing is below a key of annotations or labels"),
     ("ignoreFields", ["/metadata/annotations/example.com~1*"], "* stands for a whole part"),
     ("ignoreFields", ["/metadata/labels/*x"], "* stands for a whole part"),
     ("ignoreFields", ["/spec/**/image"], "write /*/* for two"),
