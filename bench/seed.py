@@ -9,7 +9,7 @@ import orjson
 from sqlalchemy import func, select
 
 from app import db, events
-from app.git import packs
+from app.git import objects
 from app.kube import listing
 from app.models import commits, seeds
 from app.rules import paths, rendering, sanitising, types
@@ -70,7 +70,7 @@ def _expected(running: installation.Installation, namespace: str) -> dict[str, s
             name = obj["metadata"]["name"]
             identifier = events.Identifier("", "v1", "configmaps", namespace, name, "ConfigMap", "")
             text = rendering.render(orjson.loads(sanitising.body(sanitising.sanitise(obj))))
-            found[str(paths.object_path(f"clusters/{namespace}", identifier))] = str(packs.blob_id(text))
+            found[str(paths.object_path(f"clusters/{namespace}", identifier))] = str(objects.blob_id(text))
     return found
 
 

@@ -19,7 +19,7 @@ from app.drain import deciding, planning, sweeping
 from app.events import Operation
 from app.git import cache as caches
 from app.git import commits as git_commits
-from app.git import packs, trees
+from app.git import objects, trees
 from app.git.names import BlobId, Sha
 from app.models import base, commits, destinations, inventory, ledger
 from app.rules import commits as texts
@@ -80,6 +80,7 @@ class Builder:
                 self._sweep(unit.rows[0])
             else:
                 self._apply(unit, bodies)
+        self._cache.store()
         self.timings.trees = time.perf_counter() - started - self.timings.render
         return self.plan
 
@@ -130,7 +131,7 @@ class Builder:
         self, row: ledger.Pending, path: str, item: inventory.Item | None, body: bytes | None
     ) -> commits.Change | None:
         text = self._render(body)
-        blob = packs.blob_id(text)
+        blob = objects.blob_id(text)
         there = self._editor.get(path)
         if there is not None and there.id != blob and (item is None or item.removed):
             self._check_adoption(row, path, BlobId(there.id))

@@ -2,7 +2,7 @@
 
 A cache holds objects only: no refs, no work tree, no hooks, nothing that could run. It may be deleted whenever no
 worker runs; everything in it comes from the remote or can be rendered again. `trees.py` and `commits.py` build in
-it, the helper processes fetch into it and push from it while their caller holds its lock.
+it, in memory until `store`; the helper processes fetch into it and push from it while their caller holds its lock.
 """
 
 from __future__ import annotations
@@ -11,15 +11,17 @@ import fcntl
 import hashlib
 import os
 import shutil
+import struct
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pygit2
+from pygit2.enums import ObjectType
 
 from app import errors
-from app.git import problems
+from app.git import objects, packs, problems
 
 # How often a busy lock is tried again: a drain that waits for another's fetch notices within a blink.
 _LOCK_BEAT = 0.02
@@ -27,6 +29,8 @@ _LOCK_BEAT = 0.02
 # what the remote has comes back in one pack. One of 256 folders is counted, so 200 stand for about 50,000 objects.
 _MOST_LOOSE_IN_ONE_FOLDER = 200
 _MOST_PACKS = 50
+# New objects beyond so many bytes are stored before there are more: a large folder is written anew by each commit.
+_MOST_NEW = 16_000_000
 
 
 class Cache:
@@ -35,9 +39,43 @@ class Cache:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.repository = pygit2.Repository(str(path))
+        self._new: dict[str, tuple[ObjectType, bytes]] = {}
+        self._new_bytes = 0
+
+    def keep(self, kind: ObjectType, data: bytes) -> str:
+        """Take a new object; its id. Others see it after `store`. Raises what `guarded` raises."""
+        oid = objects.object_id(kind, data)
+        if oid not in self._new:
+            self._new[oid] = kind, data
+            self._new_bytes += len(data)
+        if self._new_bytes > _MOST_NEW:
+            self.store()
+        return oid
+
+    def read(self, oid: str) -> tuple[ObjectType, bytes]:
+        """Kind and content of an object, new or stored. Raises what `guarded` raises."""
+        if oid in self._new:
+            return self._new[oid]
+        with self.guarded():
+            kind, data = self.repository.odb.read(oid)
+            return ObjectType(kind), data
+
+    def size(self, oid: str) -> int:
+        """The length of an object's content. Raises what `guarded` raises."""
+        if oid in self._new:
+            return len(self._new[oid][1])
+        with self.guarded():
+            return int(self.repository.odb.read_header(oid)[1])
+
+    def store(self) -> None:
+        """Write down what is new, as one pack. Raises what `guarded` raises."""
+        if self._new:
+            with self.guarded():
+                packs.write(self.path / "objects" / "pack", self._new)
+            self._new, self._new_bytes = {}, 0
 
     def has(self, sha: str) -> bool:
-        """Whether an object is here, in the cache or in what it borrows from."""
+        """Whether an object is stored here, or in what it borrows from."""
         return sha in self.repository
 
     def reload(self) -> None:
@@ -104,8 +142,9 @@ def _ready(path: Path) -> Cache:
     if path.exists():
         try:
             _remove_leftovers(path)
+            packs.merge(path / "objects" / "pack")
             return Cache(path)
-        except (pygit2.GitError, KeyError):
+        except (pygit2.GitError, KeyError, struct.error):
             _discard(path)
     return _create(path)
 

@@ -17,6 +17,7 @@ from pygit2.enums import FileMode, ObjectType, SortMode
 
 from app import errors
 from app.git import cache as caches
+from app.git import objects
 from app.git.names import BlobId, Sha, TreeId
 
 # Git ends a name at `<` and a header at a newline; the other characters of the class break terminals and parsers.
@@ -58,21 +59,19 @@ def write_commit(
     message: str,
     time: datetime,
 ) -> Sha:
-    """Store a commit; no ref points to it. Same arguments, same id. `author` and `committer` are (name, e-mail).
+    """Make a commit in the cache; no ref points to it. Same arguments, same id. Who did it is (name, e-mail).
 
     Raises what `Cache.guarded` raises.
     """
     seconds = int(time.timestamp())
-    with cache.guarded():
-        oid = cache.repository.create_commit(
-            None,
-            _signature(author, seconds),
-            _signature(committer, seconds),
-            _encodable(message.replace("\0", "")),
-            tree,
-            [parent] if parent else [],
-        )
-    return Sha(str(oid))
+    data = objects.commit(
+        tree,
+        [parent] if parent else [],
+        author=_signature(author, seconds),
+        committer=_signature(committer, seconds),
+        message=_encodable(message.replace("\0", "")),
+    )
+    return Sha(cache.keep(ObjectType.COMMIT, data))
 
 
 def read_commit(cache: caches.Cache, sha: Sha) -> CommitInfo:
@@ -164,9 +163,9 @@ def _info(commit: pygit2.Commit) -> CommitInfo:
     )
 
 
-def _signature(who: tuple[str, str], seconds: int) -> pygit2.Signature:
+def _signature(who: tuple[str, str], seconds: int) -> bytes:
     name, email = (_encodable(_UNFIT.sub(" ", text)).strip(_CRUD) for text in who)
-    return pygit2.Signature(name or "unknown", email or "unknown", seconds, 0)
+    return objects.signature(name or "unknown", email or "unknown", seconds)
 
 
 def _encodable(text: str) -> str:

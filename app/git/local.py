@@ -8,7 +8,6 @@ Hooks of such a repository do not run: this process runs no program. Neighbours:
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,14 +17,13 @@ import pygit2
 from pygit2.enums import SortMode
 
 from app import errors
-from app.git import problems
+from app.git import objects, problems
 from app.git.urls import local_path
 
 # Git's own `unpackLimit`: fewer objects are cheaper loose, more are cheaper in a pack.
 _LOOSE_LIMIT = 100
 # Moving a ref takes milliseconds. A lock of this age, in seconds, belongs to a process that was killed.
 _STALE_LOCK = 60.0
-_ENTRY = re.compile(rb"([0-7]+) ([^\0]+)\0(.{20})", re.DOTALL)
 _TREE_MODE = b"40000"
 # How libgit2 says that another process holds the lock of a ref; how long we wait for it, in seconds.
 _LOCKED = ("failed to lock file", "failed to create locked file")
@@ -193,8 +191,8 @@ def _differing(source: pygit2.Repository, tree: str, old: str | None, seen: set[
         return
     seen.add(tree)
     before = _entries(source, old) if old else []
-    folders = {name: oid for mode, name, oid in before if mode == _TREE_MODE}
-    for mode, name, oid in set(_entries(source, tree)).difference(before):
+    folders = {name: oid for _, mode, name, oid in before if mode == _TREE_MODE}
+    for _, mode, name, oid in set(_entries(source, tree)).difference(before):
         if mode == _TREE_MODE:
             below = folders.get(name)
             yield from _differing(source, oid.hex(), below.hex() if below else None, seen)
@@ -204,7 +202,5 @@ def _differing(source: pygit2.Repository, tree: str, old: str | None, seen: set[
     yield tree
 
 
-def _entries(source: pygit2.Repository, tree: str) -> list[tuple[bytes, bytes, bytes]]:
-    """(mode, name, id) of a tree, parsed in one go: a folder of 10,000 files takes 2 ms."""
-    found: list[tuple[bytes, bytes, bytes]] = _ENTRY.findall(source.odb.read(tree)[1])
-    return found
+def _entries(source: pygit2.Repository, tree: str) -> list[tuple[bytes, bytes, bytes, bytes]]:
+    return objects.entries(source.odb.read(tree)[1])

@@ -7,22 +7,18 @@ Neighbours: `cache.py` holds the objects, `commits.py` makes a commit of the tre
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
 import pygit2
-from pygit2.enums import FileMode
+from pygit2.enums import FileMode, ObjectType
 
 from app import errors
 from app.git import cache as caches
-from app.git import packs, problems
+from app.git import objects, problems
 from app.git.names import EMPTY_TREE, BlobId, TreeId
 
 Kind: TypeAlias = Literal["blob", "link", "tree", "commit"]
-
-# Up to this many blobs at a time are stored each by itself: a pack per small drain would slow every look-up.
-_LOOSE_BLOBS = 100
 
 _KINDS: dict[int, Kind] = {
     FileMode.TREE: "tree",
@@ -32,6 +28,8 @@ _KINDS: dict[int, Kind] = {
     FileMode.COMMIT: "commit",
 }
 _WORDS = {"blob": "a file", "link": "a symbolic link", "tree": "a folder", "commit": "a submodule"}
+# Of an entry that is made only to have its name judged; a submodule's commit need not be there.
+_ANY_COMMIT = "1" * 40
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,24 +43,25 @@ class Entry:
 
 @dataclass(slots=True)
 class _Folder:
-    """A folder that was looked into: its tree as last written, and what changed since (None: removed)."""
+    """A folder that was looked into: its tree as last written, and its lines by name, which are Git's own bytes."""
 
-    tree: pygit2.Tree | None
-    folders: dict[str, _Folder] = field(default_factory=dict)
-    changes: dict[str, Entry | None] = field(default_factory=dict)
-    # Whether anything changed in or below it since it was written.
+    tree: TreeId | None = None
+    lines: dict[bytes, bytes] = field(default_factory=dict)
+    folders: dict[bytes, _Folder] = field(default_factory=dict)
+    # Whether anything changed in or below it since it was written, and whether its lines are in Git's order.
     dirty: bool = False
+    ordered: bool = True
 
-    def entry(self, name: str) -> Entry | None:
-        if name in self.changes:
-            return self.changes[name]
-        if self.tree is None:
+    def entry(self, name: bytes) -> Entry | None:
+        line = self.lines.get(name)
+        if line is None:
             return None
-        try:
-            found = self.tree[name]
-        except KeyError:
-            return None
-        return Entry(_KINDS.get(found.filemode, "blob"), str(found.id), int(found.filemode))
+        mode = objects.mode_of(line)
+        return Entry(_KINDS.get(mode, "blob"), objects.id_of(line), mode)
+
+    def set(self, name: bytes, mode: int, oid: str) -> None:
+        self.ordered &= name in self.lines
+        self.lines[name] = objects.line(mode, name, oid)
 
 
 class TreeEditor:
@@ -74,30 +73,28 @@ class TreeEditor:
 
     def __init__(self, cache: caches.Cache, root: TreeId | None) -> None:
         self._cache = cache
-        self._repository = cache.repository
-        self._blobs: dict[BlobId, bytes] = {}
-        with cache.guarded():
-            self._root = _Folder(self._tree(root) if root and root != EMPTY_TREE else None)
+        self._root = self._folder(root) if root and root != EMPTY_TREE else _Folder()
 
     def get(self, path: str) -> Entry | None:
         """What stands at `path`, changes included; None for nothing."""
         *parents, name = _segments(path)
-        with self._cache.guarded():
-            folder = self._descend(parents, path)
-            if folder is None:
+        folder = self._root
+        for parent in parents:
+            below = self._open(folder, parent, path)
+            if below is None:
                 return None
-            self._settle(folder, name)
-            return folder.entry(name)
+            folder = below
+        return self._entry(folder, name)
 
     def put(self, path: str, blob: BlobId) -> None:
         """Have `path` be a plain file of this content. Raises ForeignContentError where it is anything else."""
         *parents, name = _segments(path)
-        with self._cache.guarded():
-            line = self._make(parents, path)
-            folder = line[-1]
-            self._settle(folder, name)
-            self._refuse_foreign(folder.entry(name), path)
-        folder.changes[name] = Entry("blob", blob, FileMode.BLOB)
+        line = self._make(parents, path)
+        folder = line[-1]
+        _refuse_foreign(self._entry(folder, name), path)
+        if name not in folder.lines:
+            self._judge(name)
+        folder.set(name, FileMode.BLOB, blob)
         for touched in line:
             touched.dirty = True
 
@@ -106,83 +103,50 @@ class TreeEditor:
 
         Raises ForeignContentError for anything that is not a file.
         """
-        *parents, name = _segments(path)
-        with self._cache.guarded():
-            if self._descend(parents, path) is None:
-                return
-            line = self._make(parents, path)
-            folder = line[-1]
-            self._settle(folder, name)
-            found = folder.entry(name)
-            self._refuse_foreign(found, path)
+        found = self.get(path)
         if found is None:
             return
-        folder.changes[name] = None
+        _refuse_foreign(found, path)
+        *parents, name = _segments(path)
+        line = self._make(parents, path)
+        del line[-1].lines[name]
         for touched in line:
             touched.dirty = True
 
     def blob(self, data: bytes) -> BlobId:
-        """Take content, to be stored by the next `write()`; putting it somewhere is `put`."""
-        oid = packs.blob_id(data)
-        self._blobs[oid] = data
-        return oid
+        """Take content; putting it somewhere is `put`."""
+        return BlobId(self._cache.keep(ObjectType.BLOB, data))
 
     def read(self, blob: BlobId, limit: int) -> bytes:
         """The content of a blob. Raises PermanentError when it has more than `limit` bytes."""
-        with self._cache.guarded():
-            waiting = self._blobs.get(blob)
-            size = self._repository.odb.read_header(blob)[1] if waiting is None else len(waiting)
-            if size > limit:
-                raise errors.PermanentError(f"a file of {size} bytes is over the limit of {limit}", reason="TooLarge")
-            return self._repository.odb.read(blob)[1] if waiting is None else waiting
-
-    def files(self, folder: str = "") -> Iterator[tuple[str, Entry]]:
-        """Every entry that is not a folder below `folder`, with its full path, as of the last `write()`."""
-        tree: pygit2.Tree | None = self._root.tree
-        for name in _segments(folder) if folder else []:
-            found = tree[name] if tree is not None and name in tree else None
-            tree = found if isinstance(found, pygit2.Tree) else None
-        if tree is not None:
-            yield from _walk(tree, f"{folder}/" if folder else "")
+        size = self._cache.size(blob)
+        if size > limit:
+            raise errors.PermanentError(f"a file of {size} bytes is over the limit of {limit}", reason="TooLarge")
+        return self._cache.read(blob)[1]
 
     def write(self) -> TreeId:
-        """Write the changed folders; returns the root, which is the empty tree when nothing is left."""
-        with self._cache.guarded():
-            return self._write(self._root) or TreeId(str(self._repository.TreeBuilder().write()))
+        """Make the changed folders objects of the cache; returns the root, the empty tree when nothing is left."""
+        return self._write(self._root) or TreeId(self._cache.keep(ObjectType.TREE, b""))
 
-    def _store_blobs(self) -> None:
-        if len(self._blobs) > _LOOSE_BLOBS:
-            packs.write(self._cache.path / "objects" / "pack", self._blobs)
-        else:
-            for data in self._blobs.values():
-                self._repository.create_blob(data)
-        self._blobs.clear()
-
-    def _tree(self, oid: str) -> pygit2.Tree:
-        tree = self._repository[oid]
-        if not isinstance(tree, pygit2.Tree):
+    def _folder(self, oid: TreeId) -> _Folder:
+        kind, data = self._cache.read(oid)
+        if kind != ObjectType.TREE:
             raise errors.PermanentError(f"{oid} is no tree", reason="NotATree")
-        return tree
+        with self._cache.guarded():
+            return _Folder(oid, {name: line for line, _, name, _ in objects.entries(data)})
 
-    def _descend(self, parents: list[str], path: str) -> _Folder | None:
-        folder = self._root
-        for name in parents:
-            below = self._open(folder, name, path)
-            if below is None:
-                return None
-            folder = below
-        return folder
-
-    def _make(self, parents: list[str], path: str) -> list[_Folder]:
+    def _make(self, parents: list[bytes], path: str) -> list[_Folder]:
+        """The folders on the way to `path`, from the root on; new ones where there are none."""
         line = [self._root]
         for name in parents:
             below = self._open(line[-1], name, path)
             if below is None:
-                below = line[-1].folders[name] = _Folder(None)
+                self._judge(name)
+                below = line[-1].folders[name] = _Folder()
             line.append(below)
         return line
 
-    def _open(self, folder: _Folder, name: str, path: str) -> _Folder | None:
+    def _open(self, folder: _Folder, name: bytes, path: str) -> _Folder | None:
         known = folder.folders.get(name)
         if known is not None:
             return known
@@ -190,70 +154,58 @@ class TreeEditor:
         if found is None:
             return None
         if found.kind != "tree":
-            raise problems.ForeignContentError(f"{path}: {_WORDS[found.kind]} stands where its folder {name!r} belongs")
-        below = folder.folders[name] = _Folder(self._tree(found.id))
+            shown = repr(name.decode(errors="replace"))
+            raise problems.ForeignContentError(f"{path}: {_WORDS[found.kind]} stands where its folder {shown} belongs")
+        below = folder.folders[name] = self._folder(TreeId(found.id))
         return below
 
-    def _refuse_foreign(self, found: Entry | None, path: str) -> None:
-        if found is not None and found.kind != "blob":
-            raise problems.ForeignContentError(f"{path}: {_WORDS[found.kind]} stands where a file of ours belongs")
+    def _entry(self, folder: _Folder, name: bytes) -> Entry | None:
+        if name in folder.folders:
+            # Written, so that its line tells whether anything is left of it.
+            self._settle(folder, name)
+        return folder.entry(name)
 
-    def _settle(self, folder: _Folder, name: str) -> None:
-        """Write the folder `name`, so that its entry tells whether anything is left of it."""
-        below = folder.folders.get(name)
-        if below is None:
-            return
-        folder.changes[name] = self._written(below)
-        if folder.changes[name] is None:
-            del folder.folders[name]
-
-    def _written(self, folder: _Folder) -> Entry | None:
-        tree = self._write(folder)
-        return Entry("tree", tree, FileMode.TREE) if tree is not None else None
+    def _judge(self, name: bytes) -> None:
+        """Have libgit2 refuse what no tree may name, such as `.git` in all its spellings."""
+        try:
+            self._cache.repository.TreeBuilder().insert(name.decode(), _ANY_COMMIT, FileMode.COMMIT)
+        except (pygit2.GitError, ValueError) as error:
+            shown = repr(name.decode(errors="replace"))
+            raise errors.PermanentError(f"Git refuses the file name {shown}: {error}", reason="PathRefused") from error
 
     def _write(self, folder: _Folder) -> TreeId | None:
-        if folder.dirty:
+        """The tree of a folder; None where nothing is left of it."""
+        if folder.dirty or not folder.lines:
             for name, below in list(folder.folders.items()):
-                if below.dirty or below.tree is None:
+                if below.dirty or not below.lines:
                     self._settle(folder, name)
-            folder.tree = self._build(folder)
-            folder.changes.clear()
+            if not folder.ordered:
+                folder.lines, folder.ordered = objects.in_order(folder.lines), True
+            lines = b"".join(folder.lines.values())
+            folder.tree = TreeId(self._cache.keep(ObjectType.TREE, lines)) if lines else None
             folder.dirty = False
-        return TreeId(str(folder.tree.id)) if folder.tree is not None else None
+        return folder.tree
 
-    def _build(self, folder: _Folder) -> pygit2.Tree | None:
-        # libgit2 takes only what is stored into a tree.
-        self._store_blobs()
-        builder = (
-            self._repository.TreeBuilder(folder.tree) if folder.tree is not None else self._repository.TreeBuilder()
-        )
-        for name, entry in folder.changes.items():
-            if entry is not None:
-                _insert(builder, name, entry)
-            elif folder.tree is not None and name in folder.tree:
-                builder.remove(name)
-        return self._tree(str(builder.write())) if len(builder) else None
+    def _settle(self, folder: _Folder, name: bytes) -> None:
+        """Write the folder `name` into its line of the tree above it; an empty one has none, and is forgotten."""
+        tree = self._write(folder.folders[name])
+        if tree is not None:
+            folder.set(name, FileMode.TREE, tree)
+        else:
+            del folder.folders[name]
+            folder.lines.pop(name, None)
 
 
-def _insert(builder: pygit2.TreeBuilder, name: str, entry: Entry) -> None:
-    try:
-        builder.insert(name, entry.id, entry.mode)
-    except (pygit2.GitError, ValueError) as error:
-        if problems.is_damage(str(error)):
-            raise
-        raise errors.PermanentError(f"Git refuses the file name {name!r}: {error}", reason="PathRefused") from error
+def _refuse_foreign(found: Entry | None, path: str) -> None:
+    if found is not None and found.kind != "blob":
+        raise problems.ForeignContentError(f"{path}: {_WORDS[found.kind]} stands where a file of ours belongs")
 
 
-def _segments(path: str) -> list[str]:
+def _segments(path: str) -> list[bytes]:
     segments = path.split("/")
     if not all(segments) or "." in segments or ".." in segments or "\0" in path:
         raise errors.PermanentError(f"{path[:200]!r} is no clean relative path", reason="PathRefused")
-    return segments
-
-
-def _walk(tree: pygit2.Tree, prefix: str) -> Iterator[tuple[str, Entry]]:
-    for found in tree:
-        if isinstance(found, pygit2.Tree):
-            yield from _walk(found, f"{prefix}{found.name}/")
-        else:
-            yield f"{prefix}{found.name}", Entry(_KINDS.get(found.filemode, "blob"), str(found.id), int(found.filemode))
+    try:
+        return [segment.encode() for segment in segments]
+    except UnicodeEncodeError as error:
+        raise errors.PermanentError(f"{path[:200]!r} is no text of UTF-8", reason="PathRefused") from error

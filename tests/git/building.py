@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Mapping
 from datetime import UTC, datetime
+
+import pygit2
 
 from app.git import cache as caches
 from app.git import commits, trees
@@ -21,7 +24,9 @@ def tree(cache: caches.Cache, files: Mapping[str, str | None], root: TreeId | No
             editor.remove(path)
         else:
             editor.put(path, editor.blob(content.encode()))
-    return editor.write()
+    written = editor.write()
+    cache.store()
+    return written
 
 
 def commit(
@@ -29,7 +34,7 @@ def commit(
 ) -> Sha:
     """A commit of these changes on `parent`."""
     root = commits.tree_of(cache, parent) if parent else None
-    return commits.write_commit(
+    sha = commits.write_commit(
         cache,
         tree=tree(cache, files, root),
         parent=parent,
@@ -38,3 +43,29 @@ def commit(
         message=message,
         time=NOON,
     )
+    cache.store()
+    return sha
+
+
+def loosen(cache: caches.Cache) -> None:
+    """Have each object of a cache in a file of its own, so that a test can lose one of them."""
+    for pack in list((cache.path / "objects" / "pack").glob("*.pack")):
+        content = pack.read_bytes()
+        pack.with_suffix(".idx").unlink()
+        pack.unlink()
+        subprocess.run(["git", "unpack-objects", "-q"], cwd=cache.path, input=content, check=True)
+    cache.reload()
+
+
+def files(cache: caches.Cache, root: TreeId) -> dict[str, bytes]:
+    """Every file of a stored tree with its content, as libgit2 reads them."""
+    found: dict[str, bytes] = {}
+    folders = [("", str(root))]
+    while folders:
+        prefix, oid = folders.pop()
+        for entry in cache.repository[oid].peel(pygit2.Tree):
+            if isinstance(entry, pygit2.Tree):
+                folders.append((f"{prefix}{entry.name}/", str(entry.id)))
+            else:
+                found[f"{prefix}{entry.name}"] = entry.peel(pygit2.Blob).data
+    return found

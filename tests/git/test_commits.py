@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 
+import hypothesis
+import pygit2
 import pytest
+from hypothesis import strategies as st
 
 from app import errors
 from app.git import cache as caches
 from app.git import commits, problems
 from app.git.names import EMPTY_TREE, Sha
 from tests.git import servers
-from tests.git.building import NOON, REVERSER, commit, tree
+from tests.git.building import NOON, REVERSER, commit, loosen, tree
 
 
 def _write(cache: caches.Cache, *, author: tuple[str, str], message: str = "m") -> Sha:
-    return commits.write_commit(
+    sha = commits.write_commit(
         cache, tree=tree(cache, {"a": "1"}), parent=None, author=author, committer=REVERSER, message=message, time=NOON
     )
+    cache.store()
+    return sha
 
 
 @pytest.mark.parametrize(
@@ -43,6 +49,33 @@ def test_any_author_becomes_a_valid_identity(
     assert servers.git("fsck", "--strict", "--no-dangling", cwd=cache.path) == ""
     shown = servers.git("log", "-1", "--format=%an|%ae|%cn", sha, cwd=cache.path)
     assert shown == f"{name}|{email}|Reverser"
+
+
+@hypothesis.given(
+    name=st.text(max_size=20), email=st.text(max_size=20), message=st.text(max_size=50), moment=st.integers(0, 2**32)
+)
+@hypothesis.settings(suppress_health_check=[hypothesis.HealthCheck.function_scoped_fixture])
+def test_a_commit_is_the_one_that_git_makes(
+    cache: caches.Cache, name: str, email: str, message: str, moment: int
+) -> None:
+    """The bytes of a commit are those that libgit2 writes for the same author, message, tree and parent."""
+    parent = _write(cache, author=REVERSER)
+    root = commits.tree_of(cache, parent)
+    sha = commits.write_commit(
+        cache, tree=root, parent=parent, author=(name, email), committer=REVERSER, message=message,
+        time=datetime.fromtimestamp(moment, UTC),
+    )  # fmt: skip
+    cache.store()
+    found = cache.repository[sha].peel(pygit2.Commit)
+    again = cache.repository.create_commit(
+        None,
+        pygit2.Signature(found.author.name, found.author.email, moment, 0),
+        pygit2.Signature(*REVERSER, moment, 0),
+        found.message,
+        root,
+        [parent],
+    )
+    assert str(again) == sha
 
 
 def test_the_same_input_is_the_same_commit(cache: caches.Cache) -> None:
@@ -85,6 +118,7 @@ def test_changes_behind_the_edge_of_a_shallow_cache_are_not_guessed(cache: cache
     """Where the parent is not in the cache, nobody claims that the commit added everything."""
     parent = commit(cache, {"a": "1"})
     child = commit(cache, {"b": "1"}, parent)
+    loosen(cache)
     (cache.path / "shallow").write_text(f"{child}\n")
     (cache.path / "objects" / parent[:2] / parent[2:]).unlink()
     cache.reload()

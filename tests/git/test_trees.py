@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 
 import hypothesis
@@ -10,18 +11,13 @@ from hypothesis import strategies
 
 from app import errors
 from app.git import cache as caches
-from app.git import problems, trees
-from app.git.names import EMPTY_TREE, BlobId, TreeId
+from app.git import commits, problems, trees
+from app.git.names import EMPTY_TREE, TreeId
 from tests.git import servers
-from tests.git.building import tree
+from tests.git.building import NOON, REVERSER, files, tree
 
 NAMES = strategies.sampled_from(["a", "b", "a.yaml", "b.yaml"])
 PATHS = strategies.lists(NAMES, min_size=1, max_size=3).map("/".join)
-
-
-def _content(cache: caches.Cache, root: TreeId) -> dict[str, bytes]:
-    editor = trees.TreeEditor(cache, root)
-    return {path: editor.read(BlobId(entry.id), 1_000) for path, entry in editor.files()}
 
 
 def test_put_get_remove_and_write(cache: caches.Cache) -> None:
@@ -36,8 +32,10 @@ def test_put_get_remove_and_write(cache: caches.Cache) -> None:
     editor.remove("v1/a/x.yaml")
     assert editor.get("v1/a/x.yaml") is None
     assert editor.get("v1/a") is None
-    assert _content(cache, editor.write()) == {"v1/b.yaml": b"x"}
-    assert _content(cache, first) == {"v1/a/x.yaml": b"x"}
+    second = editor.write()
+    cache.store()
+    assert files(cache, second) == {"v1/b.yaml": b"x"}
+    assert files(cache, first) == {"v1/a/x.yaml": b"x"}
 
 
 def test_the_last_file_takes_its_folders_along(cache: caches.Cache) -> None:
@@ -78,7 +76,8 @@ def test_any_edits_end_as_a_dictionary_would(cache: caches.Cache, edits: list[tu
         if number % 3 == 0:
             editor.write()
     root = editor.write()
-    assert _content(cache, root) == expected
+    cache.store()
+    assert files(cache, root) == expected
     assert tree(cache, {path: data.decode() for path, data in expected.items()}) == root
 
 
@@ -147,21 +146,44 @@ def test_reading_is_bounded(cache: caches.Cache) -> None:
         editor.read(blob, 99)
 
 
-def test_files_lists_one_folder(cache: caches.Cache) -> None:
-    """The listing of a folder holds every file below it and nothing beside it."""
-    editor = trees.TreeEditor(cache, tree(cache, {"a/b/c": "1", "a/d": "2", "ab/c": "3"}))
-    assert [path for path, _ in editor.files("a")] == ["a/b/c", "a/d"]
-    assert [path for path, _ in editor.files("none/such")] == []
-
-
 def test_one_change_beside_many_files_writes_only_its_own_line(cache: caches.Cache) -> None:
     """The cost follows the change: one file beside 2,000 in 40 folders writes its blob and the three trees above it."""
     root = tree(cache, {f"v1/ns{n % 40}/{n}.yaml": str(n) for n in range(2_000)})
-    before = _stored(cache)
+    before = set(cache.repository)
     changed = tree(cache, {"v1/ns7/7.yaml": "other"}, root)
     assert changed != root
-    assert len(_stored(cache) - before) == 4
+    cache.reload()
+    assert len(set(cache.repository) - before) == 4
 
 
-def _stored(cache: caches.Cache) -> set[Path]:
-    return {path for path in (cache.path / "objects").rglob("*") if path.is_file()}
+def test_what_was_only_looked_at_is_not_written(cache: caches.Cache) -> None:
+    """A file that is there, one that is not and a folder are found without a new object."""
+    root = tree(cache, {"a/b/c": "1", "a/d": "2"})
+    before = set(cache.repository)
+    editor = trees.TreeEditor(cache, root)
+    assert [editor.get(path) is not None for path in ("a/b/c", "a/b", "a/x", "x/y")] == [True, True, False, False]
+    assert editor.write() == root
+    cache.store()
+    cache.reload()
+    assert set(cache.repository) == before
+
+
+@pytest.mark.parametrize("name", ["a", "a.b", "a0", "a-", "ü"])
+def test_folders_and_files_stand_in_the_order_of_git(cache: caches.Cache, name: str) -> None:
+    """A folder is ordered as if its name ended with a slash: Git finds no fault with any neighbours."""
+    root = tree(cache, {"a/x": "1", "a.b/x": "1", "a0": "1", "b": "1"})
+    both = tree(cache, {f"z/{name}/x": "1", "z/a.c": "1", "z/a1": "1", "c": "1"}, root)
+    sha = commits.write_commit(
+        cache, tree=both, parent=None, author=REVERSER, committer=REVERSER, message="m", time=NOON
+    )
+    cache.store()
+    assert servers.git("fsck", "--strict", "--no-dangling", sha, cwd=cache.path) == ""
+
+
+def test_a_tree_of_somebody_that_is_none_is_an_error(tmp_path: Path) -> None:
+    """Bytes that are no tree, under a tree's name, are not taken for an empty folder."""
+    repository = servers.create_repository(tmp_path / "r.git")
+    command = ["git", "hash-object", "-t", "tree", "-w", "--literally", "--stdin"]
+    made = subprocess.run(command, cwd=repository, check=True, input=b"100644 a\0short", capture_output=True)
+    with pytest.raises(problems.CacheDamagedError, match="corrupt tree"):
+        trees.TreeEditor(caches.Cache(repository), TreeId(made.stdout.decode().strip()))
