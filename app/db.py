@@ -22,6 +22,7 @@ import alembic.runtime.migration
 import alembic.script
 import alembic.util
 import psycopg
+import psycopg.waiting
 import sqlalchemy
 from sqlalchemy import Engine, create_engine, event, exc, pool
 from sqlalchemy.engine import URL, ExceptionContext, make_url
@@ -40,6 +41,9 @@ SQLITE_BUSY_SECONDS = 10.0
 # PostgreSQL ends each statement in time: a server that says nothing for so much longer is frozen, or cut off from us.
 # With the statement's time it is less than a watch daemon's lease, and TCP would take a quarter of an hour to say so.
 SILENCE_GRACE = 2.0
+# A connection that the server answered on within so many seconds is taken for one that works: to ask it first would be
+# a third of what a small drain asks at all. One that is lost all the same ends in an error that says so.
+FRESH = 1.0
 
 # The reasons of what is wrong with the database, and not with what was asked of it.
 AWAY, BUSY, FORBIDDEN = "DatabaseAway", "DatabaseBusy", "DatabaseForbidden"
@@ -72,7 +76,10 @@ class Database:
     ) -> None:
         self.url = _parse(url)
         if self.url.get_backend_name() != "sqlite":
-            self._reader = self._writer = _postgresql(self.url, statement_timeout, read_only=read_only)
+            self._writer = _postgresql(self.url, statement_timeout, read_only=read_only)
+            # Each statement by itself: BEGIN and ROLLBACK are questions to the server too, and between statements of
+            # READ COMMITTED they hold nothing together. What is read only stays in the transaction that makes it so.
+            self._reader = self._writer if read_only else self._writer.execution_options(isolation_level="AUTOCOMMIT")
         elif read_only:
             self._reader = self._writer = _sqlite_read_only(sqlite_file(url))
         else:
@@ -82,7 +89,7 @@ class Database:
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
-        """A connection in a transaction that is rolled back at the end.
+        """A connection to read from; each statement may see what was committed since the one before.
 
         Raises TemporaryError when the database is away or busy, StalledError when it refuses the role.
         """
@@ -313,6 +320,12 @@ def _postgresql(url: URL, statement_timeout: float, *, read_only: bool) -> Engin
         connection.patience = statement_timeout + SILENCE_GRACE
         return connection
 
+    asked = engine.dialect.do_ping
+
+    def ping(connection: Any) -> bool:
+        return connection.is_fresh() or asked(connection)
+
+    engine.dialect.do_ping = ping  # type: ignore[assignment, method-assign]
     if not read_only:
         event.listen(engine, "handle_error", _leave_a_standby)
     return engine
@@ -326,34 +339,40 @@ class _Impatient(psycopg.Connection[Any]):
 
     # Longest time without a word, in seconds.
     patience = float("inf")
+    _heard = float("-inf")
 
     def wait(self, gen: _Asking[_T], *args: Any, **kwargs: Any) -> _T:
         """Wait for what the server answers: all that the driver does on an open connection comes through here."""
         try:
-            return super().wait(_unless_silent(gen, self.patience), *args, **kwargs)
+            return super().wait(self._unless_silent(gen), *args, **kwargs)
         except TimeoutError as error:
             # Nothing can be asked on it any more, and SQLAlchemy takes only a closed one out of its pool.
             self.close()
             raise psycopg.OperationalError(f"no answer from the server within {self.patience:g} s") from error
 
+    def is_fresh(self) -> bool:
+        """Whether the server answered on it a moment ago."""
+        return not self.closed and time.monotonic() - self._heard < FRESH
 
-def _unless_silent(asking: _Asking[_T], patience: float) -> _Asking[_T]:
-    """Hand on what the driver waits for, and what became ready. Raises TimeoutError when that is nothing for too long.
+    def _unless_silent(self, asking: _Asking[_T]) -> _Asking[_T]:
+        """Hand on what the driver waits for, and what became ready. Raises TimeoutError when that is nothing too long.
 
-    Only silence counts: many statements at once, or many rows, may take longer.
-    """
-    try:
-        wanted, heard = next(asking), time.monotonic()
-        while True:
-            ready = yield wanted
-            if ready:
-                heard = time.monotonic()
-            elif time.monotonic() - heard > patience:
-                raise TimeoutError
-            wanted = asking.send(ready)
-    except StopIteration as done:
-        answer: _T = done.value
-        return answer
+        Only silence counts: many statements at once, or many rows, may take longer.
+        """
+        try:
+            wanted, moved = next(asking), time.monotonic()
+            while True:
+                ready = yield wanted
+                if ready:
+                    moved = time.monotonic()
+                    if ready & psycopg.waiting.Ready.R:
+                        self._heard = moved
+                elif time.monotonic() - moved > self.patience:
+                    raise TimeoutError
+                wanted = asking.send(ready)
+        except StopIteration as done:
+            answer: _T = done.value
+            return answer
 
 
 def _leave_a_standby(context: ExceptionContext) -> None:

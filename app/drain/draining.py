@@ -80,9 +80,8 @@ class Drainer:
         """
         end = time.monotonic() + (self._options.drain_deadline if deadline is None else deadline)
         with self._database.read() as connection:
-            found = destinations.by_ref(connection, destination)
-            due = [one for one in found if ledger.pends(connection, one.id, up_to=up_to)]
-        outcomes = [self._drain_one(one, end) for one in due]
+            pending = destinations.by_ref(connection, destination, up_to=up_to)
+        outcomes = [self._drain_one(one, end) for one in pending]
         return _joined(destination, outcomes) if outcomes else Outcome(destination, note="nothing pending")
 
     def close(self) -> None:
@@ -109,11 +108,9 @@ class Drainer:
 
     def _may_start(self, destination: destinations.Destination) -> bool:
         """Whether it is time. A wait for push.interval ends early when maxCommits are ready, one after an error not."""
+        if destination.due or destination.last_error_reason is not None:
+            return destination.due
         with self._database.read() as connection:
-            if destinations.is_due(connection, destination.id):
-                return True
-            if destination.last_error_reason is not None:
-                return False
             return self._commits_ready(connection, destination) >= self._most(destination)
 
     def _commits_ready(self, connection: db.Connection, destination: destinations.Destination) -> int:
@@ -121,16 +118,17 @@ class Drainer:
         rows = ledger.pending(connection, destination.id, place_id=destination.place_id, limit=most)
         return planning.commits_of(rows, seed_rows=most)
 
-    def _seconds_to_wait(self, connection: db.Connection, destination: destinations.Destination) -> float:
+    def _seconds_to_wait(self, destination: destinations.Destination) -> float:
         """The wait for push.interval; without one nothing is read."""
         if destination.push_interval is None:
             return 0.0
-        return pacing.seconds_to_wait(
-            interval=destination.push_interval,
-            since_last_push=destinations.seconds_since_push(connection, destination.id),
-            commits_ready=self._commits_ready(connection, destination),
-            max_commits=self._most(destination),
-        )
+        with self._database.read() as connection:
+            return pacing.seconds_to_wait(
+                interval=destination.push_interval,
+                since_last_push=destinations.seconds_since_push(connection, destination.id),
+                commits_ready=self._commits_ready(connection, destination),
+                max_commits=self._most(destination),
+            )
 
     def _most(self, destination: destinations.Destination) -> int:
         return destination.max_commits or self._options.max_commits
@@ -138,9 +136,7 @@ class Drainer:
     def _work(self, held: leasing.HeldBranch, destination_id: int, tally: _Tally, end: float) -> None:
         end = min(end, time.monotonic() + TURN)
         try:
-            last = self._last_pending(destination_id)
-            while self._step(held, destination_id, tally, up_to=last) and time.monotonic() < end:
-                pass
+            self._take_turn(held, destination_id, tally, end)
         except errors.ReverserError as error:
             tally.note = error.message
             self._put_off(held, destination_id, error)
@@ -150,34 +146,45 @@ class Drainer:
             tally.note = f"unexpected {type(error).__name__}; see the worker's log"
             self._put_off(held, destination_id, errors.TemporaryError(tally.note, delay=UNEXPECTED_DELAY))
 
-    def _last_pending(self, destination_id: int) -> int:
-        with self._database.read() as connection:
-            return max((backlog.last for backlog in ledger.backlogs(connection, [destination_id])), default=0)
+    def _take_turn(self, held: leasing.HeldBranch, destination_id: int, tally: _Tally, end: float) -> None:
+        """Push what pends now, one push after the other, until it is done, has to wait, or the turn is over."""
+        last = None
+        while True:
+            with self._database.read() as connection:
+                destination = destinations.by_id(connection, destination_id)
+                if destination is None or destination.branch_id != held.lease.branch_id:
+                    return
+                backlog = ledger.backlog(connection, destination_id, place_id=destination.place_id)
+            if backlog is None:
+                return
+            last = last or backlog.last
+            if backlog.first > last or not self._step(held, destination, backlog, tally) or time.monotonic() > end:
+                return
 
-    def _step(self, held: leasing.HeldBranch, destination_id: int, tally: _Tally, *, up_to: int) -> bool:
-        """One push; whether rows up to a number may be left."""
-        with self._database.read() as connection:
-            destination = destinations.by_id(connection, destination_id)
-            if destination is None or destination.branch_id != held.lease.branch_id:
-                return False
-            if not ledger.pends(connection, destination_id, up_to=up_to):
-                return False
-            pending = ledger.count_pending(connection, destination_id, place_id=destination.place_id)
-            if pending == 0:
-                return False
-            wait = self._seconds_to_wait(connection, destination)
+    def _step(
+        self,
+        held: leasing.HeldBranch,
+        destination: destinations.Destination,
+        backlog: ledger.Backlog,
+        tally: _Tally,
+    ) -> bool:
+        """One push; whether rows of the backlog may be left."""
+        wait = self._seconds_to_wait(destination)
         if wait > 0:
             return not self._wait(held, destination, wait, tally)
-        if pacing.is_poison(pending=pending, failed_drains=destination.failed_drains):
+        if pacing.is_poison(pending=backlog.count, failed_drains=destination.failed_drains):
             self._give_up(held, destination)
             return True
-        limit = pacing.rows_to_try(pending=pending, failed_drains=destination.failed_drains)
+        limit = pacing.rows_to_try(pending=backlog.count, failed_drains=destination.failed_drains)
         limit = min(limit, self._options.seed_commit_rows)
-        tally.add(self._pusher.push(held, destination, limit=limit, max_commits=self._most(destination)))
+        # A seed repairs what somebody changed in Git, so the first one of a turn looks there before it builds.
+        look = backlog.seed_rows > 0 and not held.looked
+        result = self._pusher.push(held, destination, limit=limit, max_commits=self._most(destination), look=look)
+        tally.add(result)
         if destination.last_error_reason == destinations.HOST_UNREACHABLE:
             with self._database.write() as connection:
                 destinations.release_host(connection, host=destination.host)
-        return True
+        return result.rows < backlog.count
 
     def _wait(
         self, held: leasing.HeldBranch, destination: destinations.Destination, seconds: float, tally: _Tally
@@ -241,12 +248,8 @@ class Drainer:
 
     def _outcome(self, destination: destinations.Destination, tally: _Tally) -> Outcome:
         with self._database.read() as connection:
-            rings = destinations.neighbours(connection, branch_id=destination.branch_id, destination_id=destination.id)
-            fresh = destinations.by_id(connection, destination.id)
-            left = fresh and ledger.count_pending(connection, fresh.id, place_id=fresh.place_id)
-            if left and destinations.is_due(connection, destination.id):
-                # Rows that came meanwhile, or that the end of the turn left over.
-                rings.append(destination.ref)
+            # Its own name too, where rows came meanwhile or the end of the turn left some over.
+            rings = destinations.waiting_for(connection, branch_id=destination.branch_id, destination_id=destination.id)
         if tally.rows:
             spent = {name: round(seconds, 4) for name, seconds in tally.seconds.items()}
             log.info(

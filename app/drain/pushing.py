@@ -50,11 +50,18 @@ class Pusher:
     credentials: credentials.CredentialSource
 
     def push(
-        self, held: leasing.HeldBranch, destination: destinations.Destination, *, limit: int, max_commits: int
+        self,
+        held: leasing.HeldBranch,
+        destination: destinations.Destination,
+        *,
+        limit: int,
+        max_commits: int,
+        look: bool,
     ) -> Result:
         """Turn up to `limit` pending rows into at most `max_commits` commits, push them, record them.
 
-        Raises TemporaryError, StalledError; after either the rows still pend and nothing is lost.
+        With `look` the remote is read first, even where the head to build on is known. Raises TemporaryError,
+        StalledError; after either the rows still pend and nothing is lost.
         """
         remote = remotes.Remote(
             url=destination.url,
@@ -63,7 +70,7 @@ class Pusher:
             timeout=self.options.git_timeout,
         )
         with caches.open_cache(self.options.work_dir, destination.url_key) as cache:
-            if not _can_build(held.lease, cache) or self._repairs(held, destination):
+            if look or not _can_build(held.lease, cache):
                 self._look(held, destination, cache, remote)
             for attempt in range(TRIES):
                 try:
@@ -108,13 +115,6 @@ class Pusher:
         clock.lap("record")
         clock.laps |= {"render": builder.timings.render, "trees": builder.timings.trees}
         return _result(plan, clock)
-
-    def _repairs(self, held: leasing.HeldBranch, destination: destinations.Destination) -> bool:
-        """Whether a seed is about to be drained that has not seen the remote yet: it repairs what somebody changed."""
-        if held.looked:
-            return False
-        with self.database.read() as connection:
-            return ledger.holds_seed(connection, destination.id, place_id=destination.place_id)
 
     def _look(
         self,

@@ -43,13 +43,12 @@ def record_plan(
             _end_seed(connection, run, destination_id=destination.id)
         current = destinations.is_at(connection, destination.id, place_id=destination.place_id)
         destinations.note_success(connection, destination.id, sha=plan.head if current else None)
-        leases.settle_branch(connection, lease)
-        if plan.head is None:
-            return lease
-        destinations.note_connection(
-            connection, destination.repo_config_id, check=destinations.CONNECTED, branches=branches
-        )
-        return leases.move_head(connection, lease, head=plan.head, state=leases.PRESENT)
+        moved = leases.settle_branch(connection, lease, head=plan.head)
+        if plan.head is not None:
+            destinations.note_connection(
+                connection, destination.repo_config_id, check=destinations.CONNECTED, branches=branches
+            )
+        return moved
 
 
 def _end_seed(connection: db.Connection, run: str, *, destination_id: int) -> None:

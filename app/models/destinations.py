@@ -138,6 +138,8 @@ class Destination:
     last_error_reason: str | None
     last_pushed_at: datetime | None
     deleted: bool
+    # Whether it may be drained now: `not_before` has passed.
+    due: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -273,6 +275,7 @@ def _query() -> base.AnySelect:
             _D.last_error_reason,
             _D.last_pushed_at,
             _D.deleted_at,
+            _due().label("due"),
             _P.id.label("place_id"),
             _P.generation,
             _P.branch_id,
@@ -319,13 +322,18 @@ def _destination(row: base.AnyRow) -> Destination:
         last_error_reason=row.last_error_reason,
         last_pushed_at=row.last_pushed_at,
         deleted=row.deleted_at is not None,
+        due=bool(row.due),
     )
 
 
-def by_ref(connection: Connection, ref: Ref) -> list[Destination]:
-    """Destinations of this name that have a place: the live one and deleted ones with pending rows, oldest first."""
-    query = _query().where(_D.namespace == ref.namespace, _D.name == ref.name)
-    return [_destination(row) for row in connection.execute(query.where(_served()).order_by(_D.id))]
+def by_ref(connection: Connection, ref: Ref, *, up_to: int | None = None) -> list[Destination]:
+    """Destinations of this name that have a place: the live one and deleted ones with pending rows, oldest first.
+
+    With `up_to`, only those that have rows up to this number to drain.
+    """
+    wanted = _served() if up_to is None else _pending(ledger.EventRow.sequence <= up_to)
+    query = _query().where(_D.namespace == ref.namespace, _D.name == ref.name, wanted)
+    return [_destination(row) for row in connection.execute(query.order_by(_D.id))]
 
 
 def by_id(connection: Connection, destination_id: int) -> Destination | None:
@@ -357,24 +365,21 @@ def _served() -> base.Condition:
     return or_(_D.deleted_at.is_(None), pending)
 
 
-def neighbours(connection: Connection, *, branch_id: int, destination_id: int) -> list[Ref]:
-    """Other destinations on the same branch whose rows pend and are due: they wait for its lease."""
-    pending = exists().where(ledger.EventRow.destination_id == _D.id, ledger.IS_PENDING)
-    query = (
-        select(_D.namespace, _D.name)
-        .join(_P, _P.id == _D.place_id)
-        .where(_P.branch_id == branch_id, _D.id != destination_id, pending, _due())
-    )
+def _pending(*where: base.Condition) -> base.Condition:
+    """Whether a destination has rows to drain at its place."""
+    rows = ledger.EventRow.destination_id == _D.id, ledger.EventRow.place_id == _D.place_id, ledger.IS_PENDING
+    return exists().where(*rows, *where)
+
+
+def waiting_for(connection: Connection, *, branch_id: int, destination_id: int) -> list[Ref]:
+    """Who has rows to drain and may do so now, of the destinations on a branch and the one that it was held for."""
+    query = select(_D.namespace, _D.name).join(_P, _P.id == _D.place_id)
+    query = query.where(or_(_P.branch_id == branch_id, _D.id == destination_id), _pending(), _due())
     return [Ref(row.namespace, row.name) for row in connection.execute(query.order_by(_D.id))]
 
 
 def _due() -> base.Condition:
     return or_(_D.not_before.is_(None), _D.not_before <= base.now())
-
-
-def is_due(connection: Connection, destination_id: int) -> bool:
-    """Whether a destination may be drained now (`not_before` has passed)."""
-    return connection.scalar(select(_D.id).where(_D.id == destination_id, _due())) is not None
 
 
 def put_off(

@@ -104,7 +104,6 @@ def take_branch(
     connection: Connection, *, branch_id: int, owner: str, seconds: float, destination_id: int
 ) -> BranchLease | None:
     """Take the lease of a branch, or None while somebody else holds it."""
-    free = RepositoryBranch.until <= base.now()
     row = select(RepositoryBranch).with_only_columns(
         RepositoryBranch.token,
         RepositoryBranch.head,
@@ -112,10 +111,9 @@ def take_branch(
         RepositoryBranch.settled,
         RepositoryBranch.destination_id,
     )
-    # Looked at without a lock first: FOR UPDATE would wait for a holder that is recording.
-    if connection.scalar(select(RepositoryBranch.id).where(RepositoryBranch.id == branch_id, free)) is None:
-        return None
-    found = connection.execute(row.where(RepositoryBranch.id == branch_id, free).with_for_update()).one_or_none()
+    free = row.where(RepositoryBranch.id == branch_id, RepositoryBranch.until <= base.now())
+    # A row that is locked is in use, whatever its time says: its holder is recording, or renews.
+    found = connection.execute(free.with_for_update(skip_locked=True)).one_or_none()
     if found is None:
         return None
     token = found.token + 1
@@ -158,9 +156,16 @@ def fence_branch(connection: Connection, lease: BranchLease) -> None:
         raise errors.LeaseLostError("the lease of the branch was taken over; the new holder works on from the ledger")
 
 
-def settle_branch(connection: Connection, lease: BranchLease) -> None:
-    """Note in a fenced transaction that the holder said how its drain ended."""
-    _set_branch(connection, lease, settled=True)
+def settle_branch(connection: Connection, lease: BranchLease, *, head: str | None = None) -> BranchLease:
+    """Note in a fenced transaction that the holder said how its drain ended; with a head, that it pushed it.
+
+    The lease with the new head.
+    """
+    if head is None:
+        _set_branch(connection, lease, settled=True)
+        return lease
+    _set_branch(connection, lease, settled=True, head=head, state=PRESENT)
+    return replace(lease, head=head, state=PRESENT)
 
 
 def move_head(connection: Connection, lease: BranchLease, *, head: str | None, state: str) -> BranchLease:

@@ -8,7 +8,7 @@ and order, never by a watermark. Only watch daemons append; only the holder of a
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -178,12 +178,13 @@ class Pending:
 
 @dataclass(frozen=True, slots=True)
 class Backlog:
-    """What pends for one destination."""
+    """What pends for one destination; `seed_rows` of the `count` rows are of seeds."""
 
     destination_id: int
     first: int
     last: int
     count: int
+    seed_rows: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -382,36 +383,20 @@ def bodies(
     return {row.sequence: row.body for row in connection.execute(query.where(sized.c.before < most_bytes))}
 
 
-def pends(connection: Connection, destination_id: int, *, up_to: int | None = None) -> bool:
-    """Whether any row pends, up to a number or at all."""
-    query = select(_E.sequence).where(_E.destination_id == destination_id, IS_PENDING).limit(1)
-    if up_to is not None:
-        query = query.where(_E.sequence <= up_to)
-    return connection.scalar(query) is not None
-
-
-def holds_seed(connection: Connection, destination_id: int, *, place_id: int) -> bool:
-    """Whether rows of a seed pend at a place."""
-    query = select(_E.sequence).where(
-        _E.destination_id == destination_id, _E.place_id == place_id, IS_PENDING, _E.seed_run_id.is_not(None)
-    )
-    return connection.scalar(query.limit(1)) is not None
-
-
-def count_pending(connection: Connection, destination_id: int, *, place_id: int) -> int:
-    """How many rows of a place pend."""
-    query = select(func.count()).where(_E.destination_id == destination_id, _E.place_id == place_id, IS_PENDING)
-    return connection.execute(query).scalar_one()
+def backlog(connection: Connection, destination_id: int, *, place_id: int) -> Backlog | None:
+    """What pends for a destination at a place; None for nothing."""
+    return next(_backlogs(connection, _E.destination_id == destination_id, _E.place_id == place_id), None)
 
 
 def backlogs(connection: Connection, destination_ids: Sequence[int]) -> list[Backlog]:
-    """What pends for each of some destinations; those without pending rows are left out."""
-    query = (
-        select(_E.destination_id, func.min(_E.sequence), func.max(_E.sequence), func.count())
-        .where(_E.destination_id.in_(destination_ids), IS_PENDING)
-        .group_by(_E.destination_id)
-    )
-    return [Backlog(*row) for row in connection.execute(query)]
+    """What pends for each of some destinations, wherever; those without pending rows are left out."""
+    return list(_backlogs(connection, _E.destination_id.in_(destination_ids)))
+
+
+def _backlogs(connection: Connection, *where: base.Condition) -> Iterator[Backlog]:
+    counted = func.min(_E.sequence), func.max(_E.sequence), func.count(), func.count(_E.seed_run_id)
+    query = select(_E.destination_id, *counted).where(*where, IS_PENDING).group_by(_E.destination_id)
+    return (Backlog(*row) for row in connection.execute(query))
 
 
 def settle(connection: Connection, destination_id: int, ends: Iterable[Settled]) -> None:

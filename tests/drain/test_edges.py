@@ -161,8 +161,7 @@ def test_a_host_that_does_not_answer_lets_its_destinations_wait_with_a_reason(
     assert (max(moments) - min(moments)).total_seconds() <= destinations.LONGEST_SPREAD + 5
     monkeypatch.setattr(pushing.Pusher, "push", original)
     world.drain(ours[0])
-    with world.database.read() as connection:
-        assert all(destinations.is_due(connection, one.id) for one in ours)
+    assert all(map(world.is_due, ours))
 
 
 def test_a_database_that_is_away_is_no_death_of_a_worker(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -245,8 +244,7 @@ def test_an_interval_that_goes_while_a_drain_reads_it_holds_nothing_up(
 
     monkeypatch.setattr(pacing, "seconds_to_wait", change_first)
     assert world.drain(prod).commits == 1
-    with world.database.read() as connection:
-        assert destinations.is_due(connection, prod.id)
+    assert world.is_due(prod)
 
 
 @pytest.mark.postgres

@@ -178,6 +178,13 @@ class World:
             destinations.put_off(connection, destination.id, seconds=-1.0)
         return self.drainer.drain(destination.ref, up_to=10**9)
 
+    def is_due(self, destination: destinations.Destination) -> bool:
+        """Whether a destination may be drained now."""
+        with self.database.read() as connection:
+            found = destinations.by_id(connection, destination.id)
+        assert found is not None
+        return found.due
+
     def states(self, destination: destinations.Destination) -> list[str]:
         """The states of a destination's rows, in order."""
         with self.database.read() as connection:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
+import psycopg
 import pytest
 from sqlalchemy import text
 from sqlalchemy.engine import make_url
@@ -43,6 +46,18 @@ def end_all_sessions(url: str) -> int:
     cut = f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {ours}"
     with postgres.connect(make_url(url)) as admin:
         return admin.execute(cut, (make_url(url).database,)).rowcount
+
+
+def again(call: Callable[[], object]) -> list[errors.TemporaryError]:
+    """Call until the database does not refuse it; what it refused with."""
+    refusals: list[errors.TemporaryError] = []
+    while True:
+        try:
+            call()
+        except errors.TemporaryError as error:
+            refusals.append(error)
+        else:
+            return refusals
 
 
 def mode(path: Path) -> int:
@@ -198,16 +213,8 @@ def test_writers_whose_connections_are_cut_again_and_again_lose_nothing(postgres
 
     def write(name: str) -> int:
         """Write each row, and try again; how often that was."""
-        pauses = 0
-        for version in range(1, 16):
-            row = entry(found[name], version=version)
-            while True:
-                try:
-                    records.append(row)
-                    break
-                except errors.TemporaryError:
-                    pauses += 1
-        return pauses
+        rows = (entry(found[name], version=version) for version in range(1, 16))
+        return sum(len(again(functools.partial(records.append, row))) for row in rows)
 
     with ThreadPoolExecutor() as threads:
         writers = [threads.submit(write, name) for name in names]
@@ -215,6 +222,8 @@ def test_writers_whose_connections_are_cut_again_and_again_lose_nothing(postgres
             cuts.append(end_all_sessions(records.url))
         pauses = sum(writer.result() for writer in writers)
     assert sum(cuts) >= pauses > 0
+    # The last cut is found out by using what was cut.
+    records.database.close()
     assert {name: len(records.states(found[name])) for name in names} == dict.fromkeys(names, 15)
 
 
@@ -353,14 +362,59 @@ def _write_and_fail(records: Records, *entries: object) -> None:
         raise ZeroDivisionError
 
 
-def test_reading_commits_nothing(records: Records) -> None:
-    """A transaction of `read` is rolled back at its end."""
-    prod = records.destination()
-    with records.database.read() as connection:
+def test_reading_commits_nothing_on_sqlite(sqlite_records: Records) -> None:
+    """A change that does not stand in `write` is lost there: whoever makes one so finds out in any test."""
+    sqlite_records.destination()
+    with sqlite_records.database.read() as connection:
         connection.execute(text("UPDATE git_destination SET reason = 'Changed'"))
-    with records.database.read() as connection:
+    with sqlite_records.database.read() as connection:
         assert connection.execute(text("SELECT reason FROM git_destination")).scalar_one() == "Ready"
-    assert prod.id
+
+
+@pytest.mark.postgres
+def test_reading_asks_the_server_nothing_but_the_question(
+    postgres_records: Records, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No BEGIN, no ROLLBACK, and on a connection that just answered no ping: each would be as long as the question."""
+    postgres_records.destination()
+    conversations = count_conversations(monkeypatch)
+    for _ in range(10):
+        with postgres_records.database.read() as connection:
+            connection.execute(text("SELECT reason FROM git_destination")).one()
+    assert len(conversations) == 10
+
+
+def count_conversations(monkeypatch: pytest.MonkeyPatch) -> list[object]:
+    """Note each time that a connection of ours waits for its server; the list grows."""
+    noted: list[object] = []
+    ask = psycopg.Connection.wait
+
+    def wait(self: psycopg.Connection[Any], asking: Any, *args: Any, **kwargs: Any) -> Any:
+        def noting() -> Any:
+            try:
+                ready = yield next(asking)
+                noted.append(self)
+                while True:
+                    ready = yield asking.send(ready)
+            except StopIteration as done:
+                return done.value
+
+        return ask(self, noting(), *args, **kwargs)
+
+    monkeypatch.setattr(psycopg.Connection, "wait", wait)
+    return noted
+
+
+@pytest.mark.postgres
+def test_a_connection_that_was_silent_for_long_is_asked_first(
+    postgres_records: Records, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its session may have been ended: that is found out before anything depends on it, and another one is opened."""
+    postgres_records.destination()
+    monkeypatch.setattr(db, "FRESH", 0.0)
+    assert end_all_sessions(postgres_records.url) > 0
+    with postgres_records.database.read() as connection:
+        assert connection.execute(text("SELECT reason FROM git_destination")).scalar_one() == "Ready"
 
 
 def test_the_sqlite_file_is_private(tmp_path: Path) -> None:

@@ -23,7 +23,8 @@ def retire(records: Records, *keep: str) -> list[int]:
 def due(records: Records, found: Iterable[destinations.Destination]) -> list[bool]:
     """Which of some destinations may be drained now."""
     with records.database.read() as connection:
-        return [destinations.is_due(connection, one.id) for one in found]
+        rows = [destinations.by_id(connection, one.id) for one in found]
+    return [row.due for row in rows if row is not None]
 
 
 def away(seconds: float) -> errors.TemporaryError:
@@ -299,8 +300,8 @@ def test_local_repositories_have_no_host_in_common(records: Records) -> None:
     assert due(records, [other]) == [True]
 
 
-def test_neighbours_are_those_who_wait_for_the_same_branch(records: Records) -> None:
-    """After a release exactly the destinations on that branch with due pending rows are rung."""
+def test_who_waits_for_a_branch(records: Records) -> None:
+    """After a release exactly the destinations on that branch, and the one itself, with due pending rows are rung."""
     prod = records.destination("prod")
     waiting = records.destination("waiting", folder="w")
     later = records.destination("later", folder="l")
@@ -309,9 +310,12 @@ def test_neighbours_are_those_who_wait_for_the_same_branch(records: Records) -> 
     records.append(*(entry(one) for one in (prod, waiting, later, elsewhere)))
     with records.database.write() as connection:
         destinations.put_off(connection, later.id, seconds=60.0)
-        found = destinations.neighbours(connection, branch_id=prod.branch_id, destination_id=prod.id)
+        found = destinations.waiting_for(connection, branch_id=prod.branch_id, destination_id=prod.id)
+        assert found == [prod.ref, waiting.ref]
+        ledger.settle(connection, prod.id, [ledger.Settled(1, ledger.PUSHED)])
+        found = destinations.waiting_for(connection, branch_id=prod.branch_id, destination_id=elsewhere.id)
     assert idle.ref not in found
-    assert found == [waiting.ref]
+    assert found == [waiting.ref, elsewhere.ref]
 
 
 def test_a_seed_that_a_worker_wants_is_handed_over_once(records: Records) -> None:

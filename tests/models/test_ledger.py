@@ -231,18 +231,17 @@ def test_supersede_pending_ends_what_pends_and_nothing_else(records: Records) ->
 
 
 def test_what_pends_is_told_by_state_and_order_alone(records: Records) -> None:
-    """pending, pends, count_pending and backlogs agree on what is left, whatever is settled in between."""
+    """pending, backlog and backlogs agree on what is left, whatever is settled in between."""
     prod, test = records.destination("prod"), records.destination("test", folder="clusters/test")
     records.append(*(entry(prod, name) for name in "abcde"))
     with records.database.write() as connection:
         ledger.settle(connection, prod.id, [ledger.Settled(n, ledger.PUSHED) for n in (1, 3, 5)])
         assert [row.sequence for row in ledger.pending(connection, prod.id, place_id=prod.place_id, limit=10)] == [2, 4]
         assert [row.sequence for row in ledger.pending(connection, prod.id, place_id=prod.place_id, limit=1)] == [2]
-        assert ledger.pends(connection, prod.id)
-        assert [ledger.pends(connection, prod.id, up_to=n) for n in (1, 2)] == [False, True]
-        assert ledger.count_pending(connection, prod.id, place_id=prod.place_id) == 2
-        assert ledger.backlogs(connection, [prod.id, test.id]) == [ledger.Backlog(prod.id, 2, 4, 2)]
-        assert not ledger.pends(connection, test.id)
+        left = ledger.Backlog(prod.id, first=2, last=4, count=2, seed_rows=0)
+        assert ledger.backlog(connection, prod.id, place_id=prod.place_id) == left
+        assert ledger.backlogs(connection, [prod.id, test.id]) == [left]
+        assert ledger.backlog(connection, test.id, place_id=test.place_id) is None
 
 
 def test_large_bodies_are_read_a_few_at_a_time(records: Records) -> None:
@@ -323,6 +322,6 @@ def test_a_drain_sees_the_rows_of_its_place_only(records: Records) -> None:
     with records.database.read() as connection:
         found = ledger.pending(connection, moved.id, place_id=moved.place_id, limit=10)
         assert [row.identifier.name for row in found] == ["now"]
-        assert ledger.count_pending(connection, moved.id, place_id=moved.place_id) == 1
-        assert not ledger.holds_seed(connection, moved.id, place_id=moved.place_id)
-        assert ledger.holds_seed(connection, prod.id, place_id=prod.place_id)
+        here, there = (ledger.backlog(connection, one.id, place_id=one.place_id) for one in (moved, prod))
+        assert here == ledger.Backlog(moved.id, first=2, last=2, count=1, seed_rows=0)
+        assert there == ledger.Backlog(prod.id, first=1, last=1, count=1, seed_rows=1)

@@ -18,16 +18,15 @@ INDEX = "ix_event_pending"
 
 QUERIES: dict[str, Callable[[db.Connection, destinations.Destination], object]] = {
     "pending": lambda connection, one: ledger.pending(connection, one.id, place_id=one.place_id, limit=100),
-    "pends": lambda connection, one: ledger.pends(connection, one.id),
-    "pends_up_to": lambda connection, one: ledger.pends(connection, one.id, up_to=FINAL + 1),
-    "count_pending": lambda connection, one: ledger.count_pending(connection, one.id, place_id=one.place_id),
+    "backlog": lambda connection, one: ledger.backlog(connection, one.id, place_id=one.place_id),
     "backlogs": lambda connection, one: ledger.backlogs(connection, [one.id]),
     "supersede_pending": lambda connection, one: ledger.supersede_pending(connection, one.id, reason="test"),
     "queue_refs": lambda connection, _: destinations.queue_refs(connection),
-    "neighbours": lambda connection, one: destinations.neighbours(
-        connection, branch_id=one.branch_id, destination_id=one.id + 1
+    "waiting_for": lambda connection, one: destinations.waiting_for(
+        connection, branch_id=one.branch_id, destination_id=one.id
     ),
     "by_ref": lambda connection, one: destinations.by_ref(connection, one.ref),
+    "by_ref_up_to": lambda connection, one: destinations.by_ref(connection, one.ref, up_to=FINAL + 1),
     "known": lambda connection, one: inventory.known(connection, destination_id=one.id, place_id=one.place_id),
     "waiting": lambda connection, _: states.waiting(connection, cluster=CLUSTER),
     "destination_lag": lambda connection, _: connection.execute(text("SELECT * FROM destination_lag")).all(),
