@@ -271,7 +271,7 @@ class _Sender:
             ignore_result=True,
             # A batch says what happened, so it stays; a ring only says that rows pend.
             expires=None if message.events else RING_EXPIRES,
-            **self._how(),
+            **self._how(events.queue_name(message.destination)),
         )
 
     def _bury(self, identity: dict[str, str]) -> None:
@@ -282,9 +282,7 @@ class _Sender:
         if waiting >= DEAD_LONGEST:
             channel.basic_get(queues.DEAD_QUEUE, no_ack=True)
         # Not the default exchange: who may write to that one may write to every queue, remote control included.
-        producer.publish(
-            identity, exchange=queues.EXCHANGE, routing_key=queues.DEAD_QUEUE, serializer="json", **self._how()
-        )
+        producer.publish(identity, serializer="json", **self._how(queues.DEAD_QUEUE))
 
     def _connected(self) -> Any:
         if self._producer is None:
@@ -308,12 +306,17 @@ class _Sender:
             queues.declare(queues.queue_for(destination, broker_url=self._settings.broker_url), producer.channel)
             self._declared[destination] = now
 
-    def _how(self) -> dict[str, Any]:
+    def _how(self, name: events.QueueName) -> dict[str, Any]:
         if not celeryconfig.is_amqp(self._settings.broker_url):
-            return {"retry": False}
+            # Straight onto the list: kombu would read every binding of the exchange from Redis for each message.
+            return {"exchange": "", "routing_key": name, "retry": False}
         # Without a limit a broker under a memory alarm never answers; Redis has its socket timeout. Mandatory: what has
         # no queue comes back, where it would be gone in silence.
-        return {"retry": False, "mandatory": True, "confirm_timeout": celeryconfig.SOCKET_TIMEOUT}
+        patience = celeryconfig.SOCKET_TIMEOUT
+        return {
+            "exchange": queues.EXCHANGE, "routing_key": name,
+            "retry": False, "mandatory": True, "confirm_timeout": patience,
+        }  # fmt: skip
 
 
 def _within_size(message: events.Message) -> tuple[events.Message, dict[str, Any]]:

@@ -32,6 +32,8 @@ from app.tasks import admitting
 log = structlog.get_logger(__name__)
 
 CONSUMER = "app.worker.private:Consumer"
+# How old Flower's picture of a worker may be, in seconds.
+EVENTS_WITHIN = 0.25
 
 
 class ChannelLostError(ConnectionResetError):
@@ -107,6 +109,7 @@ class Consumer(celery_consumer.Consumer):  # type: ignore[misc]
         self.muted = False
         # Whether a queue was refused when it was listened to: from then on each is tried before.
         self._wary = False
+        self._events_due = 0.0
         _guard_decoding()
         super().__init__(*args, worker_options=worker_options, **kwargs)
         if celeryconfig.is_amqp(self.app.conf.broker_url):
@@ -126,6 +129,8 @@ class Consumer(celery_consumer.Consumer):  # type: ignore[misc]
             log.info("the worker is asked to end; drains under way end first, unless it is asked to end at once")
             if self.connection is not None:
                 self.service.stop(self)
+                with contextlib.suppress(*self.connection_errors):
+                    self._send_events()
             raise
 
     def connect(self) -> Any:
@@ -148,6 +153,17 @@ class Consumer(celery_consumer.Consumer):  # type: ignore[misc]
         if self.event_dispatcher.enabled if muted else self.muted:
             self.event_dispatcher.enabled = not muted
             self.muted = muted
+
+    def on_send_event_buffered(self) -> None:
+        """Send Flower's events of a moment together: Celery would send those of each turn of the loop by themselves."""
+        now = time.monotonic()
+        if self.hub is not None and now >= self._events_due:
+            self._events_due = now + EVENTS_WITHIN
+            self.hub.call_later(EVENTS_WITHIN, self._send_events)
+
+    def _send_events(self) -> None:
+        if self.event_dispatcher is not None and not self.muted:
+            self.event_dispatcher.flush()
 
     def on_decode_error(self, message: Any, exc: Exception) -> None:  # noqa: ARG002 - Celery's name.
         """A body that could not be decompressed: refused like any other, where Celery would log what it holds."""

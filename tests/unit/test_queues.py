@@ -131,6 +131,20 @@ def test_a_ring_expires(redis_url: str) -> None:
     assert message.decode()[1] == {"schema": 1, "destination": "shop/prod", "first": 3, "last": 9, "events": []}
 
 
+def test_a_message_costs_redis_the_same_for_any_number_of_destinations(redis_server: RedisServer) -> None:
+    """It goes straight onto its list: the bindings of all other destinations are not read for it."""
+    publisher = publishing.Publisher(Settings(broker_url=redis_server.url))
+    client = redis_server.client()
+    for number in range(1, 201):
+        publisher.ring(Ref("shop", f"d{number % 50}"), number, number)
+    publisher.close()
+    assert publisher.published == 200
+    read = client.info("commandstats").get("cmdstat_smembers", {"calls": 0})["calls"]
+    assert read < 100
+    assert client.llen("dest.shop.d1") == 4
+    client.close()
+
+
 def test_an_oversize_message_becomes_a_ring(redis_url: str) -> None:
     """Events that are too large for a message are rung for: the ledger has them."""
     settings = Settings(broker_url=redis_url)

@@ -91,6 +91,23 @@ def test_flower_shows_destination_and_result(bench: Bench, site: Site) -> None:
     assert "1 commit, 2 rows, main a1b2c3d" in task["result"]
 
 
+def test_what_a_worker_did_last_is_shown(bench: Bench, site: Site) -> None:
+    """A worker that ends tells what it had not told yet: no task that is done stays under way for ever."""
+    prod = bench.add("shop/prod")
+    bench.behave(shop_prod={"sleep": 1.0})
+    worker = bench.worker()
+    bench.wait_serves("one", "shop/prod")
+    bench.publisher.ring(prod, 1, 1)
+    wait_until(lambda: bench.drains("begin"))
+    worker.terminate()
+    assert worker.wait(60) == 0
+
+    def states() -> set[str]:
+        return {task["state"] for task in json.loads(site.ask("/api/tasks", login=LOGIN)[1]).values()}
+
+    wait_until(lambda: states() == {"SUCCESS"}, what="a task that succeeded")
+
+
 @ON_REDIS
 def test_flower_refuses_strangers(site: Site) -> None:
     """Without the login nothing is shown, and with it another site still cannot post."""

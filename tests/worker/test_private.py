@@ -184,6 +184,30 @@ def test_events_are_sent_on_a_connection_that_we_make() -> None:
     assert "return self.on_unblocked()" in source
 
 
+def test_events_are_buffered_until_we_send_them() -> None:
+    """The dispatcher buffers a task's events and tells the consumer, who flushes it; what is left is kept at a loss."""
+    starting = inspect.getsource(events.Events.start)
+    assert "buffer_group=['task'] if c.hub else None" in starting
+    assert "on_send_buffered=c.on_send_event_buffered if c.hub else None" in starting
+    assert "dis.extend_buffer(prev)" in starting
+    assert "self.on_send_buffered()" in inspect.getsource(dispatcher.EventDispatcher.send)
+    assert list(inspect.signature(hub.Hub.call_later).parameters) == ["self", "delay", "callback", "args"]
+
+
+def test_a_redis_channel_asks_with_one_client(channel: Any) -> None:
+    """Every command of a channel goes through the client that we keep, until its pool is dropped."""
+    assert "yield self._create_client()" in inspect.getsource(redis_transport.Channel.conn_or_acquire)
+    with channel.conn_or_acquire() as one, channel.conn_or_acquire() as same:
+        assert one is same
+        assert one.ping()
+    assert channel.client is not one
+    channel._pool.disconnect()
+    channel._pool = None
+    with channel.conn_or_acquire() as other:
+        assert other is not one
+        assert other.ping()
+
+
 def test_what_is_read_before_our_check_is_guarded() -> None:
     """AMQP's messages read their properties by the table that we write to, and kombu's ask us when one fails."""
     assert "PROPERTY_CLASSES[class_id](buf, offset)" in inspect.getsource(serialization.GenericContent)
