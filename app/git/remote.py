@@ -22,7 +22,7 @@ from app.git.names import Sha
 from app.git.urls import host_of
 
 Transport: TypeAlias = Literal["https", "ssh", "file"]
-# Transport, host, fingerprint of the credentials.
+# Transport, host and fingerprint of the credentials; all repositories of this machine are one host.
 _Key: TypeAlias = tuple[str, str, str]
 
 # A helper takes 40 MB. Beyond this many idle ones, or this many seconds without work, the oldest is closed.
@@ -138,7 +138,7 @@ class Helpers:
         return answer
 
     def _call(self, remote: Remote, request: dict[str, Any]) -> dict[str, Any]:
-        key = (remote.transport, host_of(remote.url), remote.credentials.fingerprint())
+        key = _key(remote)
         idle = self._take(key)
         helper = idle or self._start(remote)
         sent = {**request, "url": remote.url, "transport": remote.transport, "timeout": remote.timeout}
@@ -191,6 +191,12 @@ class Helpers:
             for _, _, helper in self._idle:
                 helper.abandon()
             self._process, self._lock, self._idle = os.getpid(), threading.Lock(), []
+
+
+def _key(remote: Remote) -> _Key:
+    if remote.transport == "file":
+        return remote.transport, "", ""
+    return remote.transport, host_of(remote.url), remote.credentials.fingerprint()
 
 
 def _lost(operation: str, remote: Remote, error: helping.HelperLostError) -> errors.TemporaryError:

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 import pygit2
 
 from app.git import cache as caches
-from app.git import commits, trees
+from app.git import commits, packs, trees
 from app.git.names import Sha, TreeId
 
 REVERSER = ("Reverser", "reverser@example.com")
@@ -45,6 +45,12 @@ def commit(
     )
     cache.store()
     return sha
+
+
+def tidy(cache: caches.Cache) -> None:
+    """Merge the packs of a cache, as opening it would: many examples of a property share one."""
+    packs.merge(cache.path / "objects" / "pack")
+    cache.reload()
 
 
 def loosen(cache: caches.Cache) -> None:

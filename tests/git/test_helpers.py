@@ -21,7 +21,7 @@ from app.git import helping, remote
 from app.git.names import Sha
 from tests.git import servers
 from tests.git.building import commit
-from tests.git.conftest import Hosted
+from tests.git.conftest import Hosted, host_repository
 from tests.waiting import wait_until
 
 
@@ -58,18 +58,32 @@ def test_a_helper_is_kept_warm_and_ends_with_the_pool(local: Hosted, work_dir: P
     assert _homes(work_dir) == []
 
 
-def test_other_credentials_have_another_helper(local: Hosted, helpers: remote.Helpers) -> None:
+def _ask(helpers: remote.Helpers, host: servers.HttpsGitServer, password: str) -> None:
+    credentials = dataclasses.replace(host.credentials, password=password)
+    one = remote.Remote(url=host.url("private"), transport="https", credentials=credentials)
+    with pytest.raises(errors.StalledError):
+        helpers.heads(one)
+
+
+def test_other_credentials_have_another_helper(https_host: servers.HttpsGitServer, helpers: remote.Helpers) -> None:
     """A process that knows one password never works for another."""
-    helpers.heads(local.remote())
-    helpers.heads(local.remote(credentials=dataclasses.replace(local.host.credentials, password="other")))
+    for password in ("one", "other", "one"):
+        _ask(helpers, https_host, password)
     assert len(_idle(helpers)) == 2
 
 
-def test_idle_helpers_are_bounded(local: Hosted, helpers: remote.Helpers) -> None:
+def test_idle_helpers_are_bounded(https_host: servers.HttpsGitServer, helpers: remote.Helpers) -> None:
     """However many hosts are served, only a few idle processes stay."""
     for number in range(12):
-        helpers.heads(local.remote(credentials=dataclasses.replace(local.host.credentials, password=str(number))))
+        _ask(helpers, https_host, str(number))
     assert len(_idle(helpers)) == 8
+
+
+def test_all_local_repositories_share_a_helper(local_host: servers.LocalHost, helpers: remote.Helpers) -> None:
+    """They need no credentials, and with one process each, more than a few would start one for each push."""
+    for _ in range(3):
+        helpers.heads(host_repository(local_host).remote())
+    assert len(_idle(helpers)) == 1
 
 
 @pytest.mark.parametrize(

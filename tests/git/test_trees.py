@@ -14,7 +14,7 @@ from app.git import cache as caches
 from app.git import commits, problems, trees
 from app.git.names import EMPTY_TREE, TreeId
 from tests.git import servers
-from tests.git.building import NOON, REVERSER, files, tree
+from tests.git.building import NOON, REVERSER, files, tidy, tree
 
 NAMES = strategies.sampled_from(["a", "b", "a.yaml", "b.yaml"])
 PATHS = strategies.lists(NAMES, min_size=1, max_size=3).map("/".join)
@@ -60,6 +60,7 @@ def test_an_unchanged_file_makes_the_same_tree(cache: caches.Cache) -> None:
 @hypothesis.settings(suppress_health_check=[hypothesis.HealthCheck.function_scoped_fixture])
 def test_any_edits_end_as_a_dictionary_would(cache: caches.Cache, edits: list[tuple[str, str | None]]) -> None:
     """Whatever the order of puts, removals and writes, the tree holds what was put last, and Git's own tree of it."""
+    tidy(cache)
     editor, expected = trees.TreeEditor(cache, None), dict[str, bytes]()
     for number, (path, text) in enumerate(edits):
         try:
