@@ -10,7 +10,7 @@ import hashlib
 import json
 import operator
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, NewType, Self
@@ -212,13 +212,15 @@ _AFTER_SEQUENCE = operator.attrgetter(*[field.name for field in fields(Event)][2
 class Message:
     """What travels on a destination's queue: a ring, with the Events it is about.
 
-    A worker needs `destination`, `first` and `last` only; a ring of the sweeper has no Events.
+    A worker needs `destination`, `first` and `last` only; a ring of the sweeper has no Events. `uid` is that of the
+    destination whose numbers these are, where Events tell it: another one may have had the name before.
     """
 
     destination: Ref
     first: int
     last: int
     events: tuple[Event, ...] = ()
+    uid: str = field(default="", compare=False)
 
     @property
     def task(self) -> str:
@@ -249,7 +251,7 @@ class Message:
 
 
 def read_envelope(kwargs: Mapping[str, Any]) -> Message:
-    """Destination, first and last of a message, whatever else it holds: enough to ring.
+    """Destination, first and last of a message, and its uid, whatever else it holds: enough to ring.
 
     Raises MessageError for an unknown schema, a destination that is no `namespace/name`, or numbers that are none.
     """
@@ -261,7 +263,13 @@ def read_envelope(kwargs: Mapping[str, Any]) -> Message:
     destination = kwargs.get("destination")
     if not isinstance(destination, str):
         raise errors.MessageError("a message needs a destination, namespace/name")
-    return Message(destination=Ref.parse(destination), first=first, last=last)
+    return Message(destination=Ref.parse(destination), first=first, last=last, uid=_uid(kwargs.get("events")))
+
+
+def _uid(events: object) -> str:
+    head = events[0] if isinstance(events, list) and events else None
+    uid = head.get("git_destination_uid") if isinstance(head, dict) else None
+    return uid if isinstance(uid, str) else ""
 
 
 def messages_for(events: Sequence[Event]) -> Iterator[Message]:
@@ -282,5 +290,9 @@ def _flow(event: Event) -> tuple[Ref, bool, bool]:
 
 def _message(batch: Sequence[Event]) -> Message:
     return Message(
-        destination=batch[0].destination, first=batch[0].sequence, last=batch[-1].sequence, events=tuple(batch)
+        destination=batch[0].destination,
+        first=batch[0].sequence,
+        last=batch[-1].sequence,
+        events=tuple(batch),
+        uid=batch[0].destination_uid,
     )

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import ssl
+import sys
 from collections.abc import Iterator, Sequence
 from typing import Any, cast
 from urllib.parse import urlsplit
@@ -17,6 +18,8 @@ import celery
 import kombu.connection
 import kombu.exceptions
 from celery.app import amqp
+from celery.app import events as celery_events
+from celery.events import dispatcher
 from kombu import entity
 from kombu.transport import redis
 
@@ -111,9 +114,25 @@ class DestAMQP(amqp.AMQP):  # type: ignore[misc]
         return table
 
 
+class _Dispatcher(dispatcher.EventDispatcher):  # type: ignore[misc]
+    """Celery's sender of Flower's events, without what would stop a worker for their sake."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        # A full buffer is sent by whoever fills it: by a thread of the pool, on a connection that the event loop reads.
+        super().__init__(*args, **(options | {"buffer_limit": sys.maxsize}))
+
+    def send(self, type: str, *args: Any, **options: Any) -> Any:  # noqa: A002 - Celery's name.
+        # A heartbeat would be tried again in the event loop, and without an end where its channel is dead.
+        return super().send(type, *args, **(options | {"retry": False}))
+
+
+class _Events(celery_events.Events):  # type: ignore[misc]
+    dispatcher_cls = _Dispatcher
+
+
 def make_app(settings: Settings) -> celery.Celery:
     """The Celery app of every process. It is not made the current app of the process: the worker does that."""
-    app = celery.Celery("reverser", amqp=DestAMQP, set_as_current=False)
+    app = celery.Celery("reverser", amqp=DestAMQP, events=_Events, set_as_current=False)
     app.conf.update(celeryconfig.config(settings))
     return app
 

@@ -62,7 +62,6 @@ class Builder:
         self._options = options
         self._editor = trees.TreeEditor(cache, None if base is None else git_commits.tree_of(cache, base))
         self._items: dict[str, inventory.Item] = {}
-        self._ledger = ""
         self.plan = planning.Plan(base=base)
         self.timings = Timings()
 
@@ -70,7 +69,6 @@ class Builder:
         """Plan the first rows of `rows`, up to `max_commits` commits. Rows without an entry in `ends` stay pending."""
         started = time.perf_counter()
         with self._database.read() as connection:
-            self._ledger = ledger.ledger_uuid(connection, self._destination.id)
             self._items = inventory.by_paths(connection, self._destination.place_id, list(self._paths(rows)))
         bodies = _Bodies(self._database, self._destination.id, rows)
         for unit in planning.units(rows, seed_rows=self._options.seed_commit_rows):
@@ -223,7 +221,11 @@ class Builder:
         body: str = "",
     ) -> None:
         trailers = texts.trailers(
-            destination=self._destination.ref, ledger=self._ledger, first=first, last=last, ids=ids
+            destination=self._destination.ref,
+            ledger=self._destination.ledger_uuid,
+            first=first,
+            last=last,
+            ids=ids,
         )
         message = texts.message(subject, trailers=trailers, body=body)
         sha = git_commits.write_commit(

@@ -35,7 +35,11 @@ NOT_THE_CONNECTION = frozenset({"BranchDiverged", "BranchDeleted", "RemoteMoved"
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a drain did; `rings` names other destinations that wait for the branch it gave back."""
+    """What a drain did.
+
+    `rings` names the destinations that wait for the branch it gave back. `done` says of destinations, by uid, up to
+    which number no row is left.
+    """
 
     destination: Ref
     commits: int = 0
@@ -44,12 +48,14 @@ class Outcome:
     head: str = ""
     note: str = ""
     rings: tuple[Ref, ...] = ()
+    done: tuple[tuple[str, int], ...] = ()
 
 
 @dataclass(slots=True)
 class _Tally:
     commits: int = 0
     rows: int = 0
+    done: int = 0
     head: str = ""
     note: str = ""
     seconds: dict[str, float] = field(default_factory=dict)
@@ -184,7 +190,10 @@ class Drainer:
         if destination.last_error_reason == destinations.HOST_UNREACHABLE:
             with self._database.write() as connection:
                 destinations.release_host(connection, host=destination.host)
-        return result.rows < backlog.count
+        if result.rows < backlog.count:
+            return True
+        tally.done = backlog.last
+        return False
 
     def _wait(
         self, held: leasing.HeldBranch, destination: destinations.Destination, seconds: float, tally: _Tally
@@ -260,8 +269,9 @@ class Drainer:
                 head=tally.head[:10],
                 **spent,
             )
+        done = ((destination.uid, tally.done),) if tally.done else ()
         return Outcome(
-            destination.ref, tally.commits, tally.rows, destination.branch, tally.head, tally.note, tuple(rings)
+            destination.ref, tally.commits, tally.rows, destination.branch, tally.head, tally.note, tuple(rings), done
         )
 
 
@@ -280,4 +290,5 @@ def _joined(destination: Ref, outcomes: Iterable[Outcome]) -> Outcome:
         head=every[-1].head,
         note="; ".join(one.note for one in every if one.note),
         rings=tuple(dict.fromkeys(ring for one in every for ring in one.rings)),
+        done=tuple(done for one in every for done in one.done),
     )

@@ -140,6 +140,7 @@ class Destination:
     deleted: bool
     # Whether it may be drained now: `not_before` has passed.
     due: bool
+    ledger_uuid: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -276,6 +277,7 @@ def _query() -> base.AnySelect:
             _D.last_pushed_at,
             _D.deleted_at,
             _due().label("due"),
+            ledger.LedgerHead.ledger_uuid,
             _P.id.label("place_id"),
             _P.generation,
             _P.branch_id,
@@ -292,6 +294,7 @@ def _query() -> base.AnySelect:
             _C.push_interval,
             _C.max_commits,
         )
+        .join(ledger.LedgerHead, ledger.LedgerHead.destination_id == _D.id)
         .join(_P, _P.id == _D.place_id)
         # A config that names another repository now says nothing about this place: its rows wait for a decision.
         .join(_C, and_(_C.id == _P.repo_config_id, _C.url_key == _P.url_key))
@@ -323,6 +326,7 @@ def _destination(row: base.AnyRow) -> Destination:
         last_pushed_at=row.last_pushed_at,
         deleted=row.deleted_at is not None,
         due=bool(row.due),
+        ledger_uuid=row.ledger_uuid,
     )
 
 

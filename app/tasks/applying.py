@@ -75,6 +75,7 @@ def _drain(process: tools.Tools, message: events.Message) -> str:
     except Exception as error:  # noqa: BLE001 - its text may hold an object: it goes no further.
         log.error("drain failed", destination=str(message.destination), **describe(error))  # noqa: TRY400 - redacted.
         raise redacted(error) from None
+    process.done.update(outcome.done)
     for waiting in outcome.rings:
         process.publisher.ring(waiting, 0, 0)
     return summary(outcome)

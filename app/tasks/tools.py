@@ -7,10 +7,10 @@ the tasks will run: in the process itself for a pool of threads, in each child f
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
-from app import db, publishing
+from app import db, events, publishing
 from app.drain import draining
 from app.events import Ref
 from app.settings import Settings
@@ -33,6 +33,8 @@ class Tools:
     database: db.Database
     drainer: Drains
     publisher: publishing.Publisher
+    # Up to which number nothing is left of a destination, by its uid. A row that is final never pends again.
+    done: dict[str, int] = field(default_factory=dict)
 
 
 MakeDrainer = Callable[[Settings, db.Database], Drains]
@@ -54,6 +56,11 @@ def current() -> Tools:
     if _tools is None:
         raise RuntimeError("a task ran in a process whose tools were not started")
     return _tools
+
+
+def is_done(message: events.Message) -> bool:
+    """Whether a drain of this process ended everything that a message rings for."""
+    return _tools is not None and 0 < message.last <= _tools.done.get(message.uid, 0)
 
 
 def stop() -> None:

@@ -12,7 +12,7 @@ import os
 import queue as thread_queue
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 import billiard
@@ -154,10 +154,10 @@ class Consumer(celery_consumer.Consumer):  # type: ignore[misc]
             self.event_dispatcher.enabled = not muted
             self.muted = muted
 
-    def on_send_event_buffered(self) -> None:
-        """Send Flower's events of a moment together: Celery would send those of each turn of the loop by themselves."""
+    def _flush_events(self) -> None:
+        """Called in the event loop after an event of a task: send it with those of the next moment, not by itself."""
         now = time.monotonic()
-        if self.hub is not None and now >= self._events_due:
+        if now >= self._events_due:
             self._events_due = now + EVENTS_WITHIN
             self.hub.call_later(EVENTS_WITHIN, self._send_events)
 
@@ -294,6 +294,14 @@ def rewritten(message: Any, *, headers: dict[str, Any], body: bytes) -> Any:
     message.content_type, message.content_encoding = "application/json", "utf-8"
     message._decoded_cache = None  # noqa: SLF001
     return message
+
+
+def tell_done(consumer: Consumer, headers: Mapping[str, Any], *, result: str) -> None:
+    """Have Flower show a message as a task that succeeded, though there was none."""
+    tell = consumer.event_dispatcher.send
+    named = {"name": headers["task"], "args": headers["argsrepr"], "kwargs": headers["kwargsrepr"]}
+    tell("task-received", uuid=headers["id"], root_id=headers["id"], parent_id=None, retries=0, **named)
+    tell("task-succeeded", uuid=headers["id"], result=repr(result), runtime=0.0)
 
 
 def acknowledge(consumer: Consumer, message: Any) -> None:

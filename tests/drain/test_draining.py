@@ -72,6 +72,17 @@ def test_rows_are_drained_once(world: World) -> None:
     assert len(world.log()) == 1
 
 
+def test_a_drain_says_up_to_where_nothing_is_left(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A turn that ends early says nothing of what it left, nor does one that had nothing to do."""
+    prod = world.destination(max_commits=1)
+    for version in (1, 2):
+        world.change(prod, f"a{version}", "1", version=version)
+    monkeypatch.setattr(draining, "TURN", 0.0)
+    assert world.drain(prod).done == ()
+    assert world.drain(prod).done == ((prod.uid, 2),)
+    assert world.drain(prod).done == ()
+
+
 def test_an_unchanged_object_makes_no_commit(world: World) -> None:
     """A row whose file is right already ends as unchanged, without a commit."""
     prod = world.destination()

@@ -1,8 +1,8 @@
 """A worker process for tests: the real worker with a drainer that writes down what it was asked.
 
 Run as a program with a JSON object of settings. The drainer appends one line per drain to `drains` and follows
-`behaviour.json` beside it: per destination `sleep` (seconds), `hold` (until that is gone), `raise` (an error's name) or
-`rings`.
+`behaviour.json` beside it: per destination `sleep` (seconds), `hold` (until that is gone), `raise` (an error's name),
+`rings`, or `done` (by uid of a destination, up to which number nothing is left).
 """
 
 from __future__ import annotations
@@ -38,7 +38,14 @@ class RecordingDrainer:
         self._write("end", destination, up_to)
         rings = tuple(Ref.parse(text) for text in behaviour.get("rings", []))
         return draining.Outcome(
-            destination=destination, commits=1, rows=2, branch="main", head="a1b2c3d4e5", note="", rings=rings
+            destination=destination,
+            commits=1,
+            rows=2,
+            branch="main",
+            head="a1b2c3d4e5",
+            note="",
+            rings=rings,
+            done=tuple(behaviour.get("done", {}).items()),
         )
 
     def close(self) -> None:

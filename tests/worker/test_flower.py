@@ -10,10 +10,12 @@ import sys
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
+from app import events, queues
 from app.cli import probing
 from app.events import Ref
 from tests.servers import processes
@@ -106,6 +108,39 @@ def test_what_a_worker_did_last_is_shown(bench: Bench, site: Site) -> None:
         return {task["state"] for task in json.loads(site.ask("/api/tasks", login=LOGIN)[1]).values()}
 
     wait_until(lambda: states() == {"SUCCESS"}, what="a task that succeeded")
+
+
+def test_a_message_whose_rows_are_done_makes_no_task(bench: Bench, site: Site) -> None:
+    """One that an earlier drain of the same destination covers is taken off and shown; any other is drained."""
+    prod = bench.add("shop/prod")
+    bench.behave(shop_prod={"done": {"uid-1": 5}})
+    bench.worker()
+    bench.wait_serves("one", "shop/prod")
+    bench.publisher.ring(prod, 1, 1)
+    bench.wait_drained(1)
+    for uid, number in (("uid-1", 5), ("uid-1", 6), ("uid-2", 4), ("uid-1", 3)):
+        bench.publisher.publish(events.messages_for([event(prod, uid, number)]))
+    bench.publisher.ring(prod, 2, 2)
+    bench.wait_drained(4)
+    assert [up_to for _, up_to, _ in bench.drains()] == [1, 6, 4, 2]
+    assert queues.queue_depths(bench.settings, [prod]) == {prod: 0}
+
+    def results() -> list[str]:
+        tasks = json.loads(site.ask("/api/tasks", login=LOGIN)[1]).values()
+        return sorted(task["result"] for task in tasks if task["state"] == "SUCCESS")
+
+    wait_until(lambda: len(results()) == 6, what="six messages that are done")
+    assert results().count("'done by an earlier task'") == 2
+
+
+def event(destination: Ref, uid: str, number: int) -> events.Event:
+    """A numbered Event of a destination."""
+    return events.Event.create(
+        cluster="home", source_epoch=1, operation=events.Operation.UPDATE,
+        identifier=events.Identifier("", "v1", "configmaps", "shop", "app", "ConfigMap", f"uid-{number}"),
+        resource_version=str(number), observed_at=datetime.now(UTC), destination=destination, destination_uid=uid,
+        repo_config=destination, branch="main", base_folder="prod", place_generation=1, rule="shop/rule",
+    ).numbered(number)  # fmt: skip
 
 
 @ON_REDIS

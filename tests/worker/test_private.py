@@ -6,6 +6,7 @@ import importlib.metadata
 import inspect
 import os
 import signal
+import socket
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -190,8 +191,34 @@ def test_events_are_buffered_until_we_send_them() -> None:
     assert "buffer_group=['task'] if c.hub else None" in starting
     assert "on_send_buffered=c.on_send_event_buffered if c.hub else None" in starting
     assert "dis.extend_buffer(prev)" in starting
-    assert "self.on_send_buffered()" in inspect.getsource(dispatcher.EventDispatcher.send)
+    sending = inspect.getsource(dispatcher.EventDispatcher.send)
+    assert "if len(buf) >= self.buffer_limit:" in sending
+    assert "self.on_send_buffered()" in sending
+    consumer = inspect.getsource(celery_consumer.Consumer)
+    # In the event loop, whichever thread the event is of.
+    assert "self._flush_events_promise = promise(self._flush_events)" in consumer
+    assert "self.hub.call_soon(self._flush_events_promise)" in consumer
     assert list(inspect.signature(hub.Hub.call_later).parameters) == ["self", "delay", "callback", "args"]
+
+
+@pytest.mark.rabbitmq
+def test_an_event_on_a_dead_connection_stops_nobody(rabbitmq_vhost: rabbitmq.Vhost) -> None:
+    """Celery asks for a heartbeat to be tried again; on a channel that is dead that would never end."""
+    app = queues.make_app(Settings(broker_url=rabbitmq_vhost.url))
+    with app.connection_for_write() as connection:
+        eventer = app.events.Dispatcher(connection, hostname="reverser@one")
+        assert eventer.buffer_limit > 1_000_000
+        eventer.send("worker-heartbeat", freq=2.0, retry=True)
+        lost = connection.connection
+        lost.transport.sock.shutdown(socket.SHUT_RDWR)
+        # An event that is lost, and whoever asks for the connection gets another one: the channel is of the first.
+        eventer.send("task-started")
+        assert connection.connection is not lost
+        sending = threading.Thread(target=eventer.send, args=("worker-heartbeat",), kwargs={"retry": True}, daemon=True)
+        sending.start()
+        sending.join(20.0)
+        lost.collect()
+        assert not sending.is_alive()
 
 
 def test_a_redis_channel_asks_with_one_client(channel: Any) -> None:
