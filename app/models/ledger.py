@@ -242,7 +242,7 @@ def append(connection: Connection, entries: Sequence[Entry], numbers: Mapping[in
     """
     following = dict(numbers)
     written: list[Entry] = []
-    known = _known_ids(connection, [entry.event.id for entry in entries])
+    known = _known_ids(connection, entries)
     for entry in entries:
         if entry.event.id in known:
             continue
@@ -260,8 +260,13 @@ def append(connection: Connection, entries: Sequence[Entry], numbers: Mapping[in
     return written
 
 
-def _known_ids(connection: Connection, ids: Sequence[str]) -> set[str]:
-    return set(connection.scalars(select(_E.id).where(base.among(connection, _E.id, ids)))) if ids else set()
+def _known_ids(connection: Connection, entries: Sequence[Entry]) -> set[str]:
+    """The ids that are there. The destinations are named for partitions: without them each is looked through."""
+    if not entries:
+        return set()
+    ids, destination_ids = [entry.event.id for entry in entries], {entry.destination_id for entry in entries}
+    there = base.among(connection, _E.id, ids), base.among(connection, _E.destination_id, sorted(destination_ids))
+    return set(connection.scalars(select(_E.id).where(*there)))
 
 
 _NOBODY = events.Identifier(group="", version="", resource="", namespace="", name="", kind="", uid="")

@@ -11,7 +11,7 @@ from sqlalchemy import event, text
 
 from app import db
 from app.models import destinations, inventory, ledger, states
-from tests.models.records import CLUSTER, Records, entry
+from tests.models.records import CLUSTER, Records, append, entry
 
 FINAL = 5_000
 INDEX = "ix_event_pending"
@@ -106,3 +106,15 @@ def test_the_rows_of_a_seed_are_found_by_its_index(long_ledger: Records, run: st
         with statements(connection) as seen:
             ledger.seed_identities(connection, prod.id, run)
         assert "ix_event_seed_run_id" in plan(connection, *seen[0])
+
+
+def test_what_is_known_is_looked_for_by_id_and_in_its_destination(long_ledger: Records) -> None:
+    """A batch that is written again finds its rows by their unique ids; partitions of others need not be looked at."""
+    prod = long_ledger.destination()
+    with long_ledger.database.write() as connection:
+        with statements(connection) as seen:
+            append(connection, entry(prod, "pending-0"))
+        (asked,) = [one for one in seen if one[0].startswith("SELECT event.id")]
+        assert "event.destination_id" in asked[0]
+        found = plan(connection, *asked)
+    assert "(id=?" in found or "Index Cond: (id = " in found
