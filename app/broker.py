@@ -15,6 +15,7 @@ from functools import partial
 from typing import Any
 from urllib.parse import SplitResult, quote, unquote, urlsplit
 
+from amqp import basic_message
 from kombu.utils import url as kombu_url
 
 from app import celeryconfig, errors, events, queues
@@ -55,14 +56,20 @@ class Account:
 
 @dataclass(frozen=True, slots=True)
 class Right:
-    """One thing that a user of RabbitMQ may do: `configure`, `write` or `read` a `queue` or an `exchange`."""
+    """One thing that a user of RabbitMQ may do: `configure`, `write` or `read` a `queue` or an `exchange`.
+
+    A `topic` is a routing key of an exchange, to `write` or `read`; `exchange` is empty for the other kinds. To read is
+    tried with a `queue` of nobody that the user may write to.
+    """
 
     verb: str
     kind: str
     name: str
+    exchange: str = ""
+    queue: str = NOBODY
 
     def __str__(self) -> str:
-        return f"{self.verb} {self.kind} {self.name}"
+        return f"{self.verb} {self.kind} {self.name}" + (f" of exchange {self.exchange}" if self.exchange else "")
 
 
 def describe(broker_url: str) -> str:
@@ -173,24 +180,34 @@ def denied(settings: Settings, rights: Iterable[Right]) -> list[Right]:
 
 
 def _is_denied(connection: Any, right: Right) -> bool:
-    code, words = _attempt(connection, lambda channel: _TRIALS[right.verb, right.kind](channel, right.name))
+    code, words = _attempt(connection, lambda channel: _TRIALS[right.verb, right.kind](channel, right))
     # A binding asks for the rights on both of its ends; only the one in question counts.
     return code == _REFUSED and f"access to {right.kind} '{right.name}'" in words
 
 
-_TRIALS = {
+def _publish_in_vain(channel: Any, right: Right) -> None:
+    # RabbitMQ refuses a message in the name of another user, once it has looked at everything else.
+    message = basic_message.Message("", user_id=NOBODY)
+    channel.basic_publish(message, exchange=right.exchange, routing_key=right.name)
+    # A message is not answered; this is, after it.
+    channel.queue_declare(queue=NOBODY, passive=True)
+
+
+_TRIALS: Mapping[tuple[str, str], Callable[[Any, Right], object]] = {
     # The value of this argument has to be a name, so nothing is ever declared.
-    ("configure", "exchange"): lambda channel, name: channel.exchange_declare(
-        name, "topic", durable=True, auto_delete=False, arguments={"alternate-exchange": 0}
+    ("configure", "exchange"): lambda channel, right: channel.exchange_declare(
+        right.name, "topic", durable=True, auto_delete=False, arguments={"alternate-exchange": 0}
     ),
-    ("configure", "queue"): lambda channel, name: channel.queue_declare(
-        name, durable=True, auto_delete=False, arguments={"x-dead-letter-exchange": 0}
+    ("configure", "queue"): lambda channel, right: channel.queue_declare(
+        right.name, durable=True, auto_delete=False, arguments={"x-dead-letter-exchange": 0}
     ),
     # The other end of these bindings is not there.
-    ("write", "exchange"): lambda channel, name: channel.exchange_bind(name, NOBODY),
-    ("write", "queue"): lambda channel, name: channel.queue_bind(name, NOBODY),
-    ("read", "exchange"): lambda channel, name: channel.queue_bind(NOBODY, name),
-    ("read", "queue"): lambda channel, name: channel.basic_get(name),
+    ("write", "exchange"): lambda channel, right: channel.exchange_bind(right.name, NOBODY),
+    ("write", "queue"): lambda channel, right: channel.queue_bind(right.name, NOBODY),
+    ("read", "exchange"): lambda channel, right: channel.queue_bind(right.queue, right.name),
+    ("read", "queue"): lambda channel, right: channel.basic_get(right.name),
+    ("write", "topic"): _publish_in_vain,
+    ("read", "topic"): lambda channel, right: channel.queue_bind(right.queue, right.exchange, routing_key=right.name),
 }
 
 

@@ -69,6 +69,10 @@ def examine(data_dir: Path, role: Role) -> Iterator[Finding]:
 
 
 def _examine(found: settings.Settings, role: Role) -> Iterator[Finding]:
+    if role is Role.FLOWER:
+        # It knows the broker, and nothing else.
+        yield from _safely("broker", lambda: broker.examine(found, None, role))
+        return
     examined = _Database(found)
     yield from _safely("database", examined.examine)
     known = examined.known

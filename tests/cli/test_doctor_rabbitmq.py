@@ -55,6 +55,7 @@ def state(topology: Topology) -> dict[str, Any]:
         "exchanges": {one["name"] for one in ask("GET", "exchanges", name)},
         "policies": {one["name"]: one["definition"] for one in ask("GET", "policies", name)},
         "rights": {one["user"]: one for one in ask("GET", "vhosts", name, "permissions")},
+        "topics": {(one["user"], one["exchange"]): one for one in ask("GET", "vhosts", name, "topic-permissions")},
     }
 
 
@@ -66,7 +67,7 @@ def about_the_broker(found: Diagnosis) -> list[tuple[str, str]]:
 WELL = [("broker", "OK"), ("policies", "OK")]
 
 
-@pytest.mark.parametrize("role", ["watch", "worker"])
+@pytest.mark.parametrize("role", ["watch", "worker", "flower"])
 def test_a_broker_with_the_definitions_is_well(patient: Patient, topology: Topology, role: str) -> None:
     """Each role is well with its own user, no password is shown, and the broker is as it was before."""
     with kombu.Connection(topology.vhost.url) as connection:
@@ -86,6 +87,38 @@ def test_the_watch_daemons_user_is_none_for_a_worker(patient: Patient, topology:
         f"user {topology.user('watch')} may not read queue dest.*, configure exchange celery.pidbox" in wrong["found"]
     )
     assert wrong["do"].startswith(f"rabbitmqctl set_permissions -p {topology.vhost.name} {topology.user('watch')} ")
+
+
+@pytest.mark.parametrize("role", ["watch", "worker", "flower"])
+def test_each_right_that_is_missing_is_seen(patient: Patient, topology: Topology, role: str) -> None:
+    """Without one of its patterns, and with topics that fit nothing, a role is refused; the commands give all back."""
+    server, name, user = topology.vhost.server, topology.vhost.name, topology.user(role)
+    # Celery declares it; an exchange that is not there has no topics.
+    server.ask("PUT", "exchanges", name, "celeryev", body={"type": "topic", "durable": True})
+    wanted = state(topology)
+    for pattern in ("configure", "write", "read"):
+        given = {verb: wanted["rights"][user][verb] for verb in ("configure", "write", "read")}
+        server.ask("PUT", "permissions", name, user, body=given | {pattern: "^$"})
+        found = patient.doctor("--for", role, REVERSER_BROKER_URL=topology.url(role))
+        assert f"may not {pattern} " in found.worst("broker")["found"]
+        mend(topology, found)
+        assert state(topology) == wanted
+    for exchange in ["celeryev"] if role == "flower" else ["celeryev", "dest"]:
+        server.ask("PUT", "topic-permissions", name, user, body={"exchange": exchange, "write": "^$", "read": "^$"})
+    found = patient.doctor("--for", role, REVERSER_BROKER_URL=topology.url(role))
+    refused = [one["found"] for one in found.of("broker")]
+    assert len(refused) == (1 if role == "flower" else 2)
+    assert [one for one in refused if " topic " not in one] == []
+    mend(topology, found)
+    assert state(topology) == wanted
+
+
+def test_flower_needs_nothing_but_the_broker(patient: Patient, topology: Topology, tmp_path: Path) -> None:
+    """Where Flower runs there is no database and no cluster, and it is well all the same."""
+    found = patient.doctor(
+        "--for", "flower", REVERSER_BROKER_URL=topology.url("flower"), REVERSER_DATABASE_URL=f"sqlite:///{tmp_path}/x"
+    )
+    assert (found.exit_code, {one["check"] for one in found.findings}) == (0, {"settings", "broker", "policies"})
 
 
 def test_whoever_does_what_it_says_has_a_broker_that_is_well(patient: Patient, topology: Topology) -> None:

@@ -31,6 +31,7 @@ class Role(enum.StrEnum):
     ALL = "all"
     WATCH = "watch"
     WORKER = "worker"
+    FLOWER = "flower"
 
 
 @dataclass(frozen=True, slots=True)

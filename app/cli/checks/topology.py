@@ -23,8 +23,8 @@ _FOLDER = Path(__file__).resolve().parents[3] / "deploy" / "rabbitmq"
 # The virtual host of these files; the names of their users begin with it.
 _THEIR_VHOST = "reverser"
 _RIGHTS_SHOWN = 4
-# A queue of remote control of no worker: a node's name has more than a dot.
-_CONTROL = "reverser@..celery.pidbox"
+# Queues of nobody: of remote control of no worker, whose name has more than a dot, of events, and of answers.
+_CONTROL, _EVENTS, _ANSWERS = "reverser@..celery.pidbox", "celeryev..", "..reply.celery.pidbox"
 
 # By policy of ours: which kinds of policies RabbitMQ weighs against it, and what happens without it. From 3.12 on there
 # are some for kinds of queues; which kind dead letters have is up to the virtual host.
@@ -45,6 +45,9 @@ _PUBLISHING = (
     Right("write", "queue", broker.NOBODY),
     Right("configure", "exchange", "celeryev"),
     Right("write", "exchange", "celeryev"),
+    Right("write", "topic", broker.NOBODY, exchange="dest"),
+    Right("read", "topic", broker.NOBODY, exchange="dest"),
+    Right("write", "topic", "task.sent", exchange="celeryev"),
 )
 _CONSUMING = (
     Right("read", "queue", broker.NOBODY),
@@ -55,27 +58,69 @@ _CONSUMING = (
     Right("configure", "queue", _CONTROL),
     Right("write", "queue", _CONTROL),
     Right("read", "queue", _CONTROL),
+    Right("write", "topic", "task.multi", exchange="celeryev"),
+    Right("write", "topic", "worker.heartbeat", exchange="celeryev"),
 )
+_SHOWING = (
+    Right("configure", "exchange", "celeryev"),
+    Right("read", "exchange", "celeryev", queue=_EVENTS),
+    Right("configure", "queue", _EVENTS),
+    Right("write", "queue", _EVENTS),
+    Right("read", "queue", _EVENTS),
+    Right("configure", "exchange", "celery.pidbox"),
+    Right("write", "exchange", "celery.pidbox"),
+    Right("configure", "exchange", "reply.celery.pidbox"),
+    Right("read", "exchange", "reply.celery.pidbox", queue=_ANSWERS),
+    Right("configure", "queue", _ANSWERS),
+    Right("write", "queue", _ANSWERS),
+    Right("read", "queue", _ANSWERS),
+    Right("read", "topic", "#", exchange="celeryev", queue=_EVENTS),
+)
+# Where every role is looked at, the worker's rights are those of all but Flower.
+_NEEDED = {
+    Role.WATCH: (_PUBLISHING, "the watch daemon"),
+    Role.WORKER: ((*_PUBLISHING, *_CONSUMING), "the worker"),
+    Role.FLOWER: (_SHOWING, "Flower"),
+}
 
 
 def rights(subject: findings.Subject, options: settings.Settings, role: Role) -> Iterator[Finding]:
     """Look whether our user may do what a role does."""
     account = broker.account(options.broker_url)
-    watches = role is Role.WATCH
-    denied = broker.denied(options, _PUBLISHING if watches else (*_PUBLISHING, *_CONSUMING))
-    if denied:
-        shown = ", ".join(str(right).replace(broker.NOBODY, "dest.*") for right in denied[:_RIGHTS_SHOWN])
-        more = f" and {len(denied) - _RIGHTS_SHOWN} more" if len(denied) > _RIGHTS_SHOWN else ""
-        yield subject.fail(
-            f"user {account.user} may not {shown}{more}; the {'watch daemon' if watches else 'worker'} needs it",
-            do=_set_permissions(account, Role.WATCH if watches else Role.WORKER),
-        )
+    role = Role.WORKER if role is Role.ALL else role
+    needed, who = _NEEDED[role]
+    denied = broker.denied(options, needed)
+    topics = [right for right in denied if right.kind == "topic"]
+    if others := [right for right in denied if right.kind != "topic"]:
+        yield subject.fail(_lacking(account, who, others), do=_set_permissions(account, role))
+    for exchange in sorted({right.exchange for right in topics}):
+        lacked = [right for right in topics if right.exchange == exchange]
+        yield subject.fail(_lacking(account, who, lacked), do=_set_topic_permissions(account, role, exchange))
+
+
+def _lacking(account: broker.Account, who: str, denied: Sequence[Right]) -> str:
+    shown = ", ".join(str(right).replace(broker.NOBODY, "dest.*") for right in denied[:_RIGHTS_SHOWN])
+    more = f" and {len(denied) - _RIGHTS_SHOWN} more" if len(denied) > _RIGHTS_SHOWN else ""
+    return f"user {account.user} may not {shown}{more}; {who} needs it"
 
 
 def _set_permissions(account: broker.Account, role: Role) -> str:
-    (given,) = (one for one in _read("permissions.json")["permissions"] if one["user"] == f"{_THEIR_VHOST}-{role}")
+    given = next(_given("permissions", role))
     patterns = (given["configure"], given["write"], given["read"])
     return shlex.join(["rabbitmqctl", "set_permissions", "-p", account.vhost, account.user, *patterns])
+
+
+def _set_topic_permissions(account: broker.Account, role: Role, exchange: str) -> str:
+    for given in _given("topic_permissions", role):
+        if given["exchange"] == exchange:
+            patterns = [exchange, given["write"], given["read"]]
+            return shlex.join(["rabbitmqctl", "set_topic_permissions", "-p", account.vhost, account.user, *patterns])
+    # Without permissions for topics of an exchange, all of them are allowed.
+    return shlex.join(["rabbitmqctl", "clear_topic_permissions", "-p", account.vhost, account.user, exchange])
+
+
+def _given(kind: str, role: Role) -> Iterator[Mapping[str, Any]]:
+    return (one for one in _read("permissions.json")[kind] if one["user"] == f"{_THEIR_VHOST}-{role}")
 
 
 def policies(options: settings.Settings, destinations: Sequence[events.Ref]) -> Iterator[Finding]:
