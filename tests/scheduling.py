@@ -30,6 +30,11 @@ def rank(path: Path, nodeid: str) -> tuple[bool, int]:
     return on_kube(nodeid), FIRST.index(folder) if folder in FIRST else len(FIRST)
 
 
+def untraced(nodeid: str) -> bool:
+    """Whether coverage leaves a test out, and the processes that it starts."""
+    return on_kube(nodeid) or nodeid.startswith("tests/system/")
+
+
 def on_kube(nodeid: str) -> bool:
     """Whether a test runs on a real API server."""
     return _ON_KUBE.search(nodeid) is not None

@@ -21,7 +21,7 @@ def find_server() -> Path | None:
     return found or (bundled if bundled.exists() else None)
 
 
-class RedisServer:
+class RedisServer(processes.Server):
     """`start`, use `url`; `kill9` and `start` again keeps what the append-only file holds."""
 
     def __init__(self, program: Path) -> None:

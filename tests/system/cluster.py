@@ -211,10 +211,11 @@ def git_secret(api: Api, namespace: str, name: str, credentials: Credentials) ->
     return name
 
 
-def repo_config(api: Api, namespace: str, name: str, url: str, *, secret: str = "") -> str:
-    """Create a GitRepoConfig; its name."""
+def repo_config(api: Api, namespace: str, name: str, url: str, *, secret: str = "", **more: object) -> str:
+    """Create a GitRepoConfig, with `more` in its spec; its name."""
     credentials = {"secretRef": {"name": secret}} if secret else {}
-    api.create("gitrepoconfigs", namespace, name, spec={"repoUrl": url, "allowedBranches": ["*"], **credentials})
+    spec = {"repoUrl": url, "allowedBranches": ["*"], **credentials, **more}
+    api.create("gitrepoconfigs", namespace, name, spec=spec)
     return name
 
 

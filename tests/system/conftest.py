@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -12,9 +13,10 @@ from app import settings
 from app.kube import client, crds
 from tests import lanes
 from tests.git import servers
-from tests.servers.api import EACH, ApiServer, make
+from tests.servers import redis
+from tests.servers.api import EACH, SANDBOX, ApiServer, make
 from tests.servers.postgres import Databases
-from tests.servers.rabbitmq import RabbitServer
+from tests.servers.rabbitmq import RabbitServer, Vhost
 from tests.servers.sandbox import SandboxServer
 from tests.system.cluster import OURS, Api, RefusedError
 from tests.system.installation import CHOSEN, Embedded, Lane, Separate
@@ -23,6 +25,13 @@ from tests.waiting import wait_until
 
 # Fixtures of installations that must be the only one on the cluster: two would both write into the test's repository.
 ALONE = frozenset({"own", "separate"})
+RABBITMQ, REDIS = "rabbitmq", "redis"
+# API server and broker; beside the sandbox the broker is embedded.
+INSTALLATIONS = (
+    pytest.param(SANDBOX, REDIS, id=SANDBOX),
+    pytest.param("kube", RABBITMQ, id="kube", marks=pytest.mark.kube),
+    pytest.param("kube", REDIS, id="kube-redis", marks=pytest.mark.kube),
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -31,6 +40,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in here:
         item.add_marker(pytest.mark.timeout(300))
     items[:] = [item for item in items if item not in here] + sorted(here, key=_is_alone)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """What runs on any shared installation runs on each kind of them."""
+    names = set(metafunc.fixturenames)
+    chosen = any("server" in mark.args[0] for mark in metafunc.definition.iter_markers("parametrize"))
+    if "shared_lane" in names and ALONE.isdisjoint(names) and not chosen:
+        # As if the test said so itself: `server` has parameters of its own otherwise.
+        metafunc.definition.add_marker(pytest.mark.parametrize(("server", "broker"), INSTALLATIONS, indirect=True))
 
 
 def _is_alone(item: pytest.Item) -> bool:
@@ -65,8 +84,14 @@ def api(server: ApiServer) -> Iterator[Api]:
 
 
 @pytest.fixture(scope="session")
+def broker(request: pytest.FixtureRequest) -> str:
+    """The kind of broker of an installation in production."""
+    return str(getattr(request, "param", RABBITMQ))
+
+
+@pytest.fixture(scope="session")
 def shared_lane(
-    server: ApiServer, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+    server: ApiServer, broker: str, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Lane]:
     """The installation that tests share, running or not.
 
@@ -78,19 +103,32 @@ def shared_lane(
         yield one
         one.end()
         return
-    for name in ("postgres", "rabbitmq"):
-        lanes.lane(name)
+    lanes.lane("postgres")
     databases: Databases = request.getfixturevalue("postgres_databases")
-    node: RabbitServer = request.getfixturevalue("rabbitmq_node")
     url = databases.create()
     text = url.render_as_string(hide_password=False)
-    with node.vhost() as vhost:
-        options = _options(folder, server.kubeconfig(), database_url=text, broker_url=vhost.url)
-        kept = (databases.folder(), node.folder)
-        one = Separate(folder, options, flower_port=servers.free_port(), kept=kept, vhost=vhost)
+    with _broker(broker, request) as (broker_url, kept, vhost):
+        options = _options(folder, server.kubeconfig(), database_url=text, broker_url=broker_url)
+        kept_by_all = (databases.folder(), kept)
+        one = Separate(folder, options, flower_port=servers.free_port(), kept=kept_by_all, vhost=vhost)
         yield one
         one.end()
     databases.drop(url)
+
+
+@contextlib.contextmanager
+def _broker(kind: str, request: pytest.FixtureRequest) -> Iterator[tuple[str, Path, Vhost | None]]:
+    """A broker's URL and folder; on RabbitMQ, a virtual host of it."""
+    if kind == REDIS:
+        program = redis.find_server()
+        assert program, "install redis-server or valkey-server"
+        with redis.RedisServer(program) as server:
+            yield server.url, server.folder, None
+        return
+    lanes.lane(RABBITMQ)
+    node: RabbitServer = request.getfixturevalue("rabbitmq_node")
+    with node.vhost() as vhost:
+        yield vhost.url, node.folder, vhost
 
 
 def _options(folder: Path, kubeconfig: Path, *, database_url: str, broker_url: str) -> settings.Settings:

@@ -79,8 +79,17 @@ class Lane:
         raise NotImplementedError
 
     def bound(self) -> set[str]:
-        """The queues that are bound to our exchange."""
-        raise NotImplementedError
+        """The queues that are bound to our exchange; on Redis."""
+        with self.redis() as client:
+            # kombu keeps key, pattern and queue of each binding in one text.
+            return {str(entry, "utf-8").split("\x06\x16")[-1] for entry in client.smembers("_kombu.binding.dest")}
+
+    @contextlib.contextmanager
+    def redis(self) -> Iterator[redis.Redis]:
+        """A client of the broker, where that is a Redis on a socket."""
+        client = redis.Redis(unix_socket_path=self.options.broker_url.removeprefix("redis+socket://"))
+        with contextlib.closing(client):
+            yield client
 
     def files(self) -> Iterator[tuple[Path, bytes]]:
         """Every file that it keeps with its bytes: the database, what the broker keeps, logs, caches."""
@@ -212,18 +221,6 @@ class Embedded(Lane):
         for identity in left.values():
             processes.end(identity, grace=1.0)
 
-    @contextlib.contextmanager
-    def redis(self) -> Iterator[redis.Redis]:
-        """A client of its Redis."""
-        client = redis.Redis(unix_socket_path=self.options.broker_url.removeprefix("redis+socket://"))
-        with contextlib.closing(client):
-            yield client
-
-    def bound(self) -> set[str]:
-        with self.redis() as client:
-            # kombu keeps key, pattern and queue of each binding in one text.
-            return {str(entry, "utf-8").split("\x06\x16")[-1] for entry in client.smembers("_kombu.binding.dest")}
-
     def files(self) -> Iterator[tuple[Path, bytes]]:
         return read_all(self.folder.path)
 
@@ -260,6 +257,8 @@ class Separate(Lane):
         self.folder = folder
         self.flower_url = f"http://127.0.0.1:{flower_port}"
         self._flower_port = flower_port
+        # Variables that one of the processes has in place of those of the others, by its name.
+        self.apart: dict[str, dict[str, str]] = {}
         # Where the servers keep what they are given.
         self._kept = (folder, *kept)
         self._vhost = vhost
@@ -312,7 +311,8 @@ class Separate(Lane):
         return self.folder / f"{name}.log"
 
     def bound(self) -> set[str]:
-        assert self._vhost, "Redis would have to be asked"
+        if not self._vhost:
+            return super().bound()
         return {queue for exchange, _, queue in self._vhost.bindings() if exchange == "dest"}
 
     def files(self) -> Iterator[tuple[Path, bytes]]:
@@ -322,7 +322,7 @@ class Separate(Lane):
         with self.log(name).open("ab") as log:
             self._running[name] = subprocess.Popen(
                 [*COMMAND, *words],
-                env={**os.environ, **self.options.to_environment(), **variables},
+                env={**os.environ, **self.options.to_environment(), **variables, **self.apart.get(name, {})},
                 cwd=self.folder,
                 stdin=subprocess.DEVNULL,
                 stdout=log,

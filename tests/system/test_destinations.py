@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import itertools
+import json
 import logging
+import threading
+import time
 from collections.abc import Mapping
 
 import pytest
 
-from app import events, queues
+from app import broker, events, queues
 from tests.git import servers
 from tests.system.cluster import Api, Destination, git_secret, rendered, repo_config
 from tests.system.installation import Lane
@@ -111,6 +114,58 @@ def change_many(api: Api, namespace: str) -> None:
     for seq in range(1, CHANGES - len(objects) - len(doomed) + 1):
         resource, name = next(rest)
         api.merge(resource, namespace, name, metadata={"annotations": {"seq": str(seq)}})
+
+
+@pytest.mark.promise("P2", "P8")
+def test_a_destination_comes_and_goes(shared: Lane, api: Api, repository: Repository) -> None:
+    """A new one is served without a restart. A deleted one gets what was seen before; then its queue goes for good."""
+    namespace = api.namespace()
+    config = repo_config(api, namespace, "slow", repository.url, push={"interval": "6s"})
+    begun = time.monotonic()
+    prod = Destination(api, namespace, "prod", repository=config)
+    wait_until(lambda: is_served(shared, prod), what="the new destination is served")
+    log.info(f"served {time.monotonic() - begun:.1f} s after it was created")
+    shared.wait_seeded(prod.ref)
+    api.create("configmaps", namespace, "first")
+    wait_until(lambda: repository.read(prod.path("configmaps", "first")), what="the first object")
+
+    # It waits for push.interval, and longer than its destination lives.
+    api.create("configmaps", namespace, "second")
+    wait_until(lambda: states(shared, prod)[-1:] == ["pending"], what="the row of the second object")
+    api.delete("watchrules", namespace, "prod")
+    api.delete("gitdestinations", namespace, "prod")
+    wait_until(lambda: "second" in str(repository.tree("main").keys()), what="the second object")
+    files = repository.tree("main")
+    wait_until(lambda: states(shared, prod)[-2:] == ["pushed", "pushed"], what="the record of both")
+
+    queue = events.queue_name(events.Ref.parse(prod.ref))
+    wait_until(lambda: not is_served(shared, prod) and queue not in shared.bound(), what="the end of the queue")
+    api.create("configmaps", namespace, "third")
+    threading.Event().wait(3.0)
+    assert not is_served(shared, prod)
+    assert queue not in shared.bound()
+    assert repository.tree("main") == files
+    assert queues.queue_depths(shared.options, [events.Ref.parse(prod.ref)]) == {events.Ref.parse(prod.ref): 0}
+    assert broker.dead_letters(shared.options) == 0
+
+
+def is_served(lane: Lane, destination: Destination) -> bool:
+    """Whether a worker listens to the queue of a destination."""
+    served = (
+        json.loads(row["serves"]) if isinstance(row["serves"], str) else row["serves"]
+        for row in lane.rows("SELECT serves FROM worker_node")
+    )
+    return any(destination.ref in refs for refs in served)
+
+
+def states(lane: Lane, destination: Destination) -> list[str]:
+    """The states of the live rows of a destination, in order."""
+    query = (
+        "SELECT e.state FROM event e JOIN git_destination d ON d.id = e.destination_id "
+        "WHERE d.namespace = :namespace AND d.name = :name AND e.seed_run_id IS NULL ORDER BY e.sequence"
+    )
+    rows = lane.rows(query, namespace=destination.namespace, name=destination.name)
+    return [row["state"] for row in rows]
 
 
 @pytest.mark.promise("P2")

@@ -330,6 +330,34 @@ def test_what_is_not_routed_is_counted(bench: Bench, rabbitmq_vhost: rabbitmq.Vh
 
 
 @pytest.fixture
+def impatient_node() -> Iterator[rabbitmq.RabbitServer]:
+    """A node of this test's own, which waits a second for an acknowledgement, and looks often."""
+    program = rabbitmq.find_server() or lanes.leave_out("rabbitmq")
+    with rabbitmq.RabbitServer(program, config="consumer_timeout = 1000") as server:
+        server.shell("rabbitmqctl eval 'application:set_env(rabbit, channel_tick_interval, 500).'")
+        yield server
+
+
+@pytest.mark.rabbitmq
+def test_a_broker_that_waits_no_longer_ends_no_worker(
+    tmp_path: Path, sqlite_url: str, impatient_node: rabbitmq.RabbitServer
+) -> None:
+    """`consumer_timeout` closes the channel under a long drain: the worker connects again and serves all its queues."""
+    with contextlib.closing(Bench(tmp_path, broker_url=impatient_node.url, database_url=sqlite_url)) as bench:
+        prod, test = bench.add("shop/prod"), bench.add("shop/test")
+        bench.behave(shop_prod={"hold": True})
+        worker = bench.worker()
+        bench.wait_serves("one", "shop/prod", "shop/test")
+        bench.publisher.ring(prod, 1, 1)
+        wait_until(lambda: "re-establish" in bench.log().read_text(), 40, what="the loss of the channel")
+        bench.behave()
+        bench.publisher.ring(test, 2, 2)
+        bench.publisher.ring(prod, 3, 3)
+        wait_until(lambda: {up_to for _, up_to, _ in bench.drains()} == {1, 2, 3}, 40, what="all messages are drained")
+        assert worker.poll() is None
+
+
+@pytest.fixture
 def small_node() -> Iterator[rabbitmq.RabbitServer]:
     """A node of this test's own, which takes small messages only."""
     program = rabbitmq.find_server() or lanes.leave_out("rabbitmq")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import signal
+import threading
 import time
 
 import pytest
@@ -113,6 +115,63 @@ def test_a_dedicated_worker_wins_over_the_pool(bench: Bench) -> None:
     dedicated.send_signal(signal.SIGTERM)
     assert dedicated.wait(PATIENCE) == 0
     bench.wait_serves("pool", "shop/prod", "team-a/prod")
+
+
+def test_a_pool_that_grows_takes_no_more_of_a_queue(bench: Bench) -> None:
+    """Whoever grows the pool by remote control gets no two messages of one queue at a time."""
+    prod = bench.add("shop/prod")
+    bench.behave(shop_prod={"sleep": 0.4})
+    bench.worker(dedicated=True)
+    bench.wait_serves("one", "shop/prod")
+    control = queues.make_app(bench.settings).control
+    (answer,) = control.broadcast("pool_grow", arguments={"n": 3}, destination=["reverser@one"], reply=True, timeout=10)
+    assert answer == {"reverser@one": {"ok": "pool will grow"}}
+    # Enough of them that the new children are there before the last.
+    for number in range(1, 16):
+        bench.publisher.ring(prod, number, number)
+    bench.wait_drained(15)
+    assert [what for what, _ in bench.spans("shop/prod")] == ["begin", "end"] * 15
+
+
+@ON_REDIS
+def test_a_drain_is_not_repeated_while_it_goes_on(bench: Bench) -> None:
+    """Redis gives a message back when its worker is gone for certain, and not after as long as a drain may take."""
+    prod = bench.add("shop/prod")
+    bench.behave(shop_prod={"hold": True})
+    worker = bench.worker(drain_deadline=1.0)
+    bench.wait_serves("one", "shop/prod")
+    bench.publisher.ring(prod, 1, 1)
+    wait_until(lambda: bench.drains("begin"))
+    threading.Event().wait(2.5)
+    look_for_lost(bench, drain_deadline=1.0)
+    assert queues.queue_depths(bench.settings, [prod]) == {prod: 0}
+    worker.kill()
+    threading.Event().wait(3.5)
+    look_for_lost(bench, drain_deadline=1.0)
+    assert queues.queue_depths(bench.settings, [prod]) == {prod: 1}
+
+
+def look_for_lost(bench: Bench, *, drain_deadline: float) -> None:
+    """What each worker does now and then: give back messages of workers that took too long."""
+    settings = dataclasses.replace(bench.settings, drain_deadline=drain_deadline)
+    with queues.make_app(settings).connection_for_read() as connection:
+        connection.default_channel.qos.restore_visible(interval=1)
+
+
+def test_a_child_that_hangs_is_replaced(bench: Bench) -> None:
+    """A drain that does not end, in C for example, costs a dedicated worker its child, and the queue half a minute."""
+    prod = bench.add("shop/prod")
+    bench.behave(shop_prod={"hold": True})
+    worker = bench.worker(dedicated=True, drain_deadline=1.0)
+    bench.wait_serves("one", "shop/prod")
+    bench.publisher.ring(prod, 1, 1)
+    bench.publisher.ring(prod, 2, 2)
+    wait_until(lambda: len(bench.drains("begin")) >= 2, 60, what="the drain after the one that hangs")
+    bench.behave()
+    wait_until(lambda: [up_to for _, up_to, _ in bench.drains()] == [2], what="its end")
+    first, second = (pid for _, _, pid in bench.drains("begin"))
+    assert first != second
+    assert worker.poll() is None
 
 
 @POOLS
