@@ -52,29 +52,32 @@ def test_any_author_becomes_a_valid_identity(
     assert shown == f"{name}|{email}|Reverser"
 
 
+@pytest.fixture
+def first(cache: caches.Cache) -> commits.CommitInfo:
+    """A stored commit."""
+    return commits.read_commit(cache, _write(cache, author=REVERSER))
+
+
 @hypothesis.given(
-    name=st.text(max_size=20),
-    email=st.text(max_size=20),
+    who=st.tuples(st.text(max_size=20), st.text(max_size=20)),
     message=st.text(max_size=50),
     moment=st.integers(0, 2**31 - 1),
 )
 @hypothesis.settings(suppress_health_check=[hypothesis.HealthCheck.function_scoped_fixture])
 def test_a_commit_is_the_one_that_git_makes(
-    cache: caches.Cache, name: str, email: str, message: str, moment: int
+    cache: caches.Cache, first: commits.CommitInfo, who: tuple[str, str], message: str, moment: int
 ) -> None:
     """The bytes of a commit are those that libgit2 writes for the same author, message, tree and parent."""
-    parent = _write(cache, author=REVERSER)
-    root = commits.tree_of(cache, parent)
     sha = commits.write_commit(
-        cache, tree=root, parent=parent, author=(name, email), committer=REVERSER, message=message,
+        cache, tree=first.tree, parent=first.sha, author=who, committer=REVERSER, message=message,
         time=datetime.fromtimestamp(moment, UTC),
     )  # fmt: skip
     header, _, text = cache.read(sha)[1].partition(b"\n\n")
-    who = re.search(rb"^author (.*) <(.*)> [0-9]+ \+0000$", header, re.MULTILINE)
-    assert who is not None
-    authored = pygit2.Signature(who[1].decode(), who[2].decode(), moment, 0)
+    found = re.search(rb"^author (.*) <(.*)> [0-9]+ \+0000$", header, re.MULTILINE)
+    assert found is not None
+    authored = pygit2.Signature(found[1].decode(), found[2].decode(), moment, 0)
     committed = pygit2.Signature(*REVERSER, moment, 0)
-    again = cache.repository.create_commit(None, authored, committed, text.decode(), root, [parent])
+    again = cache.repository.create_commit(None, authored, committed, text.decode(), first.tree, [first.sha])
     assert str(again) == sha
 
 

@@ -6,6 +6,7 @@ On the API server that production has, and untraced, as all tests there: under t
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
 import signal
 import threading
@@ -46,32 +47,39 @@ def test_workers_that_end_and_freeze(separate: Separate, api: Api) -> None:
 @KUBE_ONLY
 @pytest.mark.postgres
 @pytest.mark.promise("P5", "P6", "P7", "P8", "P9")
-def test_most_rings_are_lost(separate: Separate, api: Api) -> None:
-    """Most messages never reach the broker, and workers are killed: the sweeper rings, and all is there, in order."""
+def test_many_rings_are_lost(separate: Separate, api: Api) -> None:
+    """Messages get lost on their way to the broker, and workers are killed: the sweeper rings, and all is there."""
     separate.options = replace(separate.options, allow_local_repos=True)
     with Proxy(_address(separate.options.broker_url)) as proxy:
-        separate.apart["watch"] = {"REVERSER_BROKER_URL": _through(proxy, separate.options.broker_url)}
+        url = _through(proxy, separate.options.broker_url)
+        separate.apart["watch"] = {"REVERSER_BROKER_URL": url, "REVERSER_LOG_FORMAT": "json"}
         one = fleet.Fleet(separate, api, workers=3, destinations=6, per_second=20)
-        with one.running():
-            with _flapping(proxy):
-                for worker in one.workers[:2]:
-                    one.end("SIGKILL", worker, signal.SIGKILL)
-                (lease,) = separate.rows("SELECT drops FROM watch_lease")
-                made = sum(each.seq for each in one.loads)
-            dropped = sum(lease["drops"].values())
+        with one.running(), _flapping(proxy):
+            for worker in one.workers[:2]:
+                threading.Event().wait(10.0)
+                separate.kill(worker)
+            threading.Event().wait(10.0)
+    made, dropped = sum(each.seq for each in one.loads), _dropped(separate)
     log.info(f"{dropped} messages were dropped, of {made} changes")
-    assert dropped > made / 2
+    assert dropped > made / 4
+
+
+def _dropped(separate: Separate) -> int:
+    """How many messages the watch daemon's publisher dropped, as its log says when it can send again."""
+    lines = [json.loads(line) for line in separate.log("watch").read_text().splitlines() if line.startswith("{")]
+    counts = [sum(line["dropped_since_start"].values()) for line in lines if "dropped_since_start" in line]
+    return max(counts, default=0)
 
 
 @contextlib.contextmanager
 def _flapping(proxy: Proxy) -> Iterator[None]:
-    """A network that works a tenth of the time."""
+    """A network that falls silent every few seconds; what was sent meanwhile is gone."""
     done = threading.Event()
 
     def flap() -> None:
-        while not done.wait(0.2):
+        while not done.wait(1.0):
             proxy.silence()
-            done.wait(1.8)
+            done.wait(2.0)
             proxy.speak()
 
     thread = threading.Thread(target=flap)
