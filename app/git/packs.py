@@ -58,23 +58,25 @@ def merge(folder: Path) -> None:
     if len(small) < _MANY:
         return
     objects = {one.oid: one for path in small for one in _read(path)}
-    _write(folder, list(objects.values()))
-    for path in small:
+    merged = _write(folder, [objects[oid] for oid in sorted(objects)])
+    # One of them may hold all of them already, and is the same pack again.
+    for path in set(small) - {merged}:
         # The index first: a pack without one is not looked at.
         path.with_suffix(".idx").unlink(missing_ok=True)
         path.unlink(missing_ok=True)
 
 
-def _write(folder: Path, objects: Sequence[_Packed]) -> None:
+def _write(folder: Path, objects: Sequence[_Packed]) -> Path:
     """The index comes last and by a rename: Git and libgit2 look for indexes, so half a pack is never seen."""
     body = b"".join([_PACK_HEADER.pack(b"PACK", _VERSION, len(objects)), *(one.data for one in objects)])
     if len(body) > _LARGEST:
         raise OSError(f"a pack of {len(body)} bytes is too large for one drain")
     checksum = _sha1(body)
-    name = f"{_PREFIX}{checksum.hex()}"
+    path = folder / f"{_PREFIX}{checksum.hex()}.pack"
     folder.mkdir(parents=True, exist_ok=True)
-    _place(folder / f"{name}.pack", body + checksum)
-    _place(folder / f"{name}.idx", _index(objects, checksum))
+    _place(path, body + checksum)
+    _place(path.with_suffix(".idx"), _index(objects, checksum))
+    return path
 
 
 def _read(path: Path) -> Iterator[_Packed]:

@@ -124,3 +124,19 @@ def test_a_damaged_pack_is_not_merged_for_ever(work_dir: Path, suffix: str) -> N
     for _ in range(2):
         with caches.open_cache(work_dir, "one") as cache:
             assert cache.has(commit(cache, {"a": "new"}))
+
+
+def test_a_pack_that_holds_all_others_stays(cache: caches.Cache) -> None:
+    """Merged, it is the same pack again: it is not taken away with those that it replaces."""
+    blobs = {objects.blob_id(bytes([number])): (ObjectType.BLOB, bytes([number])) for number in range(20)}
+    folder = cache.path / "objects" / "pack"
+    for oid, blob in blobs.items():
+        packs.write(folder, {oid: blob})
+    packs.merge(folder)
+    (merged,) = folder.glob("*.pack")
+    for oid, blob in blobs.items():
+        packs.write(folder, {oid: blob})
+    packs.merge(folder)
+    packs.merge(folder)
+    cache.reload()
+    assert {str(oid) for oid in cache.repository} == set(blobs)
