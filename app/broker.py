@@ -186,7 +186,8 @@ def _is_denied(connection: Any, right: Right) -> bool:
 
 
 def _publish_in_vain(channel: Any, right: Right) -> None:
-    # RabbitMQ refuses a message in the name of another user, once it has looked at everything else.
+    # RabbitMQ refuses a message in the name of another user, once it has looked at everything else. A user with the tag
+    # `impersonator` may send it: it is empty then, and ends in `dest.dead`.
     message = basic_message.Message("", user_id=NOBODY)
     channel.basic_publish(message, exchange=right.exchange, routing_key=right.name)
     # A message is not answered; this is, after it.

@@ -281,7 +281,7 @@ class _Sender:
         waiting = channel.queue_declare(queue=queues.DEAD_QUEUE, durable=True, auto_delete=False).message_count
         if waiting >= DEAD_LONGEST:
             channel.basic_get(queues.DEAD_QUEUE, no_ack=True)
-        # Not the default exchange: who may write to that one may write to every queue, remote control included.
+        # Not the default exchange of RabbitMQ: who may write to that may write to every queue, remote control included.
         producer.publish(identity, serializer="json", **self._how(queues.DEAD_QUEUE))
 
     def _connected(self) -> Any:

@@ -163,6 +163,8 @@ class Drainer:
                 backlog = ledger.backlog(connection, destination_id, place_id=destination.place_id)
             if backlog is None:
                 return
+            # A number below the first that pends is final, and none can appear there any more.
+            tally.done = backlog.first - 1
             last = last or backlog.last
             if backlog.first > last or not self._step(held, destination, backlog, tally) or time.monotonic() > end:
                 return

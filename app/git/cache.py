@@ -181,9 +181,10 @@ def _remove_leftovers(path: Path) -> None:
     for ref in (path / "refs").rglob("*"):
         if ref.is_file():
             ref.unlink()
-    for pack in (path / "objects" / "pack").iterdir():
-        if pack.suffix not in {".pack", ".idx"}:
-            pack.unlink()
+    for file in (path / "objects" / "pack").iterdir():
+        half = file.suffix == ".pack" and not file.with_suffix(".idx").exists()
+        if half or file.suffix not in {".pack", ".idx"} or file.name.startswith(packs.UNFINISHED):
+            file.unlink()
 
 
 def _outgrown(path: Path) -> bool:

@@ -18,6 +18,8 @@ from pygit2.enums import ObjectType
 
 # Ours among those that were fetched, whose objects may build on each other and on other packs.
 _PREFIX = "own-"
+# How the name of a file begins that is being written.
+UNFINISHED = "tmp_"
 _INDEX_MAGIC = b"\xfftOc"
 _VERSION = 2
 _PACK_HEADER = struct.Struct(">4sII")
@@ -51,7 +53,7 @@ def write(folder: Path, objects: Mapping[str, tuple[ObjectType, bytes]]) -> None
 def merge(folder: Path) -> None:
     """Make one of many small packs of ours, without looking into their objects.
 
-    Raises OSError, and struct.error for an index that is none.
+    Raises OSError, and struct.error for a pack or an index that is damaged.
     """
     found = (index.with_suffix(".pack") for index in folder.glob(f"{_PREFIX}*.idx"))
     small = [path for path in found if path.is_file() and path.stat().st_size < _SMALL]
@@ -80,8 +82,11 @@ def _write(folder: Path, objects: Sequence[_Packed]) -> Path:
 
 
 def _read(path: Path) -> Iterator[_Packed]:
-    """The objects of a pack that `_write` made."""
-    body, index = path.read_bytes()[:-_ID_BYTES], path.with_suffix(".idx").read_bytes()
+    """The objects of a pack that `_write` made. Raises struct.error for one that is not whole."""
+    content, index = path.read_bytes(), path.with_suffix(".idx").read_bytes()
+    body = content[:-_ID_BYTES]
+    if _sha1(body) != content[-_ID_BYTES:]:
+        raise struct.error(f"{path.name} is damaged")
     many = _INDEX_HEADER.unpack_from(index)[-1]
     ids = _INDEX_HEADER.size
     offsets = struct.unpack_from(f">{many}I", index, ids + many * (_ID_BYTES + 4))
@@ -132,7 +137,7 @@ def _sha1(data: bytes) -> bytes:
 
 
 def _place(path: Path, data: bytes) -> None:
-    fresh = path.with_name(f"tmp_{path.name}")
+    fresh = path.with_name(f"{UNFINISHED}{path.name}")
     fresh.write_bytes(data)
     fresh.chmod(0o444)
     fresh.replace(path)

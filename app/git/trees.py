@@ -133,7 +133,8 @@ class TreeEditor:
         if kind != ObjectType.TREE:
             raise errors.PermanentError(f"{oid} is no tree", reason="NotATree")
         with self._cache.guarded():
-            return _Folder(oid, {name: line for line, _, name, _ in objects.entries(data)})
+            # Somebody's tree may be in another order than Git's.
+            return _Folder(oid, {name: line for line, _, name, _ in objects.entries(data)}, ordered=False)
 
     def _make(self, parents: list[bytes], path: str) -> list[_Folder]:
         """The folders on the way to `path`, from the root on; new ones where there are none."""

@@ -112,7 +112,8 @@ def take_branch(
         RepositoryBranch.destination_id,
     )
     free = row.where(RepositoryBranch.id == branch_id, RepositoryBranch.until <= base.now())
-    # A row that is locked is in use, whatever its time says: its holder is recording, or renews.
+    # A row that is locked is in use, whatever its time says: its holder is recording or renews, or a place is being
+    # written that refers to it. Whoever finds it so tries again for a moment.
     found = connection.execute(free.with_for_update(skip_locked=True)).one_or_none()
     if found is None:
         return None

@@ -33,7 +33,8 @@ class Tools:
     database: db.Database
     drainer: Drains
     publisher: publishing.Publisher
-    # Up to which number nothing is left of a destination, by its uid. A row that is final never pends again.
+    # Up to which number nothing is left of a destination, by its uid. A row that is final never pends again. A prefork
+    # child knows this alone: its parent, which takes the messages, has no tools.
     done: dict[str, int] = field(default_factory=dict)
 
 

@@ -88,8 +88,10 @@ class Service:
             self._refuse(admitting.identity(delivery), error.message)
             private.acknowledge(consumer, message)
             return
-        if tools.is_done(admitted.message):
-            self._pass_over(consumer, message, name, admitted)
+        # Not one of a queue that is given up: it would be cancelled here, which brings the next message in its middle.
+        if tools.is_done(admitted.message) and self._wants(name):
+            private.tell_done(consumer, admitted.headers, result=PASSED_OVER)
+            private.acknowledge(consumer, message)
             return
         self._begin(consumer, message, name)
         handle(private.rewritten(message, headers=admitted.headers, body=admitted.body))
@@ -103,14 +105,6 @@ class Service:
         if not finished:
             log.warning("stopping with messages in flight; they are delivered again", queues=sorted(self._in_flight))
         private.leave(consumer)
-
-    def _pass_over(self, consumer: private.Consumer, message: Any, name: str, admitted: admitting.Admitted) -> None:
-        """Take a message off whose rows an earlier one drained, as most are while a destination never rests."""
-        private.tell_done(consumer, admitted.headers, result=PASSED_OVER)
-        if not self._wants(name):
-            # As before every acknowledgement: it brings the next message.
-            consumer.cancel_task_queue(name)
-        private.acknowledge(consumer, message)
 
     def _begin(self, consumer: private.Consumer, message: Any, name: str) -> None:
         self._in_flight[name] = message

@@ -60,7 +60,9 @@ def test_a_killed_holder_leaves_the_cache_free(work_dir: Path) -> None:
     code = (
         "import sys, pathlib; from app.git import cache\n"
         "with cache.open_cache(pathlib.Path(sys.argv[1]), 'one') as c:\n"
-        "    (c.path / 'shallow.lock').touch(); (c.path / 'objects/pack/pack_git2_x').touch()\n"
+        "    (c.path / 'shallow.lock').touch()\n"
+        "    for name in ('pack_git2_x', 'tmp_own-x.pack', 'tmp_own-x.idx', 'own-y.pack'):\n"
+        "        (c.path / 'objects/pack' / name).touch()\n"
         "    (c.path / 'refs/have').mkdir(); (c.path / 'refs/have/x').write_text('1' * 40)\n"
         "    print(c.path, flush=True); sys.stdin.read()"
     )

@@ -188,3 +188,14 @@ def test_a_tree_of_somebody_that_is_none_is_an_error(tmp_path: Path) -> None:
     made = subprocess.run(command, cwd=repository, check=True, input=b"100644 a\0short", capture_output=True)
     with pytest.raises(problems.CacheDamagedError, match="corrupt tree"):
         trees.TreeEditor(caches.Cache(repository), TreeId(made.stdout.decode().strip()))
+
+
+def test_a_tree_of_somebody_in_disorder_is_put_in_order(tmp_path: Path) -> None:
+    """What we change in a folder that no Git wrote is a tree that every host takes."""
+    repository = servers.create_repository(tmp_path / "r.git")
+    blob = bytes.fromhex(servers.git("hash-object", "-w", "--stdin", cwd=repository, text="x"))
+    lines = b"".join(b"100644 %b\0%b" % (name, blob) for name in (b"b", b"a.b", b"a"))
+    command = ["git", "hash-object", "-t", "tree", "-w", "--literally", "--stdin"]
+    made = subprocess.run(command, cwd=repository, check=True, input=lines, capture_output=True)
+    after = tree(caches.Cache(repository), {"c": "1"}, TreeId(made.stdout.decode().strip()))
+    assert servers.git("ls-tree", "--name-only", after, cwd=repository).split() == ["a", "a.b", "b", "c"]

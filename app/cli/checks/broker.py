@@ -24,8 +24,9 @@ def examine(options: settings.Settings, destinations: Sequence[Ref] | None, role
     on_rabbitmq = celeryconfig.is_amqp(options.broker_url)
     try:
         asked = broker.survey(options)
-        problems = [*_problems(subject, asked), *_refused(subject, options, destinations or ())]
-        problems += _dead_letters(subject, options)
+        problems = list(_problems(subject, asked))
+        if role is not Role.FLOWER:
+            problems += [*_refused(subject, options, destinations or ()), *_dead_letters(subject, options)]
         if on_rabbitmq:
             problems += topology.rights(subject, options, role)
     except errors.SettingsError as error:
@@ -40,7 +41,7 @@ def examine(options: settings.Settings, destinations: Sequence[Ref] | None, role
     if not any(one.level is findings.Level.FAIL for one in problems):
         yield subject.ok(_well(asked, destinations))
     yield from problems
-    if on_rabbitmq:
+    if on_rabbitmq and role is not Role.FLOWER:
         yield from topology.policies(options, destinations or ())
 
 
