@@ -23,9 +23,6 @@ from tests.servers.redis import RedisServer, find_server
 
 # A test must not depend on who runs it, nor reach what that person's tools reach.
 SCRUBBED = ("GIT_", "REVERSER_", "KUBECONFIG", "XDG_", "SSH_", "PG", "CELERY_", "FLOWER_", "C_FORCE_ROOT")
-# With this variable coverage has the processes of tests trace themselves; it is set aside where they are not to.
-_TRACING = "COVERAGE_PROCESS_CONFIG"
-_tracing: dict[str, str] = {}
 PROXIES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
 GIT_CONFIG = "[user]\n\tname = Test\n\temail = test@example.com\n[init]\n\tdefaultBranch = main\n"
 
@@ -68,11 +65,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """One API server after the other; on each, what takes longest begins first.
 
     Coverage is not traced where that costs minutes and finds nothing: properties, because what only luck takes is no
-    covered branch, what has run on the sandbox and runs once more on a real API server, and whole installations, whose
-    processes have tests of their own and are to be as fast here as they are with users.
+    covered branch, and what has run on the sandbox and runs once more on a real API server.
     """
     for item in items:
-        if item.get_closest_marker("hypothesis") or scheduling.untraced(item.nodeid):
+        if item.get_closest_marker("hypothesis") or scheduling.on_kube(item.nodeid):
             item.add_marker("no_cover")
     items.sort(key=lambda item: scheduling.rank(item.path.relative_to(config.rootpath), item.nodeid))
 
@@ -85,10 +81,9 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> scheduling.B
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """A test in a lane that was not asked for is skipped, as is one whose server is missing; in CI that one fails."""
-    if scheduling.untraced(item.nodeid):
-        _tracing.update({name: os.environ.pop(name) for name in [_TRACING] if name in os.environ})
-    else:
-        os.environ.update(_tracing)
+    if scheduling.on_kube(item.nodeid):
+        # It makes processes that a test starts trace themselves; nothing after this test is to be traced.
+        os.environ.pop("COVERAGE_PROCESS_CONFIG", None)
     for name in lanes.LANES:
         if item.get_closest_marker(name):
             lanes.lane(name)

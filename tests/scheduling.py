@@ -13,7 +13,7 @@ from xdist.scheduler import LoadFileScheduling
 
 # The folders whose files take long, in the order of their starts; what is not named comes after them.
 FIRST = ("system", "roundtrip", "worker", "cli", "watch", "drain")
-_ON_KUBE = re.compile(r"\[(?:.*-)?kube(?:-.*)?\]$")
+_ON_KUBE = re.compile(r"\[(?:.*-)?(kube(?:-redis)?)(?:-.*)?\]$")
 
 
 class ByFileAndServer(LoadFileScheduling):  # type: ignore[misc]
@@ -21,20 +21,21 @@ class ByFileAndServer(LoadFileScheduling):  # type: ignore[misc]
 
     def _split_scope(self, nodeid: str) -> str:
         file = nodeid.split("::", 1)[0]
-        return f"{file} on kube" if on_kube(nodeid) else file
+        return f"{file} on {_lane(nodeid)}" if on_kube(nodeid) else file
 
 
-def rank(path: Path, nodeid: str) -> tuple[bool, int]:
+def rank(path: Path, nodeid: str) -> tuple[str, int]:
     """Where a test stands in the order; the path of its file begins at the root of the repository."""
     folder = path.parts[1]
-    return on_kube(nodeid), FIRST.index(folder) if folder in FIRST else len(FIRST)
-
-
-def untraced(nodeid: str) -> bool:
-    """Whether coverage leaves a test out, and the processes that it starts."""
-    return on_kube(nodeid) or nodeid.startswith("tests/system/")
+    # One lane after the other: an installation of a whole session is not exchanged for another with each file.
+    return _lane(nodeid), FIRST.index(folder) if folder in FIRST else len(FIRST)
 
 
 def on_kube(nodeid: str) -> bool:
     """Whether a test runs on a real API server."""
-    return _ON_KUBE.search(nodeid) is not None
+    return _lane(nodeid) != ""
+
+
+def _lane(nodeid: str) -> str:
+    found = _ON_KUBE.search(nodeid)
+    return found[1] if found else ""

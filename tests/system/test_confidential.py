@@ -9,6 +9,7 @@ import re
 
 import pytest
 
+from app import celeryconfig
 from tests.contract import manifests
 from tests.system.cluster import OURS, Api, Destination, RefusedError, manifest, repo_config
 from tests.system.installation import Embedded, Lane, Separate
@@ -22,10 +23,8 @@ APPLIED = "canary-of-a-manifest-4714"
 
 
 # Where database and broker write what they are given, so that it is seen that all of it was read.
-KEPT: dict[type[Lane], tuple[str, ...]] = {
-    Embedded: (r"reverser\.db$", r"appendonly\.aof|appendonlydir"),
-    Separate: ("/pg_wal/", r"\.wal$"),
-}
+DATABASES: dict[type[Lane], str] = {Embedded: r"reverser\.db$", Separate: "/pg_wal/"}
+BROKERS = {True: r"\.wal$", False: r"appendonly\.aof|appendonlydir"}
 
 
 def spellings(canary: str) -> set[bytes]:
@@ -38,7 +37,7 @@ def spellings(canary: str) -> set[bytes]:
 def places(shared: Lane, api: Api, repository: Repository) -> dict[str, bytes]:
     """Everything that leaves the watch process: files, the broker's too, Git, Flower, status, and what commands say."""
     found = {str(path): content for path, content in shared.files()}
-    for kept in KEPT[type(shared)]:
+    for kept in (DATABASES[type(shared)], BROKERS[celeryconfig.is_amqp(shared.options.broker_url)]):
         assert any(re.search(kept, name) for name in found), kept
     return found | {
         "the repository": repository.every_object(),
