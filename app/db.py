@@ -355,7 +355,7 @@ class _Impatient(psycopg.Connection[Any]):
         return not self.closed and time.monotonic() - self._heard < FRESH
 
     def _unless_silent(self, asking: _Asking[_T]) -> _Asking[_T]:
-        """Hand on what the driver waits for, and what became ready. Raises TimeoutError when that is nothing too long.
+        """Hand on what the driver waits for, and what became ready. Raises TimeoutError after too long a silence.
 
         Only silence counts: many statements at once, or many rows, may take longer.
         """

@@ -25,8 +25,9 @@ from app.git import objects, packs, problems
 
 # How often a busy lock is tried again: a drain that waits for another's fetch notices within a blink.
 _LOCK_BEAT = 0.02
-# A cache beyond either figure is dropped and fetched anew: Git reads many loose objects and small packs slowly, and
-# what the remote has comes back in one pack. One of 256 folders is counted, so 200 stand for about 50,000 objects.
+# A cache beyond either figure is dropped and fetched anew: Git reads many loose objects and packs slowly, and what the
+# remote has comes back in one pack. Loose objects are of versions that stored a drain's so; one of 256 folders is
+# counted, so 200 stand for about 50,000.
 _MOST_LOOSE_IN_ONE_FOLDER = 200
 _MOST_PACKS = 50
 # New objects beyond so many bytes are stored before there are more: a large folder is written anew by each commit.
