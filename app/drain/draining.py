@@ -38,7 +38,7 @@ class Outcome:
     """What a drain did.
 
     `rings` names the destinations that wait for the branch it gave back. `done` says of destinations, by uid, up to
-    which number no row is left.
+    which number no row is left, whoever drained it.
     """
 
     destination: Ref
@@ -87,8 +87,11 @@ class Drainer:
         end = time.monotonic() + (self._options.drain_deadline if deadline is None else deadline)
         with self._database.read() as connection:
             pending = destinations.by_ref(connection, destination, up_to=up_to)
-        outcomes = [self._drain_one(one, end) for one in pending]
-        return _joined(destination, outcomes) if outcomes else Outcome(destination, note="nothing pending")
+            if not pending:
+                # A queue that was taken over begins with messages of what its former worker did.
+                done = tuple(destinations.finished(connection, destination))
+                return Outcome(destination, note="nothing pending", done=done)
+        return _joined(destination, [self._drain_one(one, end) for one in pending])
 
     def close(self) -> None:
         """End the helper processes."""

@@ -22,6 +22,7 @@ from sqlalchemy import (
     UniqueConstraint,
     and_,
     exists,
+    func,
     or_,
     select,
     update,
@@ -338,6 +339,17 @@ def by_ref(connection: Connection, ref: Ref, *, up_to: int | None = None) -> lis
     wanted = _served() if up_to is None else _pending(ledger.EventRow.sequence <= up_to)
     query = _query().where(_D.namespace == ref.namespace, _D.name == ref.name, wanted)
     return [_destination(row) for row in connection.execute(query.order_by(_D.id))]
+
+
+def finished(connection: Connection, ref: Ref) -> list[tuple[str, int]]:
+    """Of each destination of this name, by uid, up to which number every row is final."""
+    first = select(func.min(ledger.EventRow.sequence))
+    first = first.where(ledger.EventRow.destination_id == _D.id, ledger.IS_PENDING)
+    # Numbers that are not seen yet follow those that are: nothing can pend below `next` but what does now.
+    end = func.coalesce(first.scalar_subquery(), ledger.LedgerHead.next) - 1
+    query = select(_D.uid, end).join(ledger.LedgerHead, ledger.LedgerHead.destination_id == _D.id)
+    query = query.where(_D.namespace == ref.namespace, _D.name == ref.name)
+    return [(uid, number) for uid, number in connection.execute(query)]
 
 
 def by_id(connection: Connection, destination_id: int) -> Destination | None:

@@ -60,7 +60,7 @@ def current() -> Tools:
 
 
 def is_done(message: events.Message) -> bool:
-    """Whether a drain of this process ended everything that a message rings for."""
+    """Whether this process knows that everything that a message rings for is done."""
     return _tools is not None and 0 < message.last <= _tools.done.get(message.uid, 0)
 
 

@@ -8,6 +8,8 @@ reads as if Celery could do these things.
 from __future__ import annotations
 
 import contextlib
+import itertools
+import json
 import os
 import queue as thread_queue
 import signal
@@ -34,6 +36,8 @@ log = structlog.get_logger(__name__)
 CONSUMER = "app.worker.private:Consumer"
 # How old Flower's picture of a worker may be, in seconds.
 EVENTS_WITHIN = 0.25
+# Messages that need no task are taken off a queue of Redis so many at a time.
+TAKEN_AT_ONCE = 100
 
 
 class ChannelLostError(ConnectionResetError):
@@ -308,6 +312,37 @@ def acknowledge(consumer: Consumer, message: Any) -> None:
     """Take a delivery off its queue, unless the connection is gone: then the broker delivers it again."""
     with contextlib.suppress(*consumer.connection_errors):
         message.ack()
+
+
+def take_off(
+    consumer: Consumer, queue: str, admit: Callable[[Any], admitting.Admitted | None]
+) -> list[admitting.Admitted]:
+    """Take the next messages off a queue of Redis without a delivery, up to the first that is not admitted.
+
+    Delivered, each costs three answers of the server, one after the other, and a busy worker's other queues lie for as
+    long. RabbitMQ sends the next message of each queue meanwhile.
+    """
+    channel = _redis_channel(consumer)
+    if channel is None:
+        return []
+    with contextlib.suppress(*channel.connection_errors), channel.conn_or_acquire() as client:
+        items = reversed(client.lrange(queue, -TAKEN_AT_ONCE, -1))
+        read = ((item, _read(channel, item, admit)) for item in items)
+        taken = list(itertools.takewhile(lambda each: each[1] is not None, read))
+        with client.pipeline(transaction=False) as pipeline:
+            for item, _ in taken:
+                # By its content: another worker may have taken it meanwhile.
+                pipeline.lrem(queue, -1, item)
+            pipeline.execute()
+        return [one for _, one in taken if one]
+    return []
+
+
+def _read(channel: Any, item: bytes, admit: Callable[[Any], admitting.Admitted | None]) -> admitting.Admitted | None:
+    try:
+        return admit(channel.message_to_python(json.loads(item)))
+    except Exception:  # noqa: BLE001 - whatever a stranger's bytes raise: delivered, they are refused.
+        return None
 
 
 def give_back(consumer: Consumer, message: Any, *, leaving: bool) -> None:

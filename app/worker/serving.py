@@ -90,8 +90,10 @@ class Service:
             return
         # Not one of a queue that is given up: it would be cancelled here, which brings the next message in its middle.
         if tools.is_done(admitted.message) and self._wants(name):
-            private.tell_done(consumer, admitted.headers, result=PASSED_OVER)
             private.acknowledge(consumer, message)
+            more = private.take_off(consumer, name, lambda waiting: _done(waiting, queue=name))
+            for one in (admitted, *more):
+                private.tell_done(consumer, one.headers, result=PASSED_OVER)
             return
         self._begin(consumer, message, name)
         handle(private.rewritten(message, headers=admitted.headers, body=admitted.body))
@@ -143,6 +145,12 @@ class Service:
     def _garbage(self, error: Exception) -> None:
         log.warning("something on a queue is no message at all", error=type(error).__name__)
         self._publisher.bury({"reason": "not a message of the broker's format"})
+
+
+def _done(message: Any, *, queue: str) -> admitting.Admitted | None:
+    """A message whose rows this process has done, or None. Raises MessageError for one that is to be refused."""
+    admitted = admitting.admit(private.delivery_of(message, queue=queue))
+    return admitted if tools.is_done(admitted.message) else None
 
 
 def _until(deadline: float, names: Iterable[str]) -> Iterator[str]:

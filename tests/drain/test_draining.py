@@ -73,14 +73,17 @@ def test_rows_are_drained_once(world: World) -> None:
 
 
 def test_a_drain_says_up_to_where_nothing_is_left(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A turn that ends early says nothing of what it left, nor does one that had nothing to do."""
+    """A turn that ends early says nothing of what it left; one that has nothing to do says what others did."""
     prod = world.destination(max_commits=1)
     for version in (1, 2):
         world.change(prod, f"a{version}", "1", version=version)
     monkeypatch.setattr(draining, "TURN", 0.0)
     assert world.drain(prod).done == ()
     assert world.drain(prod).done == ((prod.uid, 2),)
-    assert world.drain(prod).done == ()
+    assert world.drain(prod).done == ((prod.uid, 2),)
+    world.change(prod, "a4", "1", version=4)
+    assert world.drain(prod, up_to=2).done == ((prod.uid, 2),)
+    assert world.states(prod).count("pending") == 1
 
 
 def test_an_unchanged_object_makes_no_commit(world: World) -> None:

@@ -27,6 +27,7 @@ QUERIES: dict[str, Callable[[db.Connection, destinations.Destination], object]] 
     ),
     "by_ref": lambda connection, one: destinations.by_ref(connection, one.ref),
     "by_ref_up_to": lambda connection, one: destinations.by_ref(connection, one.ref, up_to=FINAL + 1),
+    "finished": lambda connection, one: destinations.finished(connection, one.ref),
     "known": lambda connection, one: inventory.known(connection, destination_id=one.id, place_id=one.place_id),
     "waiting": lambda connection, _: states.waiting(connection, cluster=CLUSTER),
     "destination_lag": lambda connection, _: connection.execute(text("SELECT * FROM destination_lag")).all(),

@@ -19,6 +19,7 @@ from app import events, queues
 from app.cli import probing
 from app.events import Ref
 from tests.servers import processes
+from tests.servers.redis import RedisServer
 from tests.waiting import wait_until
 from tests.worker.conftest import ON_REDIS, ROOT, Bench
 
@@ -131,6 +132,39 @@ def test_a_message_whose_rows_are_done_makes_no_task(bench: Bench, site: Site) -
 
     wait_until(lambda: len(results()) == 6, what="six messages that are done")
     assert results().count("'done by an earlier task'") == 2
+
+
+@ON_REDIS
+def test_messages_whose_rows_are_done_are_taken_off_together(
+    bench: Bench, site: Site, redis_server: RedisServer
+) -> None:
+    """They cost no delivery each: a busy worker would not come to its other queues. All are shown, none is lost."""
+    prod = bench.add("shop/prod")
+    bench.behave(shop_prod={"done": {"uid-1": 250}, "hold": True})
+    bench.worker()
+    bench.wait_serves("one", "shop/prod")
+    bench.publisher.ring(prod, 1, 1)
+    wait_until(lambda: bench.drains("begin"))
+    for number in range(2, 251):
+        bench.publisher.publish(events.messages_for([event(prod, "uid-1", number)]))
+    wait_until(lambda: queues.queue_depths(bench.settings, [prod]) == {prod: 249}, 30)
+    with redis_server.client() as client:
+        client.lpush(events.queue_name(prod), b"no message at all")
+        for number in (7, 251):
+            bench.publisher.publish(events.messages_for([event(prod, "uid-1", number)]))
+        before = client.info("commandstats")["cmdstat_brpop"]["calls"]
+        bench.behave(shop_prod={"done": {"uid-1": 251}})
+        bench.wait_drained(2)
+        # Some end because their second is over.
+        assert client.info("commandstats")["cmdstat_brpop"]["calls"] - before < 30
+    assert [up_to for _, up_to, _ in bench.drains()] == [1, 251]
+    assert queues.queue_depths(bench.settings, [prod]) == {prod: 0}
+
+    def done() -> int:
+        tasks = json.loads(site.ask("/api/tasks?limit=1000", login=LOGIN)[1]).values()
+        return [task["state"] for task in tasks].count("SUCCESS")
+
+    wait_until(lambda: done() == 252, what="252 messages that are done")
 
 
 def event(destination: Ref, uid: str, number: int) -> events.Event:
