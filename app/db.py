@@ -320,6 +320,14 @@ def _postgresql(url: URL, statement_timeout: float, *, read_only: bool) -> Engin
         connection.patience = statement_timeout + SILENCE_GRACE
         return connection
 
+    @event.listens_for(engine, "do_executemany")
+    def _one_by_one(cursor: Any, statement: str, rows: Any, _context: Any) -> bool:
+        # The driver would send them without a pause. While the server waits for the next of such statements no timeout
+        # of it counts: a process that freezes there would keep the locks of its transaction until it wakes.
+        for row in rows:
+            cursor.execute(statement, row)
+        return True
+
     asked = engine.dialect.do_ping
 
     def ping(connection: Any) -> bool:

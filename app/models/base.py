@@ -157,6 +157,18 @@ def among(connection: Connection, column: InstrumentedAttribute[Any], values: Se
     return column == sqlalchemy.any_(sqlalchemy.literal(list(values), postgresql.ARRAY(column.type)))
 
 
+def table_of(
+    rows: Sequence[Mapping[str, object]], columns: Mapping[str, InstrumentedAttribute[Any]]
+) -> sqlalchemy.TableValuedAlias:
+    """Rows as a table within a statement of PostgreSQL: by name, what each of its columns is like."""
+    arrays = [
+        sqlalchemy.literal([row[name] for row in rows], postgresql.ARRAY(column.type))
+        for name, column in columns.items()
+    ]
+    named = [sqlalchemy.column(name, column.type) for name, column in columns.items()]
+    return sqlalchemy.func.unnest(*arrays).table_valued(*named).render_derived()
+
+
 # More rows in one statement gain nothing, and each statement has to end within the statement timeout.
 ROWS_PER_STATEMENT = 1_000
 

@@ -409,32 +409,30 @@ def settle(connection: Connection, destination_id: int, ends: Iterable[Settled])
 
     Call it in a transaction that is fenced by the branch lease.
     """
-    groups: dict[tuple[str, str | None, int | None], list[int]] = {}
-    for end in ends:
-        groups.setdefault((end.state, end.reason, end.commit_id), []).append(end.sequence)
+    for part in _chunks(list(ends)):
+        _end(connection, destination_id, part)
+        numbers = base.among(connection, EventBody.sequence, [end.sequence for end in part])
+        connection.execute(delete(EventBody).where(EventBody.destination_id == destination_id, numbers))
+
+
+def _end(connection: Connection, destination_id: int, ends: Sequence[Settled]) -> None:
     ending = update(_E).where(_E.destination_id == destination_id, IS_PENDING).values(settled_at=base.now())
-    alone: list[dict[str, object]] = []
-    for (state, reason, commit_id), sequences in groups.items():
-        values = {"state": state, "state_reason": reason, "commit_id": commit_id}
-        if len(sequences) == 1:
-            alone.append({"number": sequences[0], **values})
-            continue
-        for part in _chunks(sequences):
-            connection.execute(ending.where(base.among(connection, _E.sequence, part)).values(values))
-    if alone:
-        # A commit for each change has an end for each row; the driver sends them together.
-        connection.execute(ending.where(_E.sequence == bindparam("number")), alone)
-    for part in _chunks([sequence for sequences in groups.values() for sequence in sequences]):
-        connection.execute(
-            delete(EventBody).where(
-                EventBody.destination_id == destination_id, base.among(connection, EventBody.sequence, part)
-            )
-        )
+    rows = [
+        {"number": end.sequence, "state": end.state, "state_reason": end.reason, "commit_id": end.commit_id}
+        for end in ends
+    ]
+    if connection.dialect.name != "postgresql":
+        connection.execute(ending.where(_E.sequence == bindparam("number")), rows)
+        return
+    kinds = {"number": _E.sequence, "state": _E.state, "state_reason": _E.state_reason, "commit_id": _E.commit_id}
+    table = base.table_of(rows, kinds)
+    values = {name: table.c[name] for name in ("state", "state_reason", "commit_id")}
+    connection.execute(ending.where(_E.sequence == table.c.number).values(values))
 
 
-def _chunks(sequences: Sequence[int], size: int = 5_000) -> Iterable[Sequence[int]]:
-    """SQLite takes 32,766 variables in one statement, PostgreSQL 65,535."""
-    return (sequences[start : start + size] for start in range(0, len(sequences), size))
+def _chunks(ends: Sequence[Settled], size: int = 5_000) -> Iterable[Sequence[Settled]]:
+    """SQLite takes 32,766 variables in one statement."""
+    return (ends[start : start + size] for start in range(0, len(ends), size))
 
 
 def supersede_pending(connection: Connection, destination_id: int, *, reason: str) -> int:

@@ -5,7 +5,11 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
+import signal
 import stat
+import subprocess
+import sys
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -454,3 +458,35 @@ def test_a_file_that_cannot_be_opened_is_named(tmp_path: Path) -> None:
     """A folder in the place of the file is a setting to correct."""
     with pytest.raises(errors.SettingsError, match="cannot open the database file"):
         db.Database(f"sqlite:///{tmp_path}")
+
+
+# A statement for each of many rows, more of them than buffers take, in a transaction that holds a lock.
+MANY = """
+import sys
+from sqlalchemy import text
+from app import db
+with db.Database(sys.argv[1], statement_timeout=0.5).write() as connection:
+    connection.execute(text("SELECT pg_advisory_xact_lock(4711)"))
+    print("locked", flush=True)
+    connection.execute(text("SELECT pg_sleep(0.005), CAST(:row AS text)"), [{"row": "x" * 5_000}] * 5_000)
+"""
+
+
+@pytest.mark.postgres
+def test_a_process_that_freezes_loses_its_locks(postgres_migrated_url: str) -> None:
+    """The server ends its transaction in time, in the middle of many statements too."""
+    command = [sys.executable, "-c", MANY, postgres_migrated_url]
+    with (
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process,
+        postgres.connect(make_url(postgres_migrated_url)) as admin,
+    ):
+        try:
+            assert process.stdout
+            assert process.stdout.readline() == b"locked\n"
+            assert admin.execute("SELECT pg_try_advisory_lock(4711)").fetchone() == (False,)
+            # It is well in the middle of them by now: all take 25 s.
+            time.sleep(1.0)
+            os.kill(process.pid, signal.SIGSTOP)
+            wait_until(lambda: admin.execute("SELECT pg_try_advisory_lock(4711)").fetchone() == (True,), 10)
+        finally:
+            process.kill()
