@@ -11,6 +11,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import signal
 import sys
 import threading
 from pathlib import Path
@@ -79,4 +80,6 @@ def main(folder: Path) -> int:
 
 
 if __name__ == "__main__":
+    # Whoever runs the tests with nohup has it ignored, and a supervisor that is started so leaves it ignored.
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
     sys.exit(main(Path(sys.argv[1])))

@@ -7,9 +7,11 @@ commit was pushed. Neighbours: `test_fleet.py` breaks a little in CI, `bench/fau
 from __future__ import annotations
 
 import contextlib
+import itertools
 import logging
 import os
 import signal
+import string
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -60,7 +62,6 @@ class Fleet:
 
     def __init__(self, lane: Separate, api: Api, *, workers: int, destinations: int, per_second: float) -> None:
         self.lane, self.api = lane, api
-        self.workers = [f"worker-{number}" for number in range(1, workers + 1)]
         self.faults: list[Fault] = []
         self.repositories: list[Repository] = []
         self.destinations: list[Destination] = []
@@ -70,6 +71,21 @@ class Fleet:
         self.arrivals: list[Arrival] = []
         for _ in range(destinations):
             self._add(per_second / destinations)
+        self.workers = self._sharing(workers)
+
+    def _sharing(self, count: int) -> list[str]:
+        """Names of workers that each have half of an even share at least: a fault of one without any shows nothing."""
+        for letters in itertools.product(string.ascii_lowercase, repeat=3):
+            names = [f"worker-{number}{''.join(letters)}" for number in range(1, count + 1)]
+            if min(map(len, self._shares(names).values())) * 2 * count >= len(self.destinations):
+                return names
+        raise AssertionError("no names share the destinations")
+
+    def _shares(self, names: list[str]) -> dict[str, list[str]]:
+        """What each of these workers serves when all of them live."""
+        refs = [events.Ref.parse(one.ref) for one in self.destinations]
+        live = [nodes.NodeRow(name, (), dedicated=False, serves=()) for name in names]
+        return {name: sorted(map(str, assignment.assigned(name, live, refs))) for name in names}
 
     def _add(self, per_second: float) -> None:
         namespace = self.api.namespace("fleet")
@@ -129,9 +145,7 @@ class Fleet:
 
     def wait_settled(self) -> None:
         """Wait until all workers live, and each serves what is its own and nothing else."""
-        refs = [events.Ref.parse(one.ref) for one in self.destinations]
-        live = [nodes.NodeRow(name, (), dedicated=False, serves=()) for name in self.workers]
-        wanted = {name: sorted(map(str, assignment.assigned(name, live, refs))) for name in self.workers}
+        wanted = self._shares(self.workers)
         wait_until(lambda: self._serving() == wanted, 120, what="the workers share all destinations")
 
     def _serving(self) -> dict[str, list[str]]:
