@@ -8,7 +8,6 @@ reads as if Celery could do these things.
 from __future__ import annotations
 
 import contextlib
-import itertools
 import json
 import os
 import queue as thread_queue
@@ -326,15 +325,17 @@ def take_off(
     if channel is None:
         return []
     with contextlib.suppress(*channel.connection_errors), channel.conn_or_acquire() as client:
-        items = reversed(client.lrange(queue, -TAKEN_AT_ONCE, -1))
-        read = ((item, _read(channel, item, admit)) for item in items)
-        taken = list(itertools.takewhile(lambda each: each[1] is not None, read))
+        taken = []
         with client.pipeline(transaction=False) as pipeline:
-            for item, _ in taken:
+            for item in reversed(client.lrange(queue, -TAKEN_AT_ONCE, -1)):
+                admitted = _read(channel, item, admit)
+                if admitted is None:
+                    break
                 # By its content: another worker may have taken it meanwhile.
                 pipeline.lrem(queue, -1, item)
+                taken.append(admitted)
             pipeline.execute()
-        return [one for _, one in taken if one]
+        return taken
     return []
 
 
