@@ -14,8 +14,6 @@ from app.models import leases, nodes
 
 HTTP_TIMEOUT = 1.0
 _LONGEST_NAME = 1_000
-# A worker writes its heartbeat each second.
-STALE_AFTER = 5.0
 
 
 def watch_leads(database: db.Database, *, cluster: str, node: str) -> bool:
@@ -32,7 +30,7 @@ def worker_lives(database: db.Database, *, node: str) -> bool:
     """Whether the worker of this name has a young heartbeat."""
     try:
         with database.read() as connection:
-            return any(node in one.name for one in nodes.live(connection, stale_after=STALE_AFTER))
+            return any(node in one.name for one in nodes.live(connection))
     except errors.ReverserError:
         return False
 

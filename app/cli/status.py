@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 
 from app import db, errors, events
-from app.cli import counting, dropping, options, probing, records, tables, updata
+from app.cli import counting, dropping, options, records, tables, updata
 from app.models import leases, nodes, reports
 from app.settings import Settings, inherited_environment, variable_of
 
@@ -83,7 +83,7 @@ class _Lives:
 def _lives(connection: db.Connection, settings: Settings) -> _Lives:
     return _Lives(
         watch=bool(leases.leader(connection, cluster=settings.cluster)),
-        worker=bool(nodes.live(connection, stale_after=probing.STALE_AFTER)),
+        worker=bool(nodes.live(connection)),
         drops=leases.dropped(connection, cluster=settings.cluster),
     )
 

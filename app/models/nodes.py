@@ -11,6 +11,10 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from app.models import base
 
+# A worker whose last beat is so many seconds ago is taken for dead, and others take over. Three beats: a busy database
+# may hold one of them up for a while, and a worker that is taken for dead by mistake only gives its queues up.
+STALE_AFTER = 3.0
+
 
 class WorkerNode(base.Base):
     """One worker process group; it lives while its heartbeat is young."""
@@ -46,19 +50,18 @@ def beat(
     globs: Sequence[str],
     dedicated: bool,
     serves: Sequence[str],
-    stale_after: float,
 ) -> None:
-    """Say that a worker lives and what it serves; workers silent for `stale_after` seconds are forgotten."""
+    """Say that a worker lives and what it serves; the rows of long dead ones are dropped."""
     dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
     fresh = {"globs": list(globs), "dedicated": dedicated, "serves": list(serves), "heartbeat": base.now()}
     insert = dialect.insert(_N).values(name=name, started_at=base.now(), **fresh)
     connection.execute(insert.on_conflict_do_update(index_elements=["name"], set_=fresh))
-    connection.execute(delete(_N).where(_N.heartbeat < base.now(-10 * stale_after)))
+    connection.execute(delete(_N).where(_N.heartbeat < base.now(-10 * STALE_AFTER)))
 
 
-def live(connection: Connection, *, stale_after: float) -> list[NodeRow]:
-    """Workers whose heartbeat is younger than `stale_after` seconds, by name."""
-    query = select(_N.__table__).where(_N.heartbeat >= base.now(-stale_after)).order_by(_N.name)
+def live(connection: Connection) -> list[NodeRow]:
+    """Workers whose heartbeat is younger than `STALE_AFTER`, by name."""
+    query = select(_N.__table__).where(_N.heartbeat >= base.now(-STALE_AFTER)).order_by(_N.name)
     return [NodeRow(row.name, tuple(row.globs), row.dedicated, tuple(row.serves)) for row in connection.execute(query)]
 
 

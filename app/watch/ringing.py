@@ -27,8 +27,6 @@ FIRST = 1.0
 # Rows of a deleted destination drain for so long, then they are superseded (DESIGN section 9).
 GRACE = 60.0
 _RETIRE_EVERY = 5.0
-# A worker that was not heard of for so long is gone: others take its queues over.
-_SERVED_FOR = 5.0
 # A message that was handed to a publisher before its queue was deleted declares it anew; by then it was sent.
 AGAIN_AFTER = 60.0
 # Deleting takes some milliseconds for each, and the next rings wait.
@@ -91,7 +89,7 @@ class Leftovers:
         """Delete what may go by now, a monotonic time. Raises TemporaryError."""
         with self._database.read() as connection:
             gone = destinations.gone_refs(connection, cluster=self._settings.cluster)
-            live = nodes.live(connection, stale_after=_SERVED_FOR)
+            live = nodes.live(connection)
         # Who takes the name of a deleted one gives it a queue again.
         self._due = {ref: self._due.get(ref, 0.0) for ref in gone}
         served = {name for node in live for name in node.serves}

@@ -25,8 +25,6 @@ from app.worker import assignment
 log = structlog.get_logger(__name__)
 
 BEAT = 1.0
-# Others take over after this. Five beats: a busy SQLite may hold one of them up for a while.
-STALE_AFTER = 5.0
 
 
 class Roster:
@@ -105,10 +103,9 @@ class Roster:
                     globs=self._globs,
                     dedicated=self._dedicated,
                     serves=self.serves,
-                    stale_after=STALE_AFTER,
                 )
             with database.read() as connection:
-                live = nodes.live(connection, stale_after=STALE_AFTER)
+                live = nodes.live(connection)
                 return assignment.assigned(name, live, destinations.queue_refs(connection))
 
     def _failed(self, error: Exception) -> None:
@@ -128,7 +125,7 @@ class _Found:
     at: float
 
     def is_stale(self) -> bool:
-        return time.monotonic() - self.at > STALE_AFTER
+        return time.monotonic() - self.at > nodes.STALE_AFTER
 
 
 def _opened(settings: Settings) -> contextlib.closing[db.Database]:

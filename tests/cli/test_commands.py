@@ -16,7 +16,8 @@ from click.testing import CliRunner, Result
 
 from app import db
 from app.cli import main, processes, tables, updata
-from app.models import leases, nodes
+from app.models import leases
+from tests.cli.patient import keep_alive
 
 COMMANDS = [
     "up",
@@ -141,7 +142,7 @@ def test_status_says_who_is_not_alive(tmp_path: Path) -> None:
         assert "No worker is alive: nothing is pushed." in missing
         with database.write() as connection:
             leases.take_lead(connection, cluster="home", cluster_uid="u", owner="me", seconds=60.0)
-            nodes.beat(connection, name="w", globs=[], dedicated=False, serves=[], stale_after=5.0)
+            keep_alive(connection, "w")
         assert "alive" not in reverser(*words).stderr
         assert "leads" not in reverser(*words).stderr
     database.close()

@@ -23,7 +23,6 @@ from app import db, errors, queues, settings
 from app.cli import doctor, main, updata
 from app.cli.checks import configuration, database, disk, findings, processes
 from app.models import base, nodes
-from app.worker import roster
 from tests.cli.patient import Patient
 from tests.servers import postgres
 from tests.servers.redis import RedisServer
@@ -442,7 +441,7 @@ def test_a_worker_that_died_is_none(patient: Patient) -> None:
     """A heartbeat that stopped longer ago than others wait for it counts as no worker."""
     patient.worker_lives()
     with patient.writing() as opened, opened.write() as connection:
-        late = base.now(-2 * roster.STALE_AFTER)
+        late = base.now(-2 * nodes.STALE_AFTER)
         connection.execute(sqlalchemy.update(base.Base.metadata.tables["worker_node"]).values(heartbeat=late))
     assert patient.doctor().levels("workers") == ["FAIL"]
 
@@ -537,7 +536,7 @@ def test_a_writer_that_comes_later_is_seen(on_sqlite: Patient, tmp_path: Path) -
     assert opened.ask(question)[1] == []
     with on_sqlite.writing() as writer:
         with writer.write() as connection:
-            nodes.beat(connection, name="late", globs=(), dedicated=False, serves=(), stale_after=60.0)
+            nodes.beat(connection, name="late", globs=(), dedicated=False, serves=())
         assert opened.ask(question)[1] == [("late",)]
     opened.close()
 

@@ -170,7 +170,7 @@ def test_a_cursor_moves_with_its_batch_or_not_at_all(records: Records) -> None:
         assert cursors.load(connection, cluster=CLUSTER) == [first]
 
 
-def beat(records: Records, name: str, *, dedicated: bool = False, stale_after: float = 5.0) -> None:
+def beat(records: Records, name: str, *, dedicated: bool = False) -> None:
     """A worker says that it lives."""
     with records.database.write() as connection:
         nodes.beat(
@@ -179,14 +179,13 @@ def beat(records: Records, name: str, *, dedicated: bool = False, stale_after: f
             globs=["team-*/prod"],
             dedicated=dedicated,
             serves=["dest.shop.prod"],
-            stale_after=stale_after,
         )
 
 
-def live(records: Records, *, stale_after: float = 5.0) -> list[str]:
+def live(records: Records) -> list[str]:
     """The names of live workers."""
     with records.database.read() as connection:
-        return [node.name for node in nodes.live(connection, stale_after=stale_after)]
+        return [node.name for node in nodes.live(connection)]
 
 
 def test_a_worker_lives_while_its_heartbeat_is_young(records: Records) -> None:
@@ -194,11 +193,11 @@ def test_a_worker_lives_while_its_heartbeat_is_young(records: Records) -> None:
     beat(records, "b", dedicated=True)
     beat(records, "a")
     assert live(records) == ["a", "b"]
-    records.age("worker_node", "heartbeat", seconds=6.0)
+    records.age("worker_node", "heartbeat", seconds=nodes.STALE_AFTER + 1)
     assert live(records) == []
     beat(records, "b", dedicated=True)
     with records.database.read() as connection:
-        assert nodes.live(connection, stale_after=5.0) == [
+        assert nodes.live(connection) == [
             nodes.NodeRow("b", ("team-*/prod",), dedicated=True, serves=("dest.shop.prod",))
         ]
 
@@ -206,9 +205,10 @@ def test_a_worker_lives_while_its_heartbeat_is_young(records: Records) -> None:
 def test_a_worker_that_is_long_silent_is_forgotten(records: Records) -> None:
     """Rows of dead workers do not pile up: others drop them after ten times the silence."""
     beat(records, "dead")
-    records.age("worker_node", "heartbeat", seconds=51.0)
+    records.age("worker_node", "heartbeat", seconds=10 * nodes.STALE_AFTER + 1)
     beat(records, "alive")
-    assert live(records, stale_after=1000.0) == ["alive"]
+    with records.database.read() as connection:
+        assert list(connection.scalars(text("SELECT name FROM worker_node"))) == ["alive"]
 
 
 def test_a_worker_that_ends_is_gone_at_once(records: Records) -> None:

@@ -30,8 +30,6 @@ log = logging.getLogger(__name__)
 
 # Changes of one destination go round among so many objects.
 OBJECTS = 5
-# A worker of this installation that was silent for longer is gone.
-SILENT = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +148,7 @@ class Fleet:
 
     def _serving(self) -> dict[str, list[str]]:
         query = "SELECT name, serves FROM worker_node WHERE heartbeat > now() - make_interval(secs => :silent)"
-        return {row["name"]: sorted(row["serves"]) for row in self.lane.rows(query, silent=SILENT)}
+        return {row["name"]: sorted(row["serves"]) for row in self.lane.rows(query, silent=nodes.STALE_AFTER)}
 
     def _check(self) -> None:
         """Git equals the cluster, the record equals Git, and no object went back or came twice."""

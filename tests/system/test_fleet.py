@@ -25,7 +25,7 @@ from tests.system.installation import Separate
 
 log = logging.getLogger(__name__)
 
-# A worker that was silent for five seconds is gone.
+# Longer than a silent worker is waited for, by workers and by brokers.
 FROZEN = 8.0
 
 

@@ -11,6 +11,7 @@ import pytest
 from sqlalchemy import text
 
 from app import db
+from app.models import nodes
 from app.settings import Settings
 from app.worker import roster
 from tests.models.records import Records
@@ -72,7 +73,7 @@ def test_a_beat_that_hangs_gives_the_queues_up(postgres_migrated_url: str, clock
         prod = records.destination().ref
         wait_until(lambda: own.assigned == {prod}, what="the first beat")
         with locked(records.url):
-            clock.pass_by(2 * roster.STALE_AFTER)
+            clock.pass_by(2 * nodes.STALE_AFTER)
             wait_until(lambda: not own.assigned, what="queues that are given up")
         wait_until(lambda: own.assigned == {prod}, what="the next beat")
 
@@ -83,7 +84,7 @@ def test_an_old_assignment_is_not_believed(records: Records, clock: Clock) -> No
     with beating(records.url) as own:
         wait_until(lambda: own.assigned == {prod}, what="the first beat")
         own.disconnected()
-        clock.pass_by(2 * roster.STALE_AFTER)
+        clock.pass_by(2 * nodes.STALE_AFTER)
         wait_until(lambda: not own.assigned, what="queues that are given up")
         own.connected()
         wait_until(lambda: own.assigned == {prod}, what="a new beat")

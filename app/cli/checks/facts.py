@@ -12,7 +12,6 @@ from app.events import Ref
 from app.models import destinations as stored
 from app.models import health, leases, nodes, rules
 from app.watch import routing
-from app.worker import roster
 
 
 @dataclass(frozen=True)
@@ -45,7 +44,7 @@ def read(database: db.Database, options: settings.Settings) -> Facts:
             leader=leases.leader(connection, cluster=cluster) or "",
             cluster_uid=leases.recorded_uid(connection, cluster=cluster),
             drops=leases.dropped(connection, cluster=cluster),
-            workers=nodes.live(connection, stale_after=roster.STALE_AFTER),
+            workers=nodes.live(connection),
             queues=stored.queue_refs(connection),
             destinations=health.of_destinations(connection, cluster=cluster),
             placed={one.id: one for one in stored.live(connection, cluster=cluster)},
