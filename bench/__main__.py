@@ -53,9 +53,9 @@ def main() -> int:
     if arguments.part in {"all", "latency"}:
         results["latency"] = latency.run(arguments.files, changes=arguments.changes)
     if arguments.part == "faults":
-        results["faults"] = faults.workers(arguments.each, arguments.freeze)
+        results["faults"] = faults.workers(arguments.each, arguments.freeze, per_second=arguments.per_second)
     if arguments.part == "outages":
-        results["outages"] = faults.outages()
+        results["outages"] = faults.outages(per_second=arguments.per_second)
     RESULTS.parent.mkdir(exist_ok=True)
     RESULTS.write_text(json.dumps(results, indent=2) + "\n")
     print(f"\nwritten to {RESULTS}")
@@ -75,6 +75,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--changes", type=int, default=50, help="changes timed per folder size")
     parser.add_argument("--destinations", type=int, default=1_000, help="destinations of the one shared worker")
     parser.add_argument("--each", type=int, default=10, help="times that a worker gets each of the three signals")
+    parser.add_argument("--per-second", type=float, default=100.0, help="changes, with faults and outages")
     parser.add_argument("--freeze", type=float, default=60.0, help="seconds that a worker is stopped")
     return parser
 

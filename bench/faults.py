@@ -7,8 +7,10 @@ repositories have to equal the cluster and the ledger the repositories, or this 
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import itertools
+import math
 import signal
 import statistics
 import tempfile
@@ -32,11 +34,12 @@ from tests.system import fleet
 from tests.system.cluster import Api
 from tests.system.installation import Separate
 
-WORKERS, DESTINATIONS, PER_SECOND = 3, 30, 100.0
+WORKERS, DESTINATIONS = 3, 30
 # Where work directories and repositories are: making files is what a slow disk would measure here.
 MEMORY = next((path for path in ("/dev/shm",) if Path(path).is_dir()), None)  # noqa: S108 - a folder of our own in it
-# A change that takes longer, in seconds, is late: somebody waits for it.
-LATE = 2.0
+# A change that takes longer, in seconds, is late: somebody waits for it. An outage is over when of the changes that
+# arrive in each second no larger share is late.
+LATE, SHARES = 2.0, (0.5, 0.1)
 # How long a healthy load runs before the first fault, after the last one, and between outages, in seconds.
 CALM = 20.0
 # How long an outage lasts that is not over at once, and the distance of two cuts in one, in seconds.
@@ -52,38 +55,39 @@ class _Outage:
     ended: float
 
 
-def workers(each: int, freeze: float) -> dict[str, Any]:
+def workers(each: int, freeze: float, *, per_second: float) -> dict[str, Any]:
     """Each worker in turn gets SIGTERM, SIGKILL and SIGSTOP, `each` times; on Redis and on RabbitMQ."""
-    _say(f"each fault {each} times, frozen for {freeze:g} s")
+    _say(per_second, f"each fault {each} times, frozen for {freeze:g} s")
     results = {}
     for name, broker in servers.BROKERS.items():
         with broker() as broker_url, servers.postgresql() as database_url:
             if broker_url and database_url:
-                with _fleet(broker_url, database_url) as one:
+                with _fleet(broker_url, database_url, per_second=per_second) as one:
                     _strike(one, each, freeze)
                 results[name] = _report(name, one)
     return results
 
 
-def outages() -> dict[str, Any]:
+def outages(*, per_second: float) -> dict[str, Any]:
     """RabbitMQ loses its data, then has no memory; PostgreSQL restarts, then cuts every connection again and again."""
-    _say("servers that break")
+    _say(per_second, "servers that break")
     program, programs = rabbitmq.find_server(), lanes.find_postgres()
     if program is None or programs is None:
         print("  left out: it needs RabbitMQ and PostgreSQL")
         return {}
     with RabbitServer(program) as broker, PostgresServer(programs) as database:
-        with _fleet(broker.url, database.admin_url.render_as_string(hide_password=False)) as one:
+        database_url = database.admin_url.render_as_string(hide_password=False)
+        with _fleet(broker.url, database_url, per_second=per_second) as one:
             broken = list(_break(broker, database))
         return _report_outages(one, broken)
 
 
-def _say(what: str) -> None:
-    print(f"\n{WORKERS} workers, {DESTINATIONS} destinations, {PER_SECOND:g} changes/s: {what}")
+def _say(per_second: float, what: str) -> None:
+    print(f"\n{WORKERS} workers, {DESTINATIONS} destinations, {per_second:g} changes/s: {what}")
 
 
 @contextlib.contextmanager
-def _fleet(broker_url: str, database_url: str) -> Iterator[fleet.Fleet]:
+def _fleet(broker_url: str, database_url: str, *, per_second: float) -> Iterator[fleet.Fleet]:
     """A fleet under load; checked at the end of the block."""
     with tempfile.TemporaryDirectory(prefix="reverser-bench-", dir=MEMORY) as name:
         folder = Path(name)
@@ -100,7 +104,7 @@ def _fleet(broker_url: str, database_url: str) -> Iterator[fleet.Fleet]:
         lane = Separate(folder, options, flower_port=free_port())
         try:
             crds.apply(client.connect(options), allow_local=True)
-            one = fleet.Fleet(lane, Api(server), workers=WORKERS, destinations=DESTINATIONS, per_second=PER_SECOND)
+            one = fleet.Fleet(lane, Api(server), workers=WORKERS, destinations=DESTINATIONS, per_second=per_second)
             with one.running():
                 _calm()
                 yield one
@@ -175,21 +179,27 @@ def _report(broker: str, one: fleet.Fleet) -> dict[str, Any]:
 
 
 def _report_outages(one: fleet.Fleet, outages: Sequence[_Outage]) -> dict[str, Any]:
-    print(f"  {'':<36}{'lasted s':>10}{'longest lag s':>15}{'late until s after it':>23}")
+    print(f"  {'':<36}{'lasted s':>10}{'longest lag s':>15}   until s after it, of a second's changes are late:")
+    print(f"  {'':<61}" + "".join(f"{f'over {share:.0%}':>12}" for share in SHARES))
     found: dict[str, Any] = {}
     following = [outage.began for outage in outages[1:]] + [float("inf")]
     for outage, until in zip(outages, following, strict=True):
         pushed = [each for each in one.arrivals if outage.began <= each.pushed < until]
-        late = max((each.pushed for each in pushed if each.lag > LATE), default=outage.ended)
-        figures = {
-            "lasted_s": outage.ended - outage.began,
-            "longest_lag_s": max(each.lag for each in pushed),
-            "late_until_s": max(0.0, late - outage.ended),
-        }
+        figures = {"lasted_s": outage.ended - outage.began, "longest_lag_s": max(each.lag for each in pushed)}
+        figures |= {f"over_{share:.0%}_late_until_s": _late_until(pushed, outage.ended, share) for share in SHARES}
         found[outage.what] = figures
-        lasted, longest, late_until = figures.values()
-        print(f"  {outage.what:<36}{lasted:>10.1f}{longest:>15.1f}{late_until:>23.1f}")
+        lasted, longest, *until_s = figures.values()
+        print(f"  {outage.what:<36}{lasted:>10.1f}{longest:>15.1f}" + "".join(f"{each:>12.0f}" for each in until_s))
     return found | _totals(one)
+
+
+def _late_until(pushed: Sequence[fleet.Arrival], ended: float, share: float) -> int:
+    """The seconds after `ended` up to which a larger share of what was pushed within a second was late."""
+    lags: dict[int, list[float]] = collections.defaultdict(list)
+    for each in pushed:
+        lags[math.ceil(each.pushed - ended)].append(each.lag)
+    late = [second for second, those in lags.items() if sum(lag > LATE for lag in those) > share * len(those)]
+    return max([0, *late])
 
 
 def _totals(one: fleet.Fleet) -> dict[str, Any]:
