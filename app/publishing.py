@@ -119,7 +119,7 @@ class Publisher:
             self._put(message)
 
     def ring(self, destination: events.Ref, first: int, last: int) -> None:
-        """Say that rows pend: at least up to `last`, any at all where it is 0. The message expires after a minute."""
+        """Say that rows pend, those from `first` to `last` if not 0. On RabbitMQ it expires after a minute."""
         self._put(events.Message(destination=destination, first=first, last=last))
 
     def bury(self, identity: Mapping[str, str]) -> None:
@@ -269,8 +269,9 @@ class _Sender:
             declare=[],
             producer=producer,
             ignore_result=True,
-            # A batch says what happened, so it stays; a ring only says that rows pend.
-            expires=None if message.events else RING_EXPIRES,
+            # A batch says what happened, so it stays; a ring only says that rows pend. By the broker's clock: Celery's
+            # `expires` is a time of ours, and a worker whose clock is ahead would drop every ring.
+            expiration=None if message.events else RING_EXPIRES,
             **self._how(events.queue_name(message.destination)),
         )
 

@@ -85,7 +85,7 @@ def _headers(delivery: Delivery) -> dict[str, Any]:
         "id": task_id,
         "root_id": task_id,
         "parent_id": None,
-        "expires": _expires(given.get("expires")),
+        "expires": None,
         "eta": None,
         "group": None,
         "retries": 0,
@@ -97,15 +97,6 @@ def _headers(delivery: Delivery) -> dict[str, Any]:
         "stamps": {},
         "stamped_headers": None,
     }
-
-
-def _expires(given: Any) -> str | None:
-    if given is None:
-        return None
-    try:
-        return datetime.fromisoformat(given).astimezone(UTC).isoformat()
-    except (TypeError, ValueError, OverflowError) as error:
-        raise errors.MessageError("the message's expiry is no date") from error
 
 
 def _kwargs(delivery: Delivery) -> Mapping[str, Any]:

@@ -85,7 +85,6 @@ BAD: dict[str, Callable[[], amqp.Message]] = {
     "no properties": lambda: with_properties(b"\0\0"),
     "unknown task": lambda: message(headers={"task": "os.system"}),
     "task a table": lambda: message(headers={"task": {CANARY: 1}}),
-    "expiry no date": lambda: message(headers={"expires": "soon"}),
 }
 
 
