@@ -78,15 +78,15 @@ class Drainer:
         self._credentials = credentials.CredentialSource(options)
         self._pusher = pushing.Pusher(database, options, self._helpers, self._credentials)
 
-    def drain(self, destination: Ref, *, up_to: int, deadline: float | None = None) -> Outcome:
-        """Drain what pends for a destination now; a no-op when no row up to `up_to` does.
+    def drain(self, destination: Ref, *, deadline: float | None = None) -> Outcome:
+        """Drain what pends for a destination now.
 
         `deadline` is in seconds from now. Errors of Git and of the repository are written on the destination and told
         in the note. Raises TemporaryError only when the database itself is away.
         """
         end = time.monotonic() + (self._options.drain_deadline if deadline is None else deadline)
         with self._database.read() as connection:
-            pending = destinations.by_ref(connection, destination, up_to=up_to)
+            pending = destinations.by_ref(connection, destination, pending=True)
             if not pending:
                 # A queue that was taken over begins with messages of what its former worker did.
                 done = tuple(destinations.finished(connection, destination))

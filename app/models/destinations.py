@@ -331,24 +331,27 @@ def _destination(row: base.AnyRow) -> Destination:
     )
 
 
-def by_ref(connection: Connection, ref: Ref, *, up_to: int | None = None) -> list[Destination]:
+def by_ref(connection: Connection, ref: Ref, *, pending: bool = False) -> list[Destination]:
     """Destinations of this name that have a place: the live one and deleted ones with pending rows, oldest first.
 
-    With `up_to`, only those that have rows up to this number to drain.
+    With `pending`, only those that have rows to drain.
     """
-    wanted = _served() if up_to is None else _pending(ledger.EventRow.sequence <= up_to)
+    wanted = _pending() if pending else _served()
     query = _query().where(_D.namespace == ref.namespace, _D.name == ref.name, wanted)
     return [_destination(row) for row in connection.execute(query.order_by(_D.id))]
 
 
 def finished(connection: Connection, ref: Ref) -> list[tuple[str, int]]:
-    """Of each destination of this name, by uid, up to which number every row is final."""
+    """Of the live destination of this name, by uid, up to which number every row is final.
+
+    Not of deleted ones, which a name that comes and goes gathers for ever.
+    """
     first = select(func.min(ledger.EventRow.sequence))
     first = first.where(ledger.EventRow.destination_id == _D.id, ledger.IS_PENDING)
     # Numbers that are not seen yet follow those that are: nothing can pend below `next` but what does now.
     end = func.coalesce(first.scalar_subquery(), ledger.LedgerHead.next) - 1
     query = select(_D.uid, end).join(ledger.LedgerHead, ledger.LedgerHead.destination_id == _D.id)
-    query = query.where(_D.namespace == ref.namespace, _D.name == ref.name)
+    query = query.where(_D.namespace == ref.namespace, _D.name == ref.name, _D.deleted_at.is_(None))
     return [(uid, number) for uid, number in connection.execute(query)]
 
 
@@ -381,10 +384,10 @@ def _served() -> base.Condition:
     return or_(_D.deleted_at.is_(None), pending)
 
 
-def _pending(*where: base.Condition) -> base.Condition:
+def _pending() -> base.Condition:
     """Whether a destination has rows to drain at its place."""
     rows = ledger.EventRow.destination_id == _D.id, ledger.EventRow.place_id == _D.place_id, ledger.IS_PENDING
-    return exists().where(*rows, *where)
+    return exists().where(*rows)
 
 
 def waiting_for(connection: Connection, *, branch_id: int, destination_id: int) -> list[Ref]:

@@ -25,8 +25,6 @@ log = structlog.get_logger(__name__)
 
 # A result is one line of Flower's table.
 RESULT_LONGEST = 200
-# A ring that names no rows (numbers start at 1) is about all of them.
-ANY_ROW = 2**63 - 1
 # A database that fails over is waited for in place: its message is not acknowledged before its rows are.
 DATABASE_PATIENCE = 5.0
 DATABASE_RETRY = 0.5
@@ -85,7 +83,7 @@ def _drained(drainer: tools.Drains, message: events.Message) -> draining.Outcome
     give_up = time.monotonic() + DATABASE_PATIENCE
     while True:
         try:
-            return drainer.drain(message.destination, up_to=message.last or ANY_ROW)
+            return drainer.drain(message.destination)
         except errors.TemporaryError as error:
             if error.reason not in db.REASONS or time.monotonic() > give_up:
                 raise

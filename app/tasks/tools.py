@@ -19,8 +19,8 @@ from app.settings import Settings
 class Drains(Protocol):
     """What tasks ask of `app/drain`: turn a destination's pending rows into pushed commits."""
 
-    def drain(self, destination: Ref, *, up_to: int, deadline: float | None = None) -> draining.Outcome:
-        """Drain what pends, if a row up to a number does. Raises the errors of app/errors.py, already recorded."""
+    def drain(self, destination: Ref, *, deadline: float | None = None) -> draining.Outcome:
+        """Drain what pends. Raises the errors of app/errors.py, already recorded."""
 
     def close(self) -> None:
         """Close connections and helpers."""

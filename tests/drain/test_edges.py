@@ -219,8 +219,8 @@ def test_enough_commits_end_the_wait_for_the_interval(world: World) -> None:
     world.change(prod, "a", "1", version=1)
     world.drain(prod)
     for number in range(2, 5):
-        last = world.change(prod, "a", str(number), version=number)
-        outcome = world.drainer.drain(prod.ref, up_to=last)
+        world.change(prod, "a", str(number), version=number)
+        outcome = world.drainer.drain(prod.ref)
         assert outcome.commits == (3 if number == 4 else 0)
 
 
@@ -257,7 +257,7 @@ def test_a_wait_for_an_interval_and_its_change_never_wait_in_a_circle(postgres: 
     world.change(prod, "a", "2", version=2)
     with world.database.write() as connection:
         destinations.lock_all(connection, cluster="home")
-        later = postgres.blocked_call(lambda: world.drainer.drain(prod.ref, up_to=10**9))
+        later = postgres.blocked_call(lambda: world.drainer.drain(prod.ref))
         destinations.save_repo_config(connection, world.repo_config())
     assert later.result(timeout=10).commits == 1
     world.close()
@@ -278,7 +278,7 @@ def test_drains_of_one_host_that_goes_away_never_wait_in_a_circle(
     monkeypatch.setattr(pushing.Pusher, "push", lose)
     with world.database.write() as connection:
         destinations.put_off(connection, first.id, seconds=600.0)
-        later = postgres.blocked_call(lambda: world.drainer.drain(second.ref, up_to=10**9))
+        later = postgres.blocked_call(lambda: world.drainer.drain(second.ref))
         destinations.put_off(connection, second.id, seconds=600.0)
     later.result(timeout=10)
     assert world.error(second) == (destinations.HOST_UNREACHABLE, "no answer")
@@ -291,8 +291,8 @@ def test_a_wait_after_an_error_does_not_end_early(world: World, monkeypatch: pyt
     away = world.repository.rename(world.repository.with_name("away.git"))
     world.change(prod, "a", "1", version=1)
     world.drain(prod)
-    last = world.change(prod, "a", "2", version=2)
-    assert world.drainer.drain(prod.ref, up_to=last).note == "waits for its next try"
+    world.change(prod, "a", "2", version=2)
+    assert world.drainer.drain(prod.ref).note == "waits for its next try"
     away.rename(world.repository)
 
 
@@ -308,7 +308,7 @@ def test_a_zombie_does_not_put_its_successor_off(world: World, monkeypatch: pyte
 
     with monkeypatch.context() as patch:
         patch.setattr(pushing.Pusher, "push", lose)
-        world.drainer.drain(prod.ref, up_to=10)
+        world.drainer.drain(prod.ref)
     assert world.error(prod) == (None, None)
     assert isinstance(world.drainer, draining.Drainer)
 

@@ -174,7 +174,7 @@ def test_a_frozen_holder_cannot_record(world: World, monkeypatch: pytest.MonkeyP
         monkeypatch.setattr("app.drain.leasing.HeldBranch._renew", lambda _: None)
         elsewhere = dataclasses.replace(world.options, node="worker-2", work_dir=tmp_path / "work-2")
         other = draining.Drainer(elsewhere, world.database)
-        assert wait_until(lambda: other.drain(prod.ref, up_to=10).commits) == 1
+        assert wait_until(lambda: other.drain(prod.ref).commits) == 1
         world.change(prod, "a", "3", version=3)
         thaw.set()
         thread.join(30)

@@ -172,11 +172,11 @@ class World:
             ledger.append(connection, [ledger.Entry(destination.id, destination.place_id, sync, None)], numbers)
             seeds.finish(connection, run, state=seeds.SYNCED)
 
-    def drain(self, destination: destinations.Destination, *, up_to: int = 10**9) -> draining.Outcome:
+    def drain(self, destination: destinations.Destination) -> draining.Outcome:
         """Drain everything, without waiting for a former `not_before`."""
         with self.database.write() as connection:
             destinations.put_off(connection, destination.id, seconds=-1.0)
-        return self.drainer.drain(destination.ref, up_to=up_to)
+        return self.drainer.drain(destination.ref)
 
     def is_due(self, destination: destinations.Destination) -> bool:
         """Whether a destination may be drained now."""

@@ -26,7 +26,7 @@ QUERIES: dict[str, Callable[[db.Connection, destinations.Destination], object]] 
         connection, branch_id=one.branch_id, destination_id=one.id
     ),
     "by_ref": lambda connection, one: destinations.by_ref(connection, one.ref),
-    "by_ref_up_to": lambda connection, one: destinations.by_ref(connection, one.ref, up_to=FINAL + 1),
+    "by_ref_pending": lambda connection, one: destinations.by_ref(connection, one.ref, pending=True),
     "finished": lambda connection, one: destinations.finished(connection, one.ref),
     "known": lambda connection, one: inventory.known(connection, destination_id=one.id, place_id=one.place_id),
     "waiting": lambda connection, _: states.waiting(connection, cluster=CLUSTER),

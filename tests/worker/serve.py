@@ -14,6 +14,8 @@ import sys
 import time
 from pathlib import Path
 
+import celery
+
 from app import errors
 from app.drain import draining
 from app.events import Ref
@@ -27,7 +29,9 @@ class RecordingDrainer:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
-    def drain(self, destination: Ref, *, up_to: int, deadline: float | None = None) -> draining.Outcome:  # noqa: ARG002
+    def drain(self, destination: Ref, *, deadline: float | None = None) -> draining.Outcome:  # noqa: ARG002
+        # Which message this is, tells its task.
+        up_to = celery.current_task.request.kwargs["last"]
         behaviour = self._behaviour().get(str(destination), {})
         self._write("begin", destination, up_to)
         while self._behaviour().get(str(destination), {}).get("hold"):
