@@ -15,6 +15,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from types import FrameType
 
 import structlog
@@ -58,8 +59,9 @@ def run(settings: Settings) -> None:
     database = db.Database(settings.database_url, statement_timeout=settings.statement_timeout)
     cluster = client.connect(settings)
     try:
-        lead = stand_by(settings, database=database, cluster=cluster, stop=stop)
-        code = Leader(settings, database=database, cluster=cluster, lead=lead, counted=counted).run(stop) if lead else 0
+        code = 0
+        if taken := stand_by(settings, database=database, cluster=cluster, stop=stop):
+            code = Leader(settings, database=database, cluster=cluster, taken=taken, counted=counted).run(stop)
     finally:
         counted.write(settings.work_dir)
         log.info("figures", **counted.snapshot())
@@ -69,9 +71,17 @@ def run(settings: Settings) -> None:
         sys.exit(code)
 
 
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """The lease of a cluster, and from when on it holds for certain: a monotonic time before it was asked for."""
+
+    lead: leases.Lead
+    asked: float
+
+
 def stand_by(
     settings: Settings, *, database: db.Database, cluster: client.Cluster, stop: threading.Event
-) -> leases.Lead | None:
+) -> Taken | None:
     """Wait for the lease of the cluster; None when told to stop. Raises as `run` does."""
     waits = backoff.Backoff(first=0.5, longest=10.0)
     uid, checked, said = "", False, False
@@ -81,6 +91,7 @@ def stand_by(
                 database.check_schema()
                 checked = True
             uid = uid or cluster.uid()
+            asked = time.monotonic()
             lead = _take(settings, database, uid)
         except errors.TemporaryError as error:
             wait = waits.failed(at_least=error.delay)
@@ -88,7 +99,7 @@ def stand_by(
         else:
             if lead is not None:
                 log.info("leads", cluster=settings.cluster, token=lead.token)
-                return lead
+                return Taken(lead, asked)
             if not said:
                 log.info("stands by, another watch daemon leads", cluster=settings.cluster)
                 said = True
@@ -115,15 +126,14 @@ class Renewal:
         settings: Settings,
         *,
         database: db.Database,
-        lead: leases.Lead,
+        taken: Taken,
         publisher: publishing.Publisher,
-        taken_at: float,
     ) -> None:
         self._seconds = settings.watch_lease
         self._database = database
-        self._lead = lead
+        self._lead = taken.lead
         self._publisher = publisher
-        self._confirmed = taken_at
+        self._confirmed = taken.asked
         self._lost = False
 
     @property
@@ -157,16 +167,15 @@ class Leader:
         *,
         database: db.Database,
         cluster: client.Cluster,
-        lead: leases.Lead,
+        taken: Taken,
         counted: figures.Figures,
     ) -> None:
         self._database = database
-        self._lead = lead
+        self._lead = lead = taken.lead
         self._stop = threading.Event()
         self._guard = guarding.Guard(self._stop)
-        taken_at = time.monotonic()
         self._publisher = publishing.Publisher(settings)
-        self._renewal = Renewal(settings, database=database, lead=lead, publisher=self._publisher, taken_at=taken_at)
+        self._renewal = Renewal(settings, database=database, taken=taken, publisher=self._publisher)
         self._writer = writing.Writer(
             settings, database=database, lead=lead, publisher=self._publisher, stop=self._stop, counted=counted
         )

@@ -187,7 +187,8 @@ class Writer:
         """Write a batch, whatever it takes; the rows that were new. Raises LeaseLostError."""
         try:
             return self._retried(lambda: self._transaction(batch))
-        except errors.TemporaryError:
+        except errors.ReverserError:
+            # The database as a whole, which is no fault of a row: what is not written is read again.
             raise
         except Exception as error:
             if not batch.entries:

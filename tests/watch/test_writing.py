@@ -304,6 +304,20 @@ def test_a_refused_batch_is_split_down_to_the_object(seeded: Desk, monkeypatch: 
     assert seeded.cursor() == "163"
 
 
+def test_what_is_wrong_with_the_database_is_the_fault_of_no_row(seeded: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A right that is missing ends the daemon before the cursor moves: nothing is given up for it."""
+    before = seeded.rows(), seeded.cursor()
+
+    def forbidden(*_: object) -> object:
+        raise errors.StalledError("permission denied for table event_body", reason=db.FORBIDDEN)
+
+    monkeypatch.setattr(ledger, "append", forbidden)
+    seeded.live("ADDED", config_map("b", 160))
+    with pytest.raises(errors.StalledError, match="permission denied"):
+        seeded.write()
+    assert (seeded.rows(), seeded.cursor()) == before
+
+
 def test_a_lower_number_never_appears_after_a_higher_one(seeded: Desk) -> None:
     """A batch that takes its numbers later waits for the commit of the earlier one, and gets higher numbers."""
     destination = next(iter(seeded.writer.known))
