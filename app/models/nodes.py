@@ -56,7 +56,9 @@ def beat(
     fresh = {"globs": list(globs), "dedicated": dedicated, "serves": list(serves), "heartbeat": base.now()}
     insert = dialect.insert(_N).values(name=name, started_at=base.now(), **fresh)
     connection.execute(insert.on_conflict_do_update(index_elements=["name"], set_=fresh))
-    connection.execute(delete(_N).where(_N.heartbeat < base.now(-10 * STALE_AFTER)))
+    # Not one that another worker is about to bring back: two that drop each other's row would wait in a circle.
+    dead = select(_N.name).where(_N.heartbeat < base.now(-10 * STALE_AFTER)).with_for_update(skip_locked=True)
+    connection.execute(delete(_N).where(_N.name.in_(dead)))
 
 
 def live(connection: Connection) -> list[NodeRow]:

@@ -55,13 +55,13 @@ class SeedScope(base.Base):
     version: Mapped[str] = mapped_column(Text)
     # Whether a rule on it has DELETE: a scope is swept only then.
     sweepable: Mapped[bool]
-    listed: Mapped[int] = mapped_column(Integer, default=0)
-    written: Mapped[int] = mapped_column(Integer, default=0)
-    list_resource_version: Mapped[str] = mapped_column(Text, default="")
+    listed: Mapped[int] = mapped_column(Integer)
+    written: Mapped[int] = mapped_column(Integer)
+    list_resource_version: Mapped[str] = mapped_column(Text)
     # Of the list's resourceVersion: versions of different epochs say nothing about each other.
-    source_epoch: Mapped[int] = mapped_column(BigInteger, default=1)
+    source_epoch: Mapped[int] = mapped_column(BigInteger)
     # `pending`, `complete`, or the reason why the listing did not end: Forbidden, NotServed, ...
-    outcome: Mapped[str] = mapped_column(Text, default=NOT_LISTED)
+    outcome: Mapped[str] = mapped_column(Text)
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -161,11 +161,15 @@ def _add_scopes(connection: Connection, run: str, scopes: Iterable[tuple[ScopeKe
             "namespace": key.namespace,
             "version": version,
             "sweepable": sweepable,
+            "listed": 0,
+            "written": 0,
+            "list_resource_version": "",
+            "source_epoch": 1,
+            "outcome": NOT_LISTED,
         }
         for key, version, sweepable in scopes
     ]
-    if rows:
-        connection.execute(base.insert(_S), rows)
+    base.insert_many(connection, _S, rows)
 
 
 def supersede(connection: Connection, destination_id: int, *, states: Collection[str] = (LISTING, QUEUED)) -> int:

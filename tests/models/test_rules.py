@@ -7,6 +7,7 @@ import itertools
 from collections.abc import Collection, Mapping
 from typing import Any
 
+import pytest
 from sqlalchemy import select, text
 
 from app.models import cursors, destinations, nodes, rules
@@ -209,6 +210,18 @@ def test_a_worker_that_is_long_silent_is_forgotten(records: Records) -> None:
     beat(records, "alive")
     with records.database.read() as connection:
         assert list(connection.scalars(text("SELECT name FROM worker_node"))) == ["alive"]
+
+
+@pytest.mark.postgres
+def test_a_beat_waits_for_no_other_worker(postgres_migrated_url: str) -> None:
+    """After a long outage all rows are old, and each worker would drop those of the others: none waits for one."""
+    with contextlib.closing(Records(postgres_migrated_url)) as records:
+        beat(records, "b")
+        records.age("worker_node", "heartbeat", seconds=10 * nodes.STALE_AFTER + 1)
+        with records.database.write() as connection:
+            connection.execute(text("SELECT * FROM worker_node FOR UPDATE"))
+            beat(records, "a")
+        assert live(records) == ["a"]
 
 
 def test_a_worker_that_ends_is_gone_at_once(records: Records) -> None:
