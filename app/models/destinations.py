@@ -342,7 +342,7 @@ def by_ref(connection: Connection, ref: Ref, *, pending: bool = False) -> list[D
 
 
 def finished(connection: Connection, ref: Ref) -> list[tuple[str, int]]:
-    """Of the live destination of this name, by uid, up to which number every row is final.
+    """Of each live destination of this name, by uid, up to which number every row is final.
 
     Not of deleted ones, which a name that comes and goes gathers for ever.
     """

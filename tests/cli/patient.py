@@ -152,4 +152,5 @@ class Opened:
 def keep_alive(connection: db.Connection, name: str, *globs: str) -> None:
     """A worker that beats as long as a test lasts, on however busy a machine."""
     nodes.beat(connection, name=name, globs=globs, dedicated=bool(globs), serves=())
-    connection.execute(sqlalchemy.update(nodes.WorkerNode).values(heartbeat=base.now(600)))
+    own = nodes.WorkerNode.name == name
+    connection.execute(sqlalchemy.update(nodes.WorkerNode).where(own).values(heartbeat=base.now(600)))

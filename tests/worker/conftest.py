@@ -88,7 +88,7 @@ class Bench:
         """Destination, number and process id of each drain that began or ended, in order."""
         path = self.folder / "drains"
         lines = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
-        return [(destination, up_to, pid) for kind, destination, up_to, pid, _ in lines if kind == what]
+        return [(destination, last, pid) for kind, destination, last, pid, _ in lines if kind == what]
 
     def spans(self, destination: str) -> list[tuple[str, float]]:
         """Begin and end of a destination's drains with their times, in order."""

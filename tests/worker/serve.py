@@ -30,16 +30,16 @@ class RecordingDrainer:
         self._folder = folder
 
     def drain(self, destination: Ref, *, deadline: float | None = None) -> draining.Outcome:  # noqa: ARG002
-        # Which message this is, tells its task.
-        up_to = celery.current_task.request.kwargs["last"]
+        # What the message is about is no business of a drainer: only its task tells which one it is.
+        last = celery.current_task.request.kwargs["last"]
         behaviour = self._behaviour().get(str(destination), {})
-        self._write("begin", destination, up_to)
+        self._write("begin", destination, last)
         while self._behaviour().get(str(destination), {}).get("hold"):
             time.sleep(0.05)
         time.sleep(behaviour.get("sleep", 0))
         if "raise" in behaviour:
             raise getattr(errors, behaviour["raise"], ValueError)("canary-4711")
-        self._write("end", destination, up_to)
+        self._write("end", destination, last)
         rings = tuple(Ref.parse(text) for text in behaviour.get("rings", []))
         return draining.Outcome(
             destination=destination,
@@ -59,8 +59,8 @@ class RecordingDrainer:
         path = self._folder / "behaviour.json"
         return json.loads(path.read_text()) if path.exists() else {}
 
-    def _write(self, what: str, destination: Ref, up_to: int) -> None:
-        line = json.dumps([what, str(destination), up_to, os.getpid(), time.monotonic()]) + "\n"
+    def _write(self, what: str, destination: Ref, last: int) -> None:
+        line = json.dumps([what, str(destination), last, os.getpid(), time.monotonic()]) + "\n"
         with (self._folder / "drains").open("a") as file:
             file.write(line)
 

@@ -123,7 +123,7 @@ def test_a_message_whose_rows_are_done_makes_no_task(bench: Bench, site: Site) -
         bench.publisher.publish(events.messages_for([event(prod, uid, number)]))
     bench.publisher.ring(prod, 2, 2)
     bench.wait_drained(4)
-    assert [up_to for _, up_to, _ in bench.drains()] == [1, 6, 4, 2]
+    assert [last for _, last, _ in bench.drains()] == [1, 6, 4, 2]
     assert queues.queue_depths(bench.settings, [prod]) == {prod: 0}
 
     def results() -> list[str]:
@@ -157,7 +157,7 @@ def test_messages_whose_rows_are_done_are_taken_off_together(
         bench.wait_drained(2)
         # Some end because their second is over.
         assert client.info("commandstats")["cmdstat_brpop"]["calls"] - before < 30
-    assert [up_to for _, up_to, _ in bench.drains()] == [1, 251]
+    assert [last for _, last, _ in bench.drains()] == [1, 251]
     assert queues.queue_depths(bench.settings, [prod]) == {prod: 0}
 
     def done() -> int:

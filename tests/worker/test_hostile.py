@@ -117,14 +117,12 @@ def test_no_message_stops_a_queue(bench: Bench, redis_server: RedisServer) -> No
         number = 1000 + list(BAD).index(name)
         push(redis_server, make())
         bench.publisher.ring(PROD, number, number)
-        wait_until(
-            lambda number=number: any(up_to == number for _, up_to, _ in bench.drains()), 20, what=f"after {name}"
-        )
+        wait_until(lambda number=number: any(last == number for _, last, _ in bench.drains()), 20, what=f"after {name}")
         assert worker.poll() is None, name
     push(redis_server, b"\xff\xfe garbage")
     push(redis_server, b'{"a": ' * 50_000)
     bench.publisher.ring(PROD, 5, 5)
-    wait_until(lambda: any(up_to == 5 for _, up_to, _ in bench.drains()), 20)
+    wait_until(lambda: any(last == 5 for _, last, _ in bench.drains()), 20)
     assert worker.poll() is None
     assert queues.queue_depths(bench.settings, [PROD]) == {PROD: 0}
     letters: list[dict[str, Any]] = []

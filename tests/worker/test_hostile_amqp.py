@@ -121,7 +121,7 @@ def test_no_message_stops_a_queue(bench: Bench, rabbitmq_vhost: rabbitmq.Vhost) 
             publish(make())
         publish(message(body(first=4, last=4)))
         bench.publisher.ring(PROD, 5, 5)
-        wait_until(lambda: {4, 5} <= {up_to for _, up_to, _ in bench.drains()}, 30, what="the good messages")
+        wait_until(lambda: {4, 5} <= {last for _, last, _ in bench.drains()}, 30, what="the good messages")
     assert worker.poll() is None
     assert "Connection to broker lost" not in bench.log().read_text()
     # Each refusal rings once.
@@ -148,5 +148,5 @@ def test_callbacks_and_an_eta_in_a_message_have_no_effect(bench: Bench, rabbitmq
         publish(message(content, headers={"eta": "2999-01-01T00:00:00", "timelimit": [0.001, 0.001]}))
     bench.publisher.ring(PROD, 4, 4)
     bench.wait_drained(2)
-    assert [up_to for _, up_to, _ in bench.drains()] == [3, 4]
+    assert [last for _, last, _ in bench.drains()] == [3, 4]
     assert "dest.shop.other" not in rabbitmq_vhost.queues()

@@ -72,7 +72,7 @@ def test_a_standby_waits_for_the_message_in_flight(bench: Bench) -> None:
         worker.send_signal(signal.SIGTERM)
         wait_until(second.has_one, what="the standby's message")
     assert worker.wait(PATIENCE) == 0
-    assert [up_to for _, up_to, _ in bench.drains("begin")] == [1]
+    assert [last for _, last, _ in bench.drains("begin")] == [1]
     assert bench.spans("shop/prod")[-1][1] < second.began[0]
 
 
@@ -139,7 +139,7 @@ def test_a_queue_that_moves_keeps_its_order(bench: Bench, rabbitmq_vhost: rabbit
     assert own.wait(PATIENCE) == 0
     count = ring()
     bench.wait_drained(count)
-    assert [up_to for _, up_to, _ in bench.drains()] == list(range(1, count + 1))
+    assert [last for _, last, _ in bench.drains()] == list(range(1, count + 1))
     assert [what for what, _ in bench.spans("shop/prod")] == ["begin", "end"] * count
     assert queues.DEAD_QUEUE not in rabbitmq_vhost.queues()
 
@@ -159,7 +159,7 @@ def test_a_killed_workers_message_goes_to_the_next(bench: Bench) -> None:
     bench.behave()
     bench.worker("two")
     bench.wait_drained(2)
-    assert [up_to for _, up_to, _ in bench.drains()] == [1, 2]
+    assert [last for _, last, _ in bench.drains()] == [1, 2]
 
 
 @ON_RABBITMQ
@@ -180,7 +180,7 @@ def test_a_broker_that_comes_and_goes_ends_no_drain(bench: Bench, rabbitmq_node:
         bench.wait_drained(1)
         assert bench.drains()[0] == bench.drains("begin")[0]
         bench.publisher.ring(PROD, 2, 2)
-        wait_until(lambda: 2 in [up_to for _, up_to, _ in bench.drains()], what="the next message")
+        wait_until(lambda: 2 in [last for _, last, _ in bench.drains()], what="the next message")
 
 
 @ON_RABBITMQ
@@ -305,7 +305,7 @@ def test_a_memory_alarm_stops_neither_worker_nor_publisher(bench: Bench, rabbitm
 
     def again() -> bool:
         bench.publisher.ring(PROD, 10_000, 10_000)
-        return 10_000 in [up_to for _, up_to, _ in bench.drains()]
+        return 10_000 in [last for _, last, _ in bench.drains()]
 
     wait_until(again, what="the ring after the alarm")
     assert set(bench.publisher.drops) == {"broker_blocked"}
@@ -353,7 +353,7 @@ def test_a_broker_that_waits_no_longer_ends_no_worker(
         bench.behave()
         bench.publisher.ring(test, 2, 2)
         bench.publisher.ring(prod, 3, 3)
-        wait_until(lambda: {up_to for _, up_to, _ in bench.drains()} == {1, 2, 3}, 40, what="all messages are drained")
+        wait_until(lambda: {last for _, last, _ in bench.drains()} == {1, 2, 3}, 40, what="all messages are drained")
         assert worker.poll() is None
 
 

@@ -42,7 +42,7 @@ def test_each_task_runs_once_per_message(bench: Bench, *, dedicated: bool) -> No
         bench.publisher.ring(prod, sent + 4, sent + 4)
         sent += 4
         bench.wait_drained(sent)
-        assert sorted(up_to for _, up_to, _ in bench.drains()) == list(range(1, sent + 1)), task
+        assert sorted(last for _, last, _ in bench.drains()) == list(range(1, sent + 1)), task
         assert queues.queue_depths(bench.settings, [prod]) == {prod: 0}, task
 
 
@@ -168,7 +168,7 @@ def test_a_child_that_hangs_is_replaced(bench: Bench) -> None:
     bench.publisher.ring(prod, 2, 2)
     wait_until(lambda: len(bench.drains("begin")) >= 2, 60, what="the drain after the one that hangs")
     bench.behave()
-    wait_until(lambda: [up_to for _, up_to, _ in bench.drains()] == [2], what="its end")
+    wait_until(lambda: [last for _, last, _ in bench.drains()] == [2], what="its end")
     first, second = (pid for _, _, pid in bench.drains("begin"))
     assert first != second
     assert worker.poll() is None
@@ -186,12 +186,12 @@ def test_sigterm_finishes_the_message_in_flight(bench: Bench, *, dedicated: bool
     wait_until(lambda: bench.drains("begin"))
     worker.send_signal(signal.SIGTERM)
     assert worker.wait(PATIENCE) == 0
-    assert [up_to for _, up_to, _ in bench.drains()] == [1]
+    assert [last for _, last, _ in bench.drains()] == [1]
     assert queues.queue_depths(bench.settings, [prod]) == {prod: 1}
     bench.behave()
     bench.worker("two")
     bench.wait_drained(2)
-    assert [up_to for _, up_to, _ in bench.drains()] == [1, 2]
+    assert [last for _, last, _ in bench.drains()] == [1, 2]
 
 
 @ON_REDIS
@@ -353,7 +353,7 @@ def test_the_message_of_a_killed_child_is_drained_again(bench: Bench) -> None:
     os.kill(child, signal.SIGKILL)
     bench.behave()
     bench.wait_drained(1)
-    assert [up_to for _, up_to, pid in bench.drains() if pid != child] == [1]
+    assert [last for _, last, pid in bench.drains() if pid != child] == [1]
     assert worker.poll() is None
     wait_until(lambda: queues.queue_depths(bench.settings, [prod]) == {prod: 0}, what="an empty queue")
 
@@ -371,7 +371,7 @@ def test_a_drain_that_fails_is_acknowledged(bench: Bench) -> None:
         bench.behave()
         bench.publisher.ring(prod, 2 * done + 2, 2 * done + 2)
         bench.wait_drained(done + 1)
-        assert [up_to for _, up_to, _ in bench.drains("begin")] == list(range(1, 2 * done + 3)), error
+        assert [last for _, last, _ in bench.drains("begin")] == list(range(1, 2 * done + 3)), error
     # The messages of our own errors are for operators; what an unexpected one says may be anything.
     unexpected = wait_until(lambda: text if "ValueError" in (text := bench.log().read_text()[said:]) else "")
     assert "canary-4711" not in unexpected
