@@ -12,22 +12,9 @@ from pathlib import Path
 
 import click
 
-from app import errors, events
+from app import events
 from app.cli import answering, options, overviews, surveying, tables, telling
 from app.rules import types
-
-
-class _Destination(click.ParamType[events.Ref]):
-    """NAMESPACE/NAME."""
-
-    name = "destination"
-
-    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> events.Ref:
-        """Read it; another form is wrong usage."""
-        try:
-            return events.Ref.parse(value)
-        except errors.MessageError:
-            self.fail(f"{value!r} is no destination: write NAMESPACE/NAME, for example shop/prod", param, ctx)
 
 
 @click.command(
@@ -37,7 +24,7 @@ class _Destination(click.ParamType[events.Ref]):
         "reverser explain shop/prod cm/app-config -n other --output json",
     )
 )
-@click.argument("destination", type=_Destination(), metavar="NAMESPACE/DESTINATION")
+@options.destination
 @click.argument("object_", default="", metavar="[TYPE/NAME]")
 @click.option("-n", "--namespace", default="", metavar="NS", help="Of the object; that of the destination.")
 @click.option("--kubeconfig", default="", help="The cluster; else that of --data-dir, or of KUBECONFIG.")

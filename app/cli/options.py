@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 import click
 
-from app import settings
+from app import errors, events, settings
 from app.cli import logs, updata
 
 _Command = TypeVar("_Command", bound=Any)
@@ -58,6 +58,24 @@ def output(command: _Command) -> _Command:
         help="A table for people, or JSON for programs.",
     )
     return option(command)
+
+
+class _Destination(click.ParamType[events.Ref]):
+    """NAMESPACE/NAME."""
+
+    name = "destination"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> events.Ref:
+        """Read it; another form is wrong usage."""
+        try:
+            return events.Ref.parse(value)
+        except errors.MessageError:
+            self.fail(f"{value!r} is no destination: write NAMESPACE/NAME, for example shop/prod", param, ctx)
+
+
+def destination(command: _Command) -> _Command:
+    """The destination that a command is about, as its first word."""
+    return click.argument("destination", type=_Destination(), metavar="NAMESPACE/DESTINATION")(command)
 
 
 def settings_in(folder: Path) -> settings.Settings:

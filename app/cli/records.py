@@ -1,4 +1,4 @@
-"""Reading the database for a command that only asks."""
+"""The database of a command: for reading, where it only asks, or to write down what a person wants."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ def read(data_dir: Path, question: Callable[[Any], _Answer]) -> _Answer:
 
 
 @contextmanager
-def opened(data_dir: Path, *, statement_timeout: float | None = None) -> Iterator[db.Database]:
-    """The database of these settings, for reading only.
+def opened(data_dir: Path, *, statement_timeout: float | None = None, writing: bool = False) -> Iterator[db.Database]:
+    """The database of these settings, for reading only unless something is to be written.
 
     Raises PermanentError for a database that is not there or not of this version.
     """
@@ -32,6 +32,6 @@ def opened(data_dir: Path, *, statement_timeout: float | None = None) -> Iterato
             "in its folder, give --data-dir, or set REVERSER_DATABASE_URL"
         )
     timeout = statement_timeout or settings.statement_timeout
-    with closing(db.Database(settings.database_url, statement_timeout=timeout, read_only=True)) as database:
+    with closing(db.Database(settings.database_url, statement_timeout=timeout, read_only=not writing)) as database:
         database.check_schema()
         yield database

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Text
+from sqlalchemy import Connection, Text, insert, select, update
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.models import base
+
+# Verbs.
+SEED = "seed"
+# What becomes of a seed that is asked for.
+STARTED, NOTHING_SELECTED = "started", "no rule selects anything"
 
 
 class CommandRow(base.Base):
@@ -23,3 +30,37 @@ class CommandRow(base.Base):
     arguments: Mapped[base.Json]
     done_at: Mapped[datetime | None] = mapped_column(base.Utc)
     outcome: Mapped[str | None] = mapped_column(base.Escaped)
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """One request as stored; `outcome` is None until somebody did it."""
+
+    id: int
+    asked_at: datetime
+    outcome: str | None
+
+
+_C = CommandRow
+
+
+def ask(
+    connection: Connection, *, verb: str, by: str, target: str, arguments: Mapping[str, object] | None = None
+) -> int:
+    """Write down a request; its id. `target` is `namespace/name` of a destination, `arguments` become JSON."""
+    values = {"asked_at": base.now(), "asked_by": by, "verb": verb, "target": target, "arguments": arguments or {}}
+    return int(connection.execute(insert(_C).values(**values).returning(_C.id)).scalar_one())
+
+
+def get(connection: Connection, command: int) -> Command:
+    """A request by its id."""
+    row = connection.execute(select(_C.id, _C.asked_at, _C.outcome).where(_C.id == command)).one()
+    return Command(*row)
+
+
+def answer(connection: Connection, *, verb: str, outcomes: Mapping[int, str]) -> None:
+    """End what was asked of some destinations, by their ids, each with its outcome."""
+    waiting = connection.execute(select(_C.id, _C.arguments).where(_C.verb == verb, _C.done_at.is_(None)))
+    for id_, arguments in waiting.all():
+        if (outcome := outcomes.get(arguments.get("destination_id"))) is not None:
+            connection.execute(update(_C).where(_C.id == id_).values(done_at=base.now(), outcome=outcome))

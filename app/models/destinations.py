@@ -88,7 +88,7 @@ class GitDestinationRow(base.Base):
     last_sha: Mapped[str | None] = mapped_column(Text)
     last_pushed_at: Mapped[datetime | None] = mapped_column(base.Utc)
     branch_exists: Mapped[bool | None]
-    # Why a worker wants a seed (the branch was rewritten); the watch daemon starts it and clears this.
+    # Why a worker or a person wants a seed (the branch was rewritten); the watch daemon starts it and clears this.
     seed_wanted: Mapped[str | None] = mapped_column(Text)
 
 
@@ -459,6 +459,12 @@ def want_seed(connection: Connection, *, branch_id: int, cause: str) -> None:
     connection.execute(update(_D).where(_D.id.in_(found)).values(seed_wanted=cause))
 
 
+def ask_seed(connection: Connection, destination_id: int, *, cause: str) -> None:
+    """Ask the watch daemon for a seed of one destination; a wish that it did not see yet keeps its cause."""
+    wanted = func.coalesce(_D.seed_wanted, cause)
+    connection.execute(update(_D).where(_D.id == destination_id).values(seed_wanted=wanted))
+
+
 def lock_all(connection: Connection, *, cluster: str) -> None:
     """Lock what is served of a cluster's destinations in id order, before a transaction writes to many of them."""
     locked(connection, connection.scalars(select(_D.id).where(_D.cluster == cluster, _served())))
@@ -476,12 +482,12 @@ def locked(connection: Connection, ids: Iterable[int]) -> list[int]:
 
 
 def wants_seed(connection: Connection, *, cluster: str) -> bool:
-    """Whether a worker wants a seed of any destination of a cluster."""
+    """Whether somebody wants a seed of any destination of a cluster."""
     return connection.scalar(_seed_wanted(cluster).limit(1)) is not None
 
 
 def take_wanted_seeds(connection: Connection, *, cluster: str, routed: Collection[int]) -> dict[int, str]:
-    """Destination id -> cause of the seeds that workers asked for; clear them in the same transaction.
+    """Destination id -> cause of the seeds that were asked for; clear them in the same transaction.
 
     The wish of a destination that is not among `routed` stays, for whoever can fulfil it.
     """

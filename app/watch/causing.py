@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 import structlog
 
-from app.models import base, cursors, destinations, leases, rules, seeds
+from app.models import base, commands, cursors, destinations, leases, rules, seeds
 from app.rules import compiling, types
 from app.watch import comparing, inbox, recording, routing, writing
 
@@ -76,7 +76,7 @@ class Causes:
         self._writer.call(lambda: self._end_listing(listing))
 
     def seed_wanted(self) -> None:
-        """Start the seeds that workers asked for (a branch that was rewritten)."""
+        """Start the seeds that were asked for: by workers (a branch that was rewritten), by people."""
         self._writer.call(self._seed_wanted)
 
     def _adopt(self, seen: recording.Seen) -> routing.Routing:
@@ -217,6 +217,8 @@ class Causes:
             for destination_id, cause in taken.items():
                 if scopes[destination_id]:
                     _start(connection, self._writer.routes.target_of(destination_id), scopes[destination_id], cause)
+            outcomes = {id_: commands.STARTED if scopes[id_] else commands.NOTHING_SELECTED for id_ in taken}
+            commands.answer(connection, verb=commands.SEED, outcomes=outcomes)
 
         self._writer.durably(work)
         self._writer.read_seeds()

@@ -27,6 +27,7 @@ COMMANDS = [
     "delete",
     "render",
     "explain",
+    "seed",
     "audit",
     "doctor",
     "watch",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from app.models import cursors, destinations, seeds
+from app.models import commands, cursors, destinations, seeds
 from app.rules import selecting, types
 from app.watch import recording, routing
 from tests.watch.desk import CONFIG_MAPS, ROLES, SHOP, Desk, cluster_rule, config_map, watch_rule
@@ -224,6 +224,26 @@ def test_workers_may_ask_for_a_seed(desk: Desk) -> None:
     assert desk.runs()[-1] == ("the branch was rewritten", "listing")
     with desk.database.read() as connection:
         assert not destinations.wants_seed(connection, cluster="home")
+
+
+@pytest.mark.parametrize(("selects", "outcome"), [(True, "started"), (False, "no rule selects anything")])
+def test_people_may_ask_for_a_seed(desk: Desk, selects: bool, outcome: str) -> None:
+    """It begins, or there is nothing to list; what was asked is answered either way, and nobody else's request."""
+    desk.start(*([watch_rule("configmaps")] if selects else []))
+    if selects:
+        desk.seed()
+    with desk.database.write() as connection:
+        target = destinations.live(connection, cluster="home")[0]
+        destinations.ask_seed(connection, target.id, cause="asked for by me")
+        asked, other = (
+            commands.ask(connection, verb="seed", by="me", target="shop/prod", arguments={"destination_id": id_})
+            for id_ in (target.id, target.id + 1)
+        )
+    desk.causes.seed_wanted()
+    assert (("asked for by me", "listing") in desk.runs()) == selects
+    with desk.database.read() as connection:
+        assert commands.get(connection, asked).outcome == outcome
+        assert commands.get(connection, other).outcome is None
 
 
 def test_a_seed_that_cannot_start_yet_stays_wanted(desk: Desk) -> None:

@@ -1,0 +1,119 @@
+"""`reverser seed`: list everything that a destination selects anew, and wait until Git has it.
+
+The command only asks, in the database: the leading watch daemon starts the seed within a second. `progress.py` of
+`app/models` says how far it is.
+"""
+
+from __future__ import annotations
+
+import getpass
+import time
+from pathlib import Path
+
+import click
+import rich.console
+import rich.progress
+
+from app import db, errors, events
+from app.cli import options, records
+from app.models import commands, destinations, leases, progress
+
+_LOOK_AGAIN = 0.5
+
+
+@click.command(epilog=options.examples("reverser seed shop/prod", "reverser seed shop/prod --wait"))
+@options.destination
+@click.option("--wait", is_flag=True, help="Until it is in Git, with its progress on a terminal.")
+@click.option("--timeout", type=click.FloatRange(0.0), default=600.0, show_default=True, help="Of --wait, in seconds.")
+@options.data_dir
+def seed(*, destination: events.Ref, wait: bool, timeout: float, data_dir: Path) -> None:
+    """List everything that a destination selects anew, write what differs, and remove what is gone.
+
+    Needed after nothing: changes are followed, and what was missed is listed by itself. It is for the doubt.
+    """
+    cluster = options.settings_in(data_dir).cluster
+    with records.opened(data_dir, writing=True) as database:
+        found, command = _ask(database, destination, cluster=cluster)
+        click.echo(f"A seed of {destination} is asked for.")
+        with database.read() as connection:
+            if not leases.leader(connection, cluster=cluster):
+                click.echo(f"No watch daemon leads cluster {cluster}: it begins when one does.", err=True)
+        if wait:
+            click.echo(_wait(database, found, command, deadline=time.monotonic() + timeout))
+
+
+def _ask(database: db.Database, ref: events.Ref, *, cluster: str) -> tuple[destinations.Destination, int]:
+    """The destination and the id of what is asked. Raises PermanentError where there is nothing to seed."""
+    by = getpass.getuser()
+    with database.write() as connection:
+        found = next((one for one in destinations.by_ref(connection, ref) if _is_live(one, cluster)), None)
+        if found is None:
+            raise errors.PermanentError(
+                f"cluster {cluster} has no destination {ref} that is ready: see `reverser status`, and "
+                f"`reverser explain {ref}`; one that gets ready is seeded by itself"
+            )
+        destinations.ask_seed(connection, found.id, cause=f"asked for by {by}")
+        arguments = {"destination_id": found.id}
+        return found, commands.ask(connection, verb=commands.SEED, by=by, target=str(ref), arguments=arguments)
+
+
+def _is_live(one: destinations.Destination, cluster: str) -> bool:
+    return one.cluster == cluster and not one.deleted
+
+
+def _wait(database: db.Database, found: destinations.Destination, command: int, *, deadline: float) -> str:
+    """Wait for the end of the seed; how it ended, in words. Raises PermanentError when it takes too long."""
+    with _shown() as bar:
+        task = bar.add_task("waits for the watch daemon", total=None)
+        while True:
+            with database.read() as connection:
+                asked = commands.get(connection, command)
+                now = progress.of_seed(connection, found.id, since=asked.asked_at)
+                one = destinations.by_id(connection, found.id)
+            if asked.outcome == commands.NOTHING_SELECTED:
+                return f"{found.ref} has nothing to list: no rule selects anything for it."
+            if now is not None and now.is_done:
+                return f"{found.ref} is seeded: {_figures(now)}."
+            if one is None or one.deleted:
+                raise errors.PermanentError(f"{found.ref} has no place any more: see `reverser status`")
+            if time.monotonic() > deadline:
+                raise errors.PermanentError(_late(now))
+            if now is not None:
+                words, completed, total = _step(now)
+                bar.update(task, description=words, completed=completed, total=total)
+            time.sleep(_LOOK_AGAIN)
+
+
+def _shown() -> rich.progress.Progress:
+    """A bar on standard error, where that is a terminal."""
+    console = rich.console.Console(stderr=True)
+    return rich.progress.Progress(
+        rich.progress.TextColumn("{task.description}"),
+        rich.progress.BarColumn(),
+        rich.progress.MofNCompleteColumn(),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    )
+
+
+def _step(now: progress.SeedProgress) -> tuple[str, int, int]:
+    """What goes on, how much of it is done, and how much there is."""
+    if now.is_listing:
+        return "types listed", now.scopes_ended, now.scopes
+    return "objects in Git", now.objects - now.pending, now.objects
+
+
+def _figures(now: progress.SeedProgress) -> str:
+    """`41 objects, 3 pushed, 38 unchanged, 1 removed`, and what could not be listed."""
+    counts = [f"{count} {state}" for state, count in sorted(now.states.items())]
+    counts += [f"{now.removed} removed"] if now.removed else []
+    refused = [f"{', '.join(types)} not listed ({reason})" for reason, types in sorted(now.refused.items())]
+    return "; ".join([", ".join([f"{now.objects} objects", *counts]), *refused])
+
+
+def _late(now: progress.SeedProgress | None) -> str:
+    if now is None:
+        return "the seed has not begun yet: it begins when a watch daemon leads, see `reverser status`"
+    words, completed, total = _step(now)
+    return f"the seed takes longer, and goes on ({completed} of {total} {words}): see `reverser status`"

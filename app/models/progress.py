@@ -1,0 +1,94 @@
+"""How far a seed is, for whoever waits for it (`reverser seed --wait`)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import Connection, func, select
+
+from app.events import Operation
+from app.models import commits, ledger, seeds
+
+_R, _E = seeds.SeedRun, ledger.EventRow
+
+
+@dataclass(frozen=True, slots=True)
+class SeedProgress:
+    """How far one seed is. Its SEED_SYNC is none of its objects."""
+
+    state: str
+    scopes: int
+    # Listed to their end, or not to be listed.
+    scopes_ended: int
+    # How many objects have which state.
+    states: Mapping[str, int]
+    # Reason -> types that could not be listed; nothing of theirs is removed.
+    refused: Mapping[str, list[str]]
+    # Files whose objects are gone.
+    removed: int
+
+    @property
+    def is_listing(self) -> bool:
+        """Whether the API server has more to say."""
+        return self.state == seeds.LISTING
+
+    @property
+    def is_done(self) -> bool:
+        """Whether Git has it, and what it removes is gone."""
+        return self.state == seeds.SWEPT
+
+    @property
+    def objects(self) -> int:
+        """What was listed so far."""
+        return sum(self.states.values())
+
+    @property
+    def pending(self) -> int:
+        """What is not in Git yet."""
+        return self.states.get(ledger.PENDING, 0)
+
+
+def of_seed(connection: Connection, destination_id: int, *, since: datetime) -> SeedProgress | None:
+    """The newest seed of a destination that began at that time or later; None before there is one."""
+    newest = select(_R.id, _R.state).where(_R.destination_id == destination_id, _R.started_at >= since)
+    run = connection.execute(newest.order_by(_R.started_at.desc(), _R.id).limit(1)).one_or_none()
+    if run is None:
+        return None
+    outcomes = [(scope.outcome, scope.key.resource) for scope in seeds.scopes_of(connection, run.id)]
+    refused: dict[str, list[str]] = {}
+    for outcome, resource in outcomes:
+        if outcome not in {seeds.COMPLETE, seeds.NOT_LISTED}:
+            refused.setdefault(outcome, []).append(resource)
+    return SeedProgress(
+        state=run.state,
+        scopes=len(outcomes),
+        scopes_ended=sum(outcome != seeds.NOT_LISTED for outcome, _ in outcomes),
+        states=_states(connection, destination_id, run.id),
+        refused=refused,
+        removed=_removed(connection, destination_id, run.id),
+    )
+
+
+def _states(connection: Connection, destination_id: int, run: str) -> dict[str, int]:
+    of_run = _E.destination_id == destination_id, _E.seed_run_id == run, _E.operation != Operation.SEED_SYNC.value
+    query = select(_E.state, func.count().label("number")).where(*of_run).group_by(_E.state)
+    return {row.state: row.number for row in connection.execute(query)}
+
+
+def _removed(connection: Connection, destination_id: int, run: str) -> int:
+    """What a seed removes goes in one commit, that of its SEED_SYNC."""
+    change = commits.CommitChange
+    query = (
+        select(func.count())
+        .select_from(_E)
+        .join(change, change.commit_id == _E.commit_id)
+        .where(
+            _E.destination_id == destination_id,
+            _E.seed_run_id == run,
+            _E.operation == Operation.SEED_SYNC.value,
+            change.operation == Operation.DELETE.value,
+        )
+    )
+    return connection.execute(query).scalar_one()
