@@ -12,7 +12,7 @@ import click
 
 from app import db, errors, events
 from app.cli import counting, dropping, options, records, tables, updata
-from app.models import leases, nodes, reports
+from app.models import leases, nodes, reports, streams
 from app.settings import Settings, inherited_environment, variable_of
 
 _COLUMNS = (
@@ -32,10 +32,14 @@ _COLUMNS = (
 )
 
 
-@click.command(epilog=options.examples("reverser status", "reverser status --output json"))
+_STREAM_COLUMNS = ("TYPE", "NAMESPACE", "STATE", "SINCE", "HEARD", "NEXT TRY", "MESSAGE")
+
+
+@click.command(epilog=options.examples("reverser status", "reverser status --output json", "reverser status --streams"))
+@click.option("--streams", "of_streams", is_flag=True, help="Show what is followed in the cluster instead.")
 @options.data_dir
 @options.output
-def status(*, data_dir: Path, output: str) -> None:
+def status(*, of_streams: bool, data_dir: Path, output: str) -> None:
     """Show each destination: whether it is ready, its Events, what pends, its last commit, error and next try.
 
     QUEUED counts messages on its queue; empty while the broker is away. The rows decide, not the messages. RETAINED
@@ -43,6 +47,9 @@ def status(*, data_dir: Path, output: str) -> None:
     Says so when nothing runs, when no watch daemon or no worker is alive, or when messages to the broker are dropped.
     """
     settings = options.settings_in(data_dir)
+    if of_streams:
+        _show_streams(data_dir, settings, output)
+        return
     with records.opened(data_dir) as database:
         with database.read() as connection:
             found, lives = reports.destination_statuses(connection), _lives(connection, settings)
@@ -69,6 +76,34 @@ def status(*, data_dir: Path, output: str) -> None:
         click.echo("There is no destination yet: apply a GitRepoConfig, a GitDestination and a WatchRule.", err=True)
     for line in [nothing_runs] if nothing_runs else _not_well(lives, settings):
         click.echo(line, err=True)
+
+
+def _show_streams(data_dir: Path, settings: Settings, output: str) -> None:
+    with records.opened(data_dir) as database, database.read() as connection:
+        found = streams.load(connection, cluster=settings.cluster)
+        leads = leases.leader(connection, cluster=settings.cluster)
+    if output == "json":
+        tables.show_json([asdict(one) for one in found])
+    elif found:
+        now = datetime.now(UTC)
+        tables.show_table(_STREAM_COLUMNS, [_stream_row(one, now) for one in found])
+    else:
+        click.echo("Nothing is followed: no rule selects anything.", err=True)
+    if not leads:
+        click.echo(f"No watch daemon leads cluster {settings.cluster}: this is what the last one did.", err=True)
+
+
+def _stream_row(one: streams.StreamState, now: datetime) -> tuple[str, ...]:
+    waits = (one.next_try - now).total_seconds() if one.next_try else None
+    return (
+        f"{one.resource}.{one.version}.{one.api_group}".removesuffix("."),
+        one.namespace or "*",
+        one.state,
+        tables.age((now - one.since).total_seconds()),
+        f"{tables.age((now - one.heard_at).total_seconds())} ago" if one.heard_at else "",
+        f"in {tables.age(waits)}" if waits is not None else "",
+        one.message,
+    )
 
 
 @dataclass(frozen=True, slots=True)

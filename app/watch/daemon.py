@@ -35,6 +35,7 @@ from app.watch import (
     reporting,
     ringing,
     seeding,
+    showing,
     streams,
     writing,
 )
@@ -194,6 +195,7 @@ class Leader:
             stop=self._stop,
         )
         self._seeder = seeding.Seeder(self._services, self._streams, counted)
+        self._board = showing.Board(settings, database=database, lead=lead, running=self._streams, stop=self._stop)
         self._sweeper = ringing.Sweeper(
             settings,
             database=database,
@@ -229,6 +231,7 @@ class Leader:
             "seeder": self._seeder.run,
             "sweeper": self._sweeper.run,
             "reporter": self._reporter.run,
+            "board": self._board.run,
             "quiet": self._streams.watch_quiet,
             "namespaces": self._namespaces.run,
         }

@@ -12,13 +12,15 @@ import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
 
 import structlog
 
 from app import errors
 from app.kube import client, listing, problems, watching
 from app.models import cursors
+from app.models import streams as stored
 from app.rules import types, versions
 from app.settings import Settings
 from app.watch import backoff, causing, guarding, inbox, routing, writing
@@ -46,15 +48,34 @@ class Services:
     guard: guarding.Guard
 
 
+class State(StrEnum):
+    """What a stream does."""
+
+    STARTS = "starts"
+    FOLLOWS = "follows"
+    WAITS = "waits"
+    # The type cannot be read: a person has to act.
+    REFUSED = "refused"
+
+
+@dataclass(frozen=True, slots=True)
+class _Doing:
+    """What a stream does, since when, why, and when it tries again."""
+
+    state: State
+    since: datetime
+    message: str = ""
+    next_try: datetime | None = None
+
+
 class Stream:
-    """One stream and its thread. `refusal` says why the type cannot be read, empty while it can."""
+    """One stream and its thread."""
 
     def __init__(
         self, key: routing.StreamKey, type_: types.ResourceType, cursor: cursors.Cursor | None, services: Services
     ) -> None:
         self.key = key
         self.type = type_
-        self.refusal = ""
         # Set from when the resume point is written: a listing that starts later misses nothing.
         self.running = threading.Event()
         self._services = services
@@ -62,12 +83,29 @@ class Stream:
         self._epoch = cursor.source_epoch if cursor else 1
         self._cause = "no resume point"
         self._start_over = ""
+        # Replaced as a whole, because other threads read it.
+        self._doing = _Doing(State.STARTS, datetime.now(UTC))
         self._heard = time.monotonic()
         self._stop = threading.Event()
         self._woken = threading.Event()
         self._lock = threading.Lock()
         self._connection: watching.Stream | None = None
         self.thread = threading.Thread(target=self._guarded, name=f"stream {key}", daemon=True)
+
+    @property
+    def refusal(self) -> str:
+        """Why the type cannot be read; empty while it can."""
+        doing = self._doing
+        return doing.message if doing.state is State.REFUSED else ""
+
+    def tell(self) -> stored.StreamState:
+        """What it does at the moment, for people."""
+        doing, silent = self._doing, timedelta(seconds=time.monotonic() - self._heard)
+        heard_at = datetime.now(UTC) - silent if self._position else None
+        return stored.StreamState(
+            self.key.group, self.key.resource, self.key.namespace, self.key.version,
+            str(doing.state), doing.since, heard_at, doing.next_try, doing.message,
+        )  # fmt: skip
 
     def close(self) -> None:
         """Tell the thread to end, and wake it from its connection."""
@@ -107,16 +145,19 @@ class Stream:
             except problems.Expired:
                 self._position, self._cause = "", "the resume point expired"
                 wait = waits.failed()
+                self._waits(self._cause, wait)
             except (problems.Forbidden, problems.NotServed) as error:
                 self._refused(error)
                 wait = REFUSED_WAIT
             except errors.TemporaryError as error:
                 wait = waits.failed(at_least=error.delay)
+                self._waits(error.message, wait)
                 if not self._ending():
                     log.info("stream_broke", stream=str(self.key), error=error.message, next_try_s=round(wait, 1))
             except errors.ReverserError as error:
                 log.warning("stream_stalled", stream=str(self.key), error=error.message)
                 wait = REFUSED_WAIT
+                self._waits(error.message, wait)
             self._woken.wait(wait)
             self._woken.clear()
 
@@ -133,6 +174,7 @@ class Stream:
             stop=self._stop,
         ) as connection:
             self._keep_connection(connection)
+            self._does(State.FOLLOWS)
             for change in connection:
                 self._heard = time.monotonic()
                 item = inbox.Live(self.key, self.type, change, self._epoch, datetime.now(UTC))
@@ -156,7 +198,7 @@ class Stream:
             self._position = latest
         if self.refusal:
             log.info("the type can be read again", stream=str(self.key))
-        self.refusal = ""
+            self._does(State.STARTS)
         self._heard = time.monotonic()
         self.running.set()
         self._services.writer.seeds_changed.set()
@@ -167,8 +209,16 @@ class Stream:
         self._position, self._cause = "", "the type can be read again"
         if not self.refusal:
             log.warning("stream_refused", stream=str(self.key), error=error.message)
-        self.refusal = error.message
+        self._does(State.REFUSED, error.message, next_try_in=REFUSED_WAIT)
         self._services.causes.refuse_stream(self.key, reason=error.reason)
+
+    def _waits(self, why: str, seconds: float) -> None:
+        self._does(State.WAITS, why, next_try_in=seconds)
+
+    def _does(self, state: State, message: str = "", *, next_try_in: float | None = None) -> None:
+        now, before = datetime.now(UTC), self._doing
+        next_try = None if next_try_in is None else now + timedelta(seconds=next_try_in)
+        self._doing = _Doing(state, before.since if state is before.state else now, message, next_try)
 
     def _keep_connection(self, connection: watching.Stream) -> None:
         with self._lock:

@@ -227,7 +227,7 @@ def test_workers_may_ask_for_a_seed(desk: Desk) -> None:
 
 
 @pytest.mark.parametrize(("selects", "outcome"), [(True, "started"), (False, "no rule selects anything")])
-def test_people_may_ask_for_a_seed(desk: Desk, selects: bool, outcome: str) -> None:
+def test_people_may_ask_for_a_seed(desk: Desk, *, selects: bool, outcome: str) -> None:
     """It begins, or there is nothing to list; what was asked is answered either way, and nobody else's request."""
     desk.start(*([watch_rule("configmaps")] if selects else []))
     if selects:

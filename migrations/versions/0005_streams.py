@@ -1,0 +1,33 @@
+"""What each stream of a leading watch daemon does at the moment, for those who look from elsewhere."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0005"
+down_revision = "0004"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    # No release before this one knows the table.
+    op.create_table(
+        "watch_stream",
+        sa.Column("cluster", sa.Text(), nullable=False),
+        sa.Column("api_group", sa.Text(), nullable=False),
+        sa.Column("resource", sa.Text(), nullable=False),
+        sa.Column("namespace", sa.Text(), nullable=False),
+        sa.Column("version", sa.Text(), nullable=False),
+        sa.Column("state", sa.Text(), nullable=False),
+        sa.Column("since", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("heard_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("next_try", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("message", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("cluster", "api_group", "resource", "namespace", name=op.f("pk_watch_stream")),
+    )
+
+
+def downgrade() -> None:
+    op.drop_table("watch_stream")
