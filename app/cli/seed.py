@@ -25,15 +25,18 @@ _LOOK_AGAIN = 0.5
 @options.destination
 @click.option("--wait", is_flag=True, help="Until it is in Git, with its progress on a terminal.")
 @click.option("--timeout", type=click.FloatRange(0.0), default=600.0, show_default=True, help="Of --wait, in seconds.")
+@click.option(
+    "--allow-prune", type=click.IntRange(0), default=0, metavar="N", help="Let it remove so many files, however many."
+)
 @options.data_dir
-def seed(*, destination: events.Ref, wait: bool, timeout: float, data_dir: Path) -> None:
+def seed(*, destination: events.Ref, wait: bool, timeout: float, allow_prune: int, data_dir: Path) -> None:
     """List everything that a destination selects anew, write what differs, and remove what is gone.
 
     Needed after nothing: changes are followed, and what was missed is listed by itself. It is for the doubt.
     """
     cluster = options.settings_in(data_dir).cluster
     with records.opened(data_dir, writing=True) as database:
-        found, command = _ask(database, destination, cluster=cluster)
+        found, command = _ask(database, destination, cluster=cluster, allow_prune=allow_prune)
         click.echo(f"A seed of {destination} is asked for.")
         with database.read() as connection:
             if not leases.leader(connection, cluster=cluster):
@@ -42,7 +45,9 @@ def seed(*, destination: events.Ref, wait: bool, timeout: float, data_dir: Path)
             click.echo(_wait(database, found, command, deadline=time.monotonic() + timeout))
 
 
-def _ask(database: db.Database, ref: events.Ref, *, cluster: str) -> tuple[destinations.Destination, int]:
+def _ask(
+    database: db.Database, ref: events.Ref, *, cluster: str, allow_prune: int
+) -> tuple[destinations.Destination, int]:
     """The destination and the id of what is asked. Raises PermanentError where there is nothing to seed."""
     by = getpass.getuser()
     with database.write() as connection:
@@ -53,7 +58,7 @@ def _ask(database: db.Database, ref: events.Ref, *, cluster: str) -> tuple[desti
                 f"`reverser explain {ref}`; one that gets ready is seeded by itself"
             )
         destinations.ask_seed(connection, found.id, cause=f"asked for by {by}")
-        arguments = {"destination_id": found.id}
+        arguments = {"destination_id": found.id, "allow_prune": allow_prune}
         return found, commands.ask(connection, verb=commands.SEED, by=by, target=str(ref), arguments=arguments)
 
 
@@ -73,6 +78,8 @@ def _wait(database: db.Database, found: destinations.Destination, command: int, 
             if asked.outcome == commands.NOTHING_SELECTED:
                 return f"{found.ref} has nothing to list: no rule selects anything for it."
             if now is not None and now.is_done:
+                if now.held:
+                    raise errors.PermanentError(f"{found.ref} is seeded: {_figures(now)}; but {now.held}")
                 return f"{found.ref} is seeded: {_figures(now)}."
             if one is None or one.deleted:
                 raise errors.PermanentError(f"{found.ref} has no place any more: see `reverser status`")

@@ -112,7 +112,7 @@ class Builder:
             self.plan.end(row, ledger.DEAD, f"the object's name has no path, or more than {MAX_NAME_BYTES} bytes")
             return None
         item = self._items.get(path)
-        verdict = deciding.judge(row, item)
+        verdict = deciding.judge(row, item, removes=self._destination.pruning.on_delete)
         try:
             if isinstance(verdict, deciding.End):
                 self.plan.end(row, verdict.state, verdict.reason)
@@ -248,6 +248,10 @@ class Builder:
         """The end of a seed: remove the orphans that the evidence shows (promises P2, P10, P11)."""
         run = row.seed_run_id or ""
         orphans = sweeping.find_orphans(self._database, destination=self._destination, run=run)
+        self.plan.swept.append(run)
+        self.plan.held = 0
+        if orphans and not self._may_remove(row, orphans):
+            return
         changes = []
         for orphan in orphans:
             tombstone = sweeping.tombstone(
@@ -256,7 +260,6 @@ class Builder:
             self._items[tombstone.path] = self.plan.items[tombstone.path] = tombstone
             if self._remove_orphan(orphan.item.path):
                 changes.append(sweeping.change(row, orphan.item, rule=orphan.rule))
-        self.plan.swept.append(run)
         if not changes:
             self.plan.end(row, ledger.UNCHANGED, "no orphans")
             return
@@ -266,6 +269,22 @@ class Builder:
             body=texts.sweep_body([(one.identifier, one.rule) for one in changes]),
         )  # fmt: skip
         self.plan.end(row, ledger.PUSHED, f"{len(changes)} orphans removed", commit=len(self.plan.commits) - 1)
+
+    def _may_remove(self, row: ledger.Pending, orphans: Sequence[sweeping.Orphan]) -> bool:
+        """Whether orphans go now; else the row ends with the reason why they stay."""
+        pruning = self._destination.pruning
+        if not pruning.on_sweep:
+            self.plan.end(row, ledger.UNCHANGED, f"spec.prune is {pruning.policy}: {len(orphans)} orphans stay")
+            return False
+        guard = sweeping.guard_of(
+            self._database, destination=self._destination, run=row.seed_run_id or "", orphans=orphans
+        )
+        if refusal := guard.refusal(self._destination):
+            log.warning("sweep_held", destination=str(self._destination.ref), orphans=guard.orphans, files=guard.files)
+            self.plan.end(row, ledger.HELD, refusal)
+            self.plan.held = guard.orphans
+            return False
+        return True
 
     def _remove_orphan(self, path: str) -> bool:
         try:

@@ -6,7 +6,7 @@ place, so another branch or folder cannot be touched.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -23,6 +23,38 @@ class Orphan:
     item: inventory.Item
     scope: seeds.Scope
     rule: str
+
+
+@dataclass(frozen=True, slots=True)
+class Guard:
+    """What speaks against a sweep: how many of the destination's `files` are orphans, and how many may go anyway."""
+
+    orphans: int
+    files: int
+    allowed: int
+
+    def refusal(self, destination: destinations.Destination) -> str:
+        """Why the sweep waits, and what lets it pass; empty where it need not."""
+        pruning = destination.pruning
+        if not pruning.holds(self.orphans, files=self.files, allowed=self.allowed):
+            return ""
+        return (
+            f"a sweep would remove {self.orphans} of {self.files} files, more than spec.maxPruneRatio "
+            f"({pruning.max_ratio:g}) allows: if their objects are really gone, let it pass with "
+            f"`reverser seed {destination.ref} --allow-prune {self.orphans}`"
+        )
+
+
+def guard_of(
+    database: db.Database, *, destination: destinations.Destination, run: str, orphans: Sequence[Orphan]
+) -> Guard:
+    """What the guard on sweeps looks at."""
+    with database.read() as connection:
+        return Guard(
+            orphans=len(orphans),
+            files=inventory.count(connection, destination.place_id),
+            allowed=seeds.allowed(connection, run),
+        )
 
 
 def find_orphans(database: db.Database, *, destination: destinations.Destination, run: str) -> list[Orphan]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import Connection, Text, insert, select, update
 from sqlalchemy.orm import Mapped, mapped_column
@@ -58,9 +59,12 @@ def get(connection: Connection, command: int) -> Command:
     return Command(*row)
 
 
-def answer(connection: Connection, *, verb: str, outcomes: Mapping[int, str]) -> None:
-    """End what was asked of some destinations, by their ids, each with its outcome."""
-    waiting = connection.execute(select(_C.id, _C.arguments).where(_C.verb == verb, _C.done_at.is_(None)))
-    for id_, arguments in waiting.all():
-        if (outcome := outcomes.get(arguments.get("destination_id"))) is not None:
-            connection.execute(update(_C).where(_C.id == id_).values(done_at=base.now(), outcome=outcome))
+def waiting(connection: Connection, *, verb: str) -> dict[int, Mapping[str, Any]]:
+    """The arguments of what nobody did yet, by the id of the request."""
+    query = select(_C.id, _C.arguments).where(_C.verb == verb, _C.done_at.is_(None))
+    return {row.id: row.arguments for row in connection.execute(query.order_by(_C.id))}
+
+
+def answer(connection: Connection, command: int, *, outcome: str) -> None:
+    """A request was done, or cannot be."""
+    connection.execute(update(_C).where(_C.id == command).values(done_at=base.now(), outcome=outcome))

@@ -32,7 +32,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 from app import errors
 from app.events import Ref
 from app.models import base, ledger
-from app.rules import urls
+from app.rules import pruning, urls
 
 
 class GitRepoConfigRow(base.Base):
@@ -90,6 +90,11 @@ class GitDestinationRow(base.Base):
     branch_exists: Mapped[bool | None]
     # Why a worker or a person wants a seed (the branch was rewritten); the watch daemon starts it and clears this.
     seed_wanted: Mapped[str | None] = mapped_column(Text)
+    # How many files the last sweep would have removed and left for a person to decide; workers write it.
+    prune_held: Mapped[int | None] = mapped_column(Integer)
+    # What its spec says of removing files; null is of a watch daemon that does not say.
+    prune: Mapped[str | None] = mapped_column(Text)
+    max_prune_ratio: Mapped[float | None] = mapped_column(Float)
 
 
 class PlaceRow(base.Base):
@@ -142,6 +147,7 @@ class Destination:
     # Whether it may be drained now: `not_before` has passed.
     due: bool
     ledger_uuid: str
+    pruning: pruning.Pruning
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,7 +225,15 @@ def _release(connection: Connection, config_id: int) -> None:
 
 
 def save_destination(
-    connection: Connection, *, uid: str, ref: Ref, cluster: str, ready: bool, reason: str, message: str
+    connection: Connection,
+    *,
+    uid: str,
+    ref: Ref,
+    cluster: str,
+    ready: bool,
+    reason: str,
+    message: str,
+    pruned: pruning.Pruning = pruning.DEFAULT,
 ) -> int:
     """Insert or update a destination by uid, and give a new one its ledger head; its id. The place is separate."""
     values = {
@@ -230,6 +244,8 @@ def save_destination(
         "reason": reason,
         "message": message,
         "deleted_at": None,
+        "prune": pruned.policy.value,
+        "max_prune_ratio": pruned.max_ratio,
     }
     destination_id = _save(connection, _D, uid, values)
     ledger.open_head(connection, destination_id)
@@ -275,6 +291,8 @@ def _query() -> base.AnySelect:
             _D.cluster,
             _D.failed_drains,
             _D.last_error_reason,
+            _D.prune,
+            _D.max_prune_ratio,
             _D.last_pushed_at,
             _D.deleted_at,
             _due().label("due"),
@@ -328,7 +346,13 @@ def _destination(row: base.AnyRow) -> Destination:
         deleted=row.deleted_at is not None,
         due=bool(row.due),
         ledger_uuid=row.ledger_uuid,
+        pruning=_pruning(row.prune, row.max_prune_ratio),
     )
+
+
+def _pruning(policy: str | None, ratio: float | None) -> pruning.Pruning:
+    max_ratio = pruning.DEFAULT.max_ratio if ratio is None else ratio
+    return pruning.Pruning(policy=pruning.Policy.read(policy), max_ratio=max_ratio)
 
 
 def by_ref(connection: Connection, ref: Ref, *, pending: bool = False) -> list[Destination]:
@@ -433,6 +457,11 @@ def note_success(connection: Connection, destination_id: int, *, sha: str | None
     if sha is not None:
         values |= {"last_sha": sha, "last_pushed_at": base.now(), "branch_exists": True}
     connection.execute(update(_D).where(_D.id == destination_id).values(**values))
+
+
+def note_sweep(connection: Connection, destination_id: int, *, held: int) -> None:
+    """How many files a sweep left for a person to decide."""
+    connection.execute(update(_D).where(_D.id == destination_id).values(prune_held=held))
 
 
 def note_connection(connection: Connection, repo_config_id: int, *, check: str, branches: int | None = None) -> None:

@@ -117,6 +117,12 @@ def present(connection: Connection, place_id: int) -> list[Item]:
     return [_item(row) for row in connection.execute(query)]
 
 
+def count(connection: Connection, place_id: int) -> int:
+    """How many files of a place are there."""
+    query = select(func.count()).where(_I.place_id == place_id, ~_I.removed)
+    return connection.execute(query).scalar_one()
+
+
 def _item(row: base.AnyRow) -> Item:
     return Item(
         path=row.path,

@@ -26,8 +26,9 @@ class SeedProgress:
     states: Mapping[str, int]
     # Reason -> types that could not be listed; nothing of theirs is removed.
     refused: Mapping[str, list[str]]
-    # Files whose objects are gone.
+    # Files whose objects are gone; and why they are not, where a person has to decide.
     removed: int
+    held: str
 
     @property
     def is_listing(self) -> bool:
@@ -68,6 +69,7 @@ def of_seed(connection: Connection, destination_id: int, *, since: datetime) -> 
         states=_states(connection, destination_id, run.id),
         refused=refused,
         removed=_removed(connection, destination_id, run.id),
+        held=_held(connection, destination_id, run.id),
     )
 
 
@@ -75,6 +77,11 @@ def _states(connection: Connection, destination_id: int, run: str) -> dict[str, 
     of_run = _E.destination_id == destination_id, _E.seed_run_id == run, _E.operation != Operation.SEED_SYNC.value
     query = select(_E.state, func.count().label("number")).where(*of_run).group_by(_E.state)
     return {row.state: row.number for row in connection.execute(query)}
+
+
+def _held(connection: Connection, destination_id: int, run: str) -> str:
+    of_sync = _E.destination_id == destination_id, _E.seed_run_id == run, _E.operation == Operation.SEED_SYNC.value
+    return connection.scalar(select(_E.state_reason).where(*of_sync, _E.state == ledger.HELD)) or ""
 
 
 def _removed(connection: Connection, destination_id: int, run: str) -> int:

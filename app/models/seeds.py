@@ -41,6 +41,8 @@ class SeedRun(base.Base):
     state: Mapped[str] = mapped_column(Text)
     started_at: Mapped[base.Moment]
     finished_at: Mapped[datetime | None] = mapped_column(base.Utc)
+    # So many files a person allows its sweep to remove, whatever share of all that is.
+    allow_prune: Mapped[int | None] = mapped_column(Integer)
 
 
 class SeedScope(base.Base):
@@ -108,13 +110,24 @@ def start(
     place_id: int,
     cause: str,
     scopes: Iterable[tuple[ScopeKey, str, bool]],
+    allow_prune: int = 0,
 ) -> str:
     """Begin a seed and supersede the one that is listed for the destination; its id.
 
-    Scopes are (key, version, sweepable). What is queued stays so.
+    Scopes are (key, version, sweepable). What is queued stays so. What a person allowed the superseded one to remove,
+    this one may.
     """
+    listed = select(func.max(_R.allow_prune)).where(_R.destination_id == destination_id, _R.state == LISTING)
+    allow_prune = max(allow_prune, connection.scalar(listed) or 0)
     supersede(connection, destination_id, states=(LISTING,))
-    run = _insert(connection, destination_id=destination_id, place_id=place_id, cause=cause, state=LISTING)
+    run = _insert(
+        connection,
+        destination_id=destination_id,
+        place_id=place_id,
+        cause=cause,
+        state=LISTING,
+        allow_prune=allow_prune,
+    )
     _add_scopes(connection, run, scopes)
     return run
 
@@ -142,13 +155,9 @@ def open_queued(connection: Connection, destination_id: int) -> bool:
     return connection.execute(query.values(state=LISTING, started_at=base.now())).rowcount > 0
 
 
-def _insert(connection: Connection, *, destination_id: int, place_id: int, cause: str, state: str) -> str:
+def _insert(connection: Connection, **values: object) -> str:
     run = uuid.uuid4().hex
-    connection.execute(
-        base.insert(_R).values(
-            id=run, destination_id=destination_id, place_id=place_id, cause=cause, state=state, started_at=base.now()
-        )
-    )
+    connection.execute(base.insert(_R).values(id=run, started_at=base.now(), **values))
     return run
 
 
@@ -206,6 +215,11 @@ def scopes_of(connection: Connection, run: str) -> tuple[Scope, ...]:
         )
         for row in connection.execute(query)
     )
+
+
+def allowed(connection: Connection, run: str) -> int:
+    """How many files a person allowed the sweep of a seed to remove; 0 where nobody did."""
+    return connection.scalar(select(_R.allow_prune).where(_R.id == run)) or 0
 
 
 def state_of(connection: Connection, run: str) -> str | None:

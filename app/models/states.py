@@ -40,6 +40,8 @@ class DestinationState:
     last_pushed_at: datetime | None
     branch_exists: bool | None
     pending: int
+    # Files that a sweep left for a person to decide.
+    prune_held: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +96,7 @@ def of_destinations(connection: Connection, *, cluster: str) -> dict[str, Destin
             last_sha=row.last_sha,
             last_pushed_at=row.last_pushed_at,
             branch_exists=row.branch_exists,
+            prune_held=row.prune_held or 0,
             pending=pending.get(row.id, 0),
         )
         for row in rows

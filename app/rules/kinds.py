@@ -14,7 +14,7 @@ from typing import Any, Literal, Self
 
 from app import errors
 from app.events import Ref
-from app.rules import filters, ignoring, labels
+from app.rules import filters, ignoring, labels, pruning
 
 GROUP = "configbutler.ai"
 VERSION = "v1alpha1"
@@ -111,6 +111,7 @@ class GitDestination:
     repo_ref: Ref
     branch: str
     base_folder: str
+    pruning: pruning.Pruning = pruning.DEFAULT
 
     @classmethod
     def from_object(cls, obj: Mapping[str, Any]) -> Self:
@@ -121,6 +122,10 @@ class GitDestination:
             repo_ref=_reference(spec, "repoRef", default_namespace=meta.ref.namespace),
             branch=spec.text("branch"),
             base_folder=spec.text("baseFolder"),
+            pruning=pruning.Pruning(
+                policy=pruning.Policy.read(spec.text("prune")),
+                max_ratio=spec.ratio("maxPruneRatio", default=pruning.DEFAULT.max_ratio),
+            ),
         )
 
 
@@ -349,6 +354,12 @@ class _Reader:
         if type(value) is not int or value < 1:
             raise self._wrong(field, "a whole number of at least 1")
         return value
+
+    def ratio(self, field: str, *, default: float) -> float:
+        value = self._raw.get(field, default)
+        if type(value) not in {int, float} or not 0 <= value <= 1:
+            raise self._wrong(field, "a number from 0 to 1")
+        return float(value)
 
     def mapping(self, field: str) -> _Reader:
         value = self._raw.get(field)

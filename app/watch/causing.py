@@ -214,11 +214,16 @@ class Causes:
             # What is not routed, because nothing is before the first adoption, keeps its wish.
             scopes = self._writer.routes.scopes
             taken = destinations.take_wanted_seeds(connection, cluster=self._cluster, routed=scopes)
+            asked = commands.waiting(connection, verb=commands.SEED)
             for destination_id, cause in taken.items():
-                if scopes[destination_id]:
-                    _start(connection, self._writer.routes.target_of(destination_id), scopes[destination_id], cause)
-            outcomes = {id_: commands.STARTED if scopes[id_] else commands.NOTHING_SELECTED for id_ in taken}
-            commands.answer(connection, verb=commands.SEED, outcomes=outcomes)
+                wanted = scopes[destination_id]
+                own = {id_: words for id_, words in asked.items() if words.get("destination_id") == destination_id}
+                if wanted:
+                    allow_prune = max((words.get("allow_prune", 0) for words in own.values()), default=0)
+                    target = self._writer.routes.target_of(destination_id)
+                    _start(connection, target, wanted, cause, allow_prune=allow_prune)
+                for id_ in own:
+                    commands.answer(connection, id_, outcome=commands.STARTED if wanted else commands.NOTHING_SELECTED)
 
         self._writer.durably(work)
         self._writer.read_seeds()
@@ -263,10 +268,22 @@ def _cause(need: _Need, run: seeds.Run | None) -> str:
 
 
 def _start(
-    connection: base.Connection, target: routing.Target, scopes: Iterable[routing.WantedScope], cause: str
+    connection: base.Connection,
+    target: routing.Target,
+    scopes: Iterable[routing.WantedScope],
+    cause: str,
+    *,
+    allow_prune: int = 0,
 ) -> None:
     wanted = _listed_apart(scopes)
-    seeds.start(connection, destination_id=target.id, place_id=target.place_id, cause=cause, scopes=wanted)
+    seeds.start(
+        connection,
+        destination_id=target.id,
+        place_id=target.place_id,
+        cause=cause,
+        scopes=wanted,
+        allow_prune=allow_prune,
+    )
     log.info("seed_started", destination=str(target.ref), cause=cause, scopes=len(wanted))
 
 

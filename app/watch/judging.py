@@ -82,7 +82,7 @@ def destination(
     fields |= {"branchExists": state.branch_exists} if state.branch_exists is not None else {}
     fields |= {"lastSyncTime": _time(state.last_pushed_at)} if state.last_pushed_at else {}
     fields["syncStatus"] = _sync_status(verdict, state, seeding=seeding)
-    return Judged(fields, _destination_conditions(verdict, state, seeding=seeding, outage=outage))
+    return Judged(fields, _destination_conditions(ref, verdict, state, seeding=seeding, outage=outage))
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,19 +169,17 @@ def is_left(count: states.FileCount, *, place_id: int | None, marks: routing.Mar
 
 
 def _destination_conditions(
-    verdict: compiling.DestinationVerdict, state: states.DestinationState, *, seeding: bool, outage: str
+    ref: events.Ref,
+    verdict: compiling.DestinationVerdict,
+    state: states.DestinationState,
+    *,
+    seeding: bool,
+    outage: str,
 ) -> Conditions:
     if not verdict.ready:
         return _refused(verdict)
     if state.last_error:
-        reason = state.last_error_reason or "Error"
-        message = state.last_error
-        if state.not_before:
-            # The moment stands for the "in 30 s" of whoever failed, which is not true for long.
-            message = f"{_TRY_AGAIN.sub('', message)}; next try at {_time(state.not_before)}"
-        if state.stalled:
-            return _stalled(reason, message)
-        return _progressing(reason, message, ready="False")
+        return _failed(state, state.last_error)
     if seeding:
         ready = "True" if state.last_sha else "Unknown"
         return _progressing("Seeding", "the objects that the rules select are being listed", ready=ready)
@@ -192,7 +190,24 @@ def _destination_conditions(
         if outage:
             message += f"; publishing fails ({outage}), and they wait until the broker takes messages again"
         return _progressing("Pending", message, ready=ready)
-    return _ready(verdict.message)
+    return _held(ref, state.prune_held, fine=verdict.message) if state.prune_held else _ready(verdict.message)
+
+
+def _failed(state: states.DestinationState, message: str) -> Conditions:
+    reason = state.last_error_reason or "Error"
+    if state.not_before:
+        # The moment stands for the "in 30 s" of whoever failed, which is not true for long.
+        message = f"{_TRY_AGAIN.sub('', message)}; next try at {_time(state.not_before)}"
+    return _stalled(reason, message) if state.stalled else _progressing(reason, message, ready="False")
+
+
+def _held(ref: events.Ref, files: int, *, fine: str) -> Conditions:
+    """Changes arrive, and somebody has to decide about files."""
+    message = (
+        f"a seed did not find the objects of {files} files, more than spec.maxPruneRatio lets it remove: if they are "
+        f"really gone, let it pass with `reverser seed {ref} --allow-prune {files}`"
+    )
+    return _stalled("PruneHeld", message, ready=True, fine=fine)
 
 
 def _sync_status(verdict: compiling.DestinationVerdict, state: states.DestinationState, *, seeding: bool) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 
 from app import events
 from app.models import base, destinations, leases, ledger, places, rules, seeds
-from app.rules import compiling, kinds, selecting
+from app.rules import compiling, kinds, pruning, selecting
 from app.watch import routing
 
 NOT_ALLOWED = "the destination is not allowed to write to its place any more"
@@ -72,8 +72,11 @@ def record(connection: base.Connection, seen: Seen, *, cluster: str, before: Rec
     for ref, verdict in seen.compilation.destinations.items():
         uid = seen.destinations[ref].meta.uid
         place = verdict.place
-        mark = uid, verdict, configs[place.repo_config] if place else None
-        write = partial(_save_destination, connection, uid, ref, verdict, cluster=cluster, configs=configs)
+        pruned = seen.destinations[ref].pruning
+        mark = uid, verdict, pruned, configs[place.repo_config] if place else None
+        write = partial(
+            _save_destination, connection, uid, ref, verdict, pruned=pruned, cluster=cluster, configs=configs
+        )
         target = save("destination", ref, mark, write)
         if target is not None:
             targets[ref] = target
@@ -109,6 +112,7 @@ def _save_destination(
     ref: events.Ref,
     verdict: compiling.DestinationVerdict,
     *,
+    pruned: pruning.Pruning,
     cluster: str,
     configs: Mapping[events.Ref, int],
 ) -> routing.Target | None:
@@ -120,6 +124,7 @@ def _save_destination(
         ready=verdict.ready,
         reason=verdict.reason,
         message=verdict.message,
+        pruned=pruned,
     )
     place = verdict.place
     if place is None:

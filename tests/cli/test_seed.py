@@ -82,12 +82,12 @@ def test_a_name_without_a_namespace_is_wrong_usage(records: Records) -> None:
 
 def test_waiting_ends_where_no_rule_selects_anything(records: Records, monkeypatch: pytest.MonkeyPatch) -> None:
     """There is nothing to wait for."""
-    prod = records.destination("prod")
+    records.destination("prod")
     ask = commands.ask
 
     def ask_and_answer(*args: object, **words: object) -> int:
         found = ask(*args, **words)  # type: ignore[arg-type]
-        commands.answer(args[0], verb="seed", outcomes={prod.id: commands.NOTHING_SELECTED})  # type: ignore[arg-type]
+        commands.answer(args[0], found, outcome=commands.NOTHING_SELECTED)  # type: ignore[arg-type]
         return found
 
     monkeypatch.setattr(commands, "ask", ask_and_answer)

@@ -12,6 +12,7 @@ from sqlalchemy import select
 
 from app.drain import sweeping
 from app.models import commits, destinations, inventory, ledger, rules, seeds
+from app.rules import pruning
 from tests.drain.world import World, path_of
 
 
@@ -52,6 +53,90 @@ def test_an_orphan_is_removed_inside_its_folder_only(world: World, tmp_path: Pat
     assert set(world.files()) == {
         path_of("kept"), path_of("orphan", "clusters/other"), "clusters/prod/v1/configmaps/shop/theirs.yaml",
     }  # fmt: skip
+
+
+def large(world: World, count: int, **more: object) -> destinations.Destination:
+    """A destination with so many files, of which a seed without any object follows."""
+    prod = world.destination(**more)  # type: ignore[arg-type]
+    for number in range(count):
+        world.change(prod, f"n{number}", "1", version=number + 1)
+    world.drain(prod)
+    assert len(world.files()) == count
+    return prod
+
+
+def held(world: World, destination: destinations.Destination) -> tuple[str, str | None, int | None]:
+    """State and reason of the last row, and what its destination says of it."""
+    with world.database.read() as connection:
+        row = connection.execute(
+            select(ledger.EventRow.state, ledger.EventRow.state_reason)
+            .order_by(ledger.EventRow.sequence.desc())
+            .limit(1)
+        ).one()
+        found = connection.scalar(
+            select(destinations.GitDestinationRow.prune_held).where(destinations.GitDestinationRow.id == destination.id)
+        )
+    return row.state, row.state_reason, found
+
+
+def test_a_sweep_that_would_remove_most_waits_for_a_person(world: World) -> None:
+    """A listing that misses most removes nothing, says how many that are and what lets it pass; then they go."""
+    prod = large(world, 22)
+    world.seed(prod, [("n0", "1", 1)], list_version=100)
+    world.drain(prod)
+    assert len(world.files()) == 22
+    state, reason, count = held(world, prod)
+    assert (state, count) == ("held", 21)
+    assert str(reason).startswith("a sweep would remove 21 of 22 files, more than spec.maxPruneRatio (0.5) allows: ")
+    assert "`reverser seed shop/prod --allow-prune 21`" in str(reason)
+
+    world.change(prod, "n1", "2", version=101)
+    world.drain(prod)
+    assert world.states(prod)[-1] == "pushed"
+
+    world.seed(prod, [("n0", "1", 1)], list_version=110, allow_prune=20)
+    world.drain(prod)
+    assert (len(world.files()), held(world, prod)[0]) == (22, "held")
+    world.seed(prod, [("n0", "1", 1)], list_version=120, allow_prune=21)
+    world.drain(prod)
+    assert (set(world.files()), held(world, prod)[0], held(world, prod)[2]) == ({path_of("n0")}, "pushed", 0)
+
+
+def test_a_few_orphans_go_whatever_share_they_are(world: World) -> None:
+    """Twenty files of twenty go: that can be looked through, and undone."""
+    prod = large(world, 20)
+    world.seed(prod, [], list_version=100)
+    world.drain(prod)
+    assert world.files() == {}
+    assert held(world, prod)[0::2] == ("pushed", 0)
+
+
+@pytest.mark.parametrize("policy", [pruning.Policy.ON_EVENT, pruning.Policy.NEVER])
+def test_a_policy_keeps_what_a_listing_does_not_find(world: World, policy: pruning.Policy) -> None:
+    """Nothing goes by a sweep, and no person is asked; under the default policy, the next seed removes it."""
+    prod = large(world, 2, pruned=pruning.Pruning(policy))
+    world.seed(prod, [("n0", "1", 1)], list_version=100)
+    world.drain(prod)
+    assert len(world.files()) == 2
+    assert held(world, prod) == ("unchanged", f"spec.prune is {policy.value}: 1 orphans stay", 0)
+    prod = world.destination()
+    world.seed(prod, [("n0", "1", 1)], list_version=110)
+    world.drain(prod)
+    assert set(world.files()) == {path_of("n0")}
+
+
+@pytest.mark.parametrize(("policy", "files"), [("Always", 0), ("OnEvent", 0), ("Never", 1)])
+def test_a_policy_decides_about_a_deletion_that_was_seen(world: World, policy: str, files: int) -> None:
+    """Under Never the file stays, the row says why, and an object that is created under that name is written."""
+    prod = large(world, 1, pruned=pruning.Pruning(pruning.Policy(policy)))
+    world.change(prod, "n0", None, version=5)
+    world.drain(prod)
+    assert len(world.files()) == files
+    if files:
+        assert held(world, prod)[:2] == ("unchanged", "spec.prune is Never: the file stays")
+    world.change(prod, "n0", "new", version=9, uid="another")
+    world.drain(prod)
+    assert world.files()[path_of("n0")].strip('"') == "new"
 
 
 def test_an_incomplete_listing_removes_nothing(world: World) -> None:

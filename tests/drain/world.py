@@ -17,7 +17,7 @@ from app import db, events, settings
 from app.drain import draining
 from app.events import Operation, Ref
 from app.models import commits, destinations, leases, ledger, places, rules, seeds
-from app.rules import sanitising
+from app.rules import pruning, sanitising
 
 # What one rule of each destination selects.
 EVERYTHING = {
@@ -50,7 +50,13 @@ class World:
         self.database.close()
 
     def destination(
-        self, name: str = "prod", *, branch: str = "main", folder: str = "clusters/prod", **config: object
+        self,
+        name: str = "prod",
+        *,
+        branch: str = "main",
+        folder: str = "clusters/prod",
+        pruned: pruning.Pruning = pruning.DEFAULT,
+        **config: object,
     ) -> destinations.Destination:
         """A ready destination on the repository; call it again with another branch or folder to move it."""
         seen = self.repo_config(**config)
@@ -65,6 +71,7 @@ class World:
                 ready=True,
                 reason="Ready",
                 message="",
+                pruned=pruned,
             )
             place = places.Seen(config_id, branch_id, seen.url_key, branch, folder)
             places.save(connection, found, place)
@@ -137,13 +144,14 @@ class World:
         *,
         list_version: int,
         complete: bool = True,
+        allow_prune: int = 0,
     ) -> str:
         """A whole seed of ConfigMaps (name, value, version), closed by SEED_SYNC; its run id."""
         key = seeds.ScopeKey("", "configmaps", "shop")
         with self.database.write() as connection:
             run = seeds.start(
                 connection, destination_id=destination.id, place_id=destination.place_id, cause="test",
-                scopes=[(key, "v1", True)],
+                scopes=[(key, "v1", True)], allow_prune=allow_prune,
             )  # fmt: skip
         entries = [self.event(destination, name, value, version=version, seed=run) for name, value, version in objects]
         if entries:

@@ -128,17 +128,16 @@ def test_up_down_up_with_data(database_url: str) -> None:
 @pytest.mark.parametrize(("revision", "known"), [("0001", {}), ("0002", {"rule": "WatchRule shop/r"})])
 def test_an_existing_database_is_taken_on(database_url: str, revision: str, known: dict[str, str]) -> None:
     """What an earlier version wrote stands after the migration: its rule removes it, if any was written down."""
-    config = db.alembic_config(database_url)
-    alembic.command.downgrade(config, revision)
+    records = Records(database_url)
+    place = records.destination().place_id
+    records.close()
+    alembic.command.downgrade(db.alembic_config(database_url), revision)
     engine = create_engine(database_url)
     values = {
         "place_id": 1, "path": "a.yaml", "api_group": "", "version": "v1", "resource": "configmaps",
         "namespace": "shop", "name": "a", "kind": "ConfigMap", "uid": "u", "resource_version": "1",
         "source_epoch": 1, "removed": False, **known,
     }  # fmt: skip
-    records = Records(database_url)
-    place = records.destination().place_id
-    records.close()
     columns = ", ".join(values)
     with engine.begin() as connection:
         connection.execute(

@@ -49,6 +49,8 @@ def judged(found: states.DestinationState | None, *, seeding: bool = False, verd
     [
         (state(), "True Ready", "False Ready", "idle"),
         (state(pending=3), "True Ready", "False Pending", "syncing"),
+        (state(prune_held=21), "True Ready", "True PruneHeld", "idle"),
+        (state(prune_held=21, pending=3), "True Ready", "False Pending", "syncing"),
         (state(pending=3, last_sha=None), "Unknown Pending", "False Pending", "syncing"),
         (
             state(last_error="no", last_error_reason="HostUnreachable"),

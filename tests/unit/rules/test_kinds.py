@@ -8,7 +8,7 @@ import pytest
 
 from app import errors
 from app.events import Ref
-from app.rules import filters, ignoring, kinds, labels
+from app.rules import filters, ignoring, kinds, labels, pruning
 
 META = {
     "name": "prod",
@@ -74,6 +74,17 @@ def test_an_unknown_access_mode_opens_nothing() -> None:
     """A mode of a newer schema is read as the narrowest one."""
     raw = _obj({"accessPolicy": {"namespacedRules": {"mode": "FromSelector"}}})
     assert kinds.GitRepoConfig.from_object(raw).access.mode == "SameNamespace"
+
+
+def test_a_destination_says_when_files_are_removed() -> None:
+    """Absent fields are the defaults; a ratio that is none is refused by its name."""
+    spec = {"repoRef": {"name": "r"}, "branch": "main", "baseFolder": "a"}
+    assert kinds.GitDestination.from_object(_obj(spec)).pruning == pruning.DEFAULT
+    said = {**spec, "prune": "OnEvent", "maxPruneRatio": 1}
+    assert kinds.GitDestination.from_object(_obj(said)).pruning == pruning.Pruning(pruning.Policy.ON_EVENT, 1.0)
+    for wrong in ("1", 1.1, -0.1, True, None):
+        with pytest.raises(errors.PermanentError, match=r"spec\.maxPruneRatio must be a number from 0 to 1"):
+            kinds.GitDestination.from_object(_obj({**spec, "maxPruneRatio": wrong}))
 
 
 def test_references_default_to_their_own_namespace() -> None:

@@ -1,4 +1,4 @@
-"""What each stream of a leading watch daemon does at the moment, for those who look from elsewhere."""
+"""What streams do at the moment, what destinations say of removing files, and what people allow a sweep to remove."""
 
 from __future__ import annotations
 
@@ -28,6 +28,15 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("cluster", "api_group", "resource", "namespace", name=op.f("pk_watch_stream")),
     )
 
+    # Null is of a process that does not say.
+    op.add_column("git_destination", sa.Column("prune", sa.Text(), nullable=True))
+    op.add_column("git_destination", sa.Column("max_prune_ratio", sa.Float(), nullable=True))
+    op.add_column("git_destination", sa.Column("prune_held", sa.Integer(), nullable=True))
+    op.add_column("seed_run", sa.Column("allow_prune", sa.Integer(), nullable=True))
+
 
 def downgrade() -> None:
+    op.drop_column("seed_run", "allow_prune")
+    for name in ("prune_held", "max_prune_ratio", "prune"):
+        op.drop_column("git_destination", name)
     op.drop_table("watch_stream")
