@@ -64,6 +64,8 @@ class Settings:
     ring_longest: float = 60.0
     # How often the API groups are discovered again when no CRD or APIService changed.
     discovery_interval: float = 30.0
+    # Each destination is listed anew this often, though nothing asks for it.
+    seed_interval: float = 86_400.0
     # A watch request is ended by the server after a random time from half of this to all of it.
     watch_timeout: float = 600.0
     # Connect and read timeout of every other call to Kubernetes.

@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import BigInteger, Connection, ForeignKey, Integer, Text, delete, func, select, update
+from sqlalchemy import BigInteger, Connection, ForeignKey, Integer, Text, delete, exists, func, or_, select, update
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.models import base, destinations
@@ -23,6 +23,9 @@ LISTING = "listing"
 SYNCED = "synced"
 SWEPT = "swept"
 SUPERSEDED = "superseded"
+
+# The cause of a seed that is made once a day.
+CHECK = "the regular check"
 
 # Outcomes of a scope. Only a complete one may be swept.
 COMPLETE = "complete"
@@ -188,6 +191,18 @@ def supersede(connection: Connection, destination_id: int, *, states: Collection
         .where(_R.destination_id == destination_id, _R.state.in_(states))
         .values(state=SUPERSEDED, finished_at=base.now())
     ).rowcount
+
+
+def due(connection: Connection, *, cluster: str, after: float) -> list[int]:
+    """Live destinations that are not seeded now, and whose place is older than `after` seconds, as is its last check."""
+    destination, place = destinations.GitDestinationRow, destinations.PlaceRow
+    since = base.now(-after)
+    # A new leader adds a word to the cause.
+    checked = _R.cause.startswith(CHECK) & _R.state.in_([SYNCED, SWEPT]) & (_R.started_at > since)
+    of_it = exists().where(_R.destination_id == destination.id, or_(_R.state.in_([LISTING, QUEUED]), checked))
+    query = select(destination.id).join(place, place.id == destination.place_id)
+    live = destination.cluster == cluster, destination.deleted_at.is_(None), destination.seed_wanted.is_(None)
+    return list(connection.scalars(query.where(*live, place.since <= since, ~of_it).order_by(destination.id)))
 
 
 def open_runs(connection: Connection, destination_ids: Iterable[int], *, state: str = LISTING) -> list[Run]:

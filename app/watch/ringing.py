@@ -1,7 +1,7 @@
 """The sweeper: rings for destinations whose pending rows nobody works on (DESIGN section 2, "Rings").
 
 A message that was lost, or could not be sent, costs latency only, because this finds its rows. It also ends what pends
-for deleted destinations and deletes their queues, and starts the seeds that workers asked for.
+for deleted destinations and deletes their queues, and starts the seeds that were asked for.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from app import db, errors, publishing, queues
 from app.events import Ref
 from app.models import destinations, leases, nodes, states
 from app.settings import Settings
-from app.watch import causing
+from app.watch import causing, checks
 
 log = structlog.get_logger(__name__)
 
@@ -26,7 +26,7 @@ log = structlog.get_logger(__name__)
 FIRST = 1.0
 # Rows of a deleted destination drain for so long, then they are superseded (DESIGN section 9).
 GRACE = 60.0
-_RETIRE_EVERY = 5.0
+_RETIRE_EVERY, _CHECK_EVERY = 5.0, 60.0
 # A message that was handed to a publisher before its queue was deleted declares it anew; by then it was sent.
 AGAIN_AFTER = 60.0
 # Deleting takes some milliseconds for each, and the next rings wait.
@@ -121,7 +121,8 @@ class Sweeper:
         self._stop = stop
         self._bells = Bells(settings.ring_longest)
         self._leftovers = Leftovers(settings, database=database)
-        self._retire_at = 0.0
+        self._checks = checks.Checks(settings, database=database, lead=lead)
+        self._retire_at = self._check_at = 0.0
 
     def run(self) -> None:
         """Sweep at each beat, until told to stop. Raises LeaseLostError."""
@@ -146,6 +147,9 @@ class Sweeper:
             self._retire_at = time.monotonic() + _RETIRE_EVERY
             self._retire()
             self._leftovers.clear(now=time.monotonic())
+        if time.monotonic() >= self._check_at:
+            self._check_at = time.monotonic() + _CHECK_EVERY
+            self._checks.ask()
 
     def _retire(self) -> None:
         with self._database.write() as connection:

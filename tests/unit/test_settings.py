@@ -31,6 +31,7 @@ DEFAULTS = {
     "sweep_interval": 1.0,
     "ring_longest": 60.0,
     "discovery_interval": 30.0,
+    "seed_interval": 86_400.0,
     "watch_timeout": 600.0,
     "kube_connect_timeout": 5.0,
     "kube_read_timeout": 30.0,

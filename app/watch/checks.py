@@ -1,0 +1,42 @@
+"""The regular check: each destination is listed anew once a day, in case something was missed that nobody knows of.
+
+Asked for as a person asks (`reverser seed`), by the sweeper's thread. All destinations that are half due are listed
+with the first that is due: one listing of a type serves them all.
+"""
+
+from __future__ import annotations
+
+import random
+
+import structlog
+
+from app import db
+from app.models import destinations, leases, seeds
+from app.settings import Settings
+
+log = structlog.get_logger(__name__)
+
+
+class Checks:
+    """Asks for what is due. The distance of two checks varies by a tenth, so that clusters do not keep in step."""
+
+    def __init__(self, settings: Settings, *, database: db.Database, lead: leases.Lead) -> None:
+        self._settings, self._database, self._lead = settings, database, lead
+        self._distance = self._drawn()
+
+    def ask(self) -> None:
+        """Ask for the seeds that are due. Raises TemporaryError."""
+        cluster = self._settings.cluster
+        with self._database.read() as connection:
+            if not seeds.due(connection, cluster=cluster, after=self._distance):
+                return
+        with self._database.write() as connection:
+            leases.fence_lead(connection, self._lead)
+            due = destinations.locked(connection, seeds.due(connection, cluster=cluster, after=self._distance / 2))
+            for destination_id in due:
+                destinations.ask_seed(connection, destination_id, cause=seeds.CHECK)
+        self._distance = self._drawn()
+        log.info("regular check", destinations=len(due))
+
+    def _drawn(self) -> float:
+        return self._settings.seed_interval * random.uniform(0.9, 1.1)  # noqa: S311 - no secret
