@@ -66,6 +66,9 @@ class Settings:
     discovery_interval: float = 30.0
     # Each destination is listed anew this often, though nothing asks for it.
     seed_interval: float = 86_400.0
+    # Days for which rows of the ledger stay after they ended; those that say why something is not in Git stay longer.
+    keep_rows: float = 30.0
+    keep_problems: float = 90.0
     # A watch request is ended by the server after a random time from half of this to all of it.
     watch_timeout: float = 600.0
     # Connect and read timeout of every other call to Kubernetes.

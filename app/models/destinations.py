@@ -391,6 +391,11 @@ def live(connection: Connection, *, cluster: str) -> list[Destination]:
     return [_destination(row) for row in connection.execute(query.order_by(_D.id))]
 
 
+def ids_ever(connection: Connection, *, cluster: str) -> list[int]:
+    """The ids of all destinations of a cluster, those that are gone too."""
+    return list(connection.scalars(select(_D.id).where(_D.cluster == cluster).order_by(_D.id)))
+
+
 def queue_refs(connection: Connection) -> list[Ref]:
     """The destinations that need a queue: live ones, and deleted ones while rows of theirs pend."""
     rows = connection.execute(select(_D.namespace, _D.name).where(_served()).distinct())

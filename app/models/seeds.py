@@ -194,7 +194,7 @@ def supersede(connection: Connection, destination_id: int, *, states: Collection
 
 
 def due(connection: Connection, *, cluster: str, after: float) -> list[int]:
-    """Live destinations that are not seeded now, and whose place is older than `after` seconds, as is its last check."""
+    """Live destinations that are not seeded now, whose place and its last check are older than `after` seconds."""
     destination, place = destinations.GitDestinationRow, destinations.PlaceRow
     since = base.now(-after)
     # A new leader adds a word to the cause.

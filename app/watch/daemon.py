@@ -29,6 +29,7 @@ from app.watch import (
     causing,
     figures,
     guarding,
+    keeping,
     namespaces,
     ours,
     reconciling,
@@ -196,6 +197,7 @@ class Leader:
         )
         self._seeder = seeding.Seeder(self._services, self._streams, counted)
         self._board = showing.Board(settings, database=database, lead=lead, running=self._streams, stop=self._stop)
+        self._keeper = keeping.Keeper(settings, database=database, lead=lead, stop=self._stop)
         self._sweeper = ringing.Sweeper(
             settings,
             database=database,
@@ -232,6 +234,7 @@ class Leader:
             "sweeper": self._sweeper.run,
             "reporter": self._reporter.run,
             "board": self._board.run,
+            "keeper": self._keeper.run,
             "quiet": self._streams.watch_quiet,
             "namespaces": self._namespaces.run,
         }
