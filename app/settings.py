@@ -57,6 +57,8 @@ class Settings:
     # Seed rows of one commit, and their rendered bytes: a commit of more is slow to read on every host.
     seed_commit_rows: int = 10_000
     seed_commit_bytes: int = 32_000_000
+    # Pending rows of one destination, above which only the last state of each object is written.
+    max_pending: int = 100_000
     # Rows of one ledger transaction; more gains nothing and holds the lock of the number longer.
     batch_rows: int = 1_000
     # The sweeper's beat, and the longest distance between two rings of one destination without progress.

@@ -157,7 +157,7 @@ class Drainer:
 
     def _take_turn(self, held: leasing.HeldBranch, destination_id: int, tally: _Tally, end: float) -> None:
         """Push what pends now, one push after the other, until it is done, has to wait, or the turn is over."""
-        last = None
+        last, relieved = None, False
         while True:
             with self._database.read() as connection:
                 destination = destinations.by_id(connection, destination_id)
@@ -169,6 +169,10 @@ class Drainer:
             # A number below the first that pends is final, and none can appear there any more.
             tally.done = backlog.first - 1
             last = last or backlog.last
+            if backlog.count > self._options.max_pending and not relieved:
+                self._relieve(held, destination)
+                relieved = True
+                continue
             if backlog.first > last or not self._step(held, destination, backlog, tally) or time.monotonic() > end:
                 return
 
@@ -199,6 +203,22 @@ class Drainer:
             return True
         tally.done = backlog.last
         return False
+
+    def _relieve(self, held: leasing.HeldBranch, destination: destinations.Destination) -> None:
+        """Leave out all but the last pending state of each object, in transactions that are short enough."""
+        with self._database.read() as connection:
+            numbers = ledger.intermediate(connection, destination.id, place_id=destination.place_id)
+        reason = f"more than {self._options.max_pending} rows pended, and a later one of the object did"
+        for start in range(0, len(numbers), self._options.batch_rows):
+            part = numbers[start : start + self._options.batch_rows]
+            with self._database.write() as connection:
+                leases.fence_branch(connection, held.lease)
+                destinations.locked(connection, [destination.id])
+                ends = [ledger.Settled(number, ledger.SUPERSEDED, reason) for number in part]
+                ledger.settle(connection, destination.id, ends)
+                destinations.note_superseded(connection, destination.id, count=len(part))
+        if numbers:
+            log.warning("superseded_under_pressure", destination=str(destination.ref), rows=len(numbers))
 
     def _wait(
         self, held: leasing.HeldBranch, destination: destinations.Destination, seconds: float, tally: _Tally

@@ -92,6 +92,8 @@ class GitDestinationRow(base.Base):
     seed_wanted: Mapped[str | None] = mapped_column(Text)
     # How many files the last sweep would have removed and left for a person to decide; workers write it.
     prune_held: Mapped[int | None] = mapped_column(Integer)
+    # How many rows were superseded because too many pended; workers count them.
+    superseded: Mapped[int | None] = mapped_column(BigInteger)
     # What its spec says of removing files; null is of a watch daemon that does not say.
     prune: Mapped[str | None] = mapped_column(Text)
     max_prune_ratio: Mapped[float | None] = mapped_column(Float)
@@ -467,6 +469,12 @@ def note_success(connection: Connection, destination_id: int, *, sha: str | None
 def note_sweep(connection: Connection, destination_id: int, *, held: int) -> None:
     """How many files a sweep left for a person to decide."""
     connection.execute(update(_D).where(_D.id == destination_id).values(prune_held=held))
+
+
+def note_superseded(connection: Connection, destination_id: int, *, count: int) -> None:
+    """Rows were left out for later states of their objects."""
+    total = func.coalesce(_D.superseded, 0) + count
+    connection.execute(update(_D).where(_D.id == destination_id).values(superseded=total))
 
 
 def note_connection(connection: Connection, repo_config_id: int, *, check: str, branches: int | None = None) -> None:

@@ -447,6 +447,20 @@ def supersede_pending(connection: Connection, destination_id: int, *, reason: st
     return count
 
 
+def intermediate(connection: Connection, destination_id: int, *, place_id: int) -> list[int]:
+    """The pending rows of a place that a later pending row of the same object follows, in order."""
+    of_object = _E.api_group, _E.resource, _E.namespace, _E.name, _E.uid
+    from_the_last = func.row_number().over(partition_by=of_object, order_by=_E.sequence.desc())
+    pending_rows = select(_E.sequence, from_the_last.label("place")).where(
+        _E.destination_id == destination_id,
+        _E.place_id == place_id,
+        IS_PENDING,
+        _E.operation != events.Operation.SEED_SYNC.value,
+    )
+    rows = pending_rows.subquery().c
+    return list(connection.scalars(select(rows.sequence).where(rows.place > 1).order_by(rows.sequence)))
+
+
 def rows_between(connection: Connection, destination_id: int, *, first: int, last: int) -> list[Pending]:
     """The rows of a span of numbers, in any state, in order."""
     query = _identity_query().where(_E.destination_id == destination_id, _E.sequence.between(first, last))

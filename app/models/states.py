@@ -42,6 +42,8 @@ class DestinationState:
     pending: int
     # Files that a sweep left for a person to decide.
     prune_held: int = 0
+    # Rows that were left out because too many pended, ever.
+    superseded: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +99,7 @@ def of_destinations(connection: Connection, *, cluster: str) -> dict[str, Destin
             last_pushed_at=row.last_pushed_at,
             branch_exists=row.branch_exists,
             prune_held=row.prune_held or 0,
+            superseded=row.superseded or 0,
             pending=pending.get(row.id, 0),
         )
         for row in rows

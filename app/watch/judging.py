@@ -77,7 +77,7 @@ def destination(
     if state is None:
         conditions = _progressing("Recording", "it is being recorded") if verdict.ready else _refused(verdict)
         return Judged({**fields, "syncStatus": "syncing" if verdict.ready else "error"}, conditions)
-    fields |= {"pending": state.pending, "retained": retained}
+    fields |= {"pending": state.pending, "retained": retained, "superseded": state.superseded}
     fields |= {"lastCommitSHA": state.last_sha} if state.last_sha else {}
     fields |= {"branchExists": state.branch_exists} if state.branch_exists is not None else {}
     fields |= {"lastSyncTime": _time(state.last_pushed_at)} if state.last_pushed_at else {}

@@ -1,4 +1,4 @@
-"""What streams do at the moment, what destinations say of removing files, and what people allow a sweep to remove."""
+"""What streams do at the moment; removing files, and who allows it; rows that were left out under pressure."""
 
 from __future__ import annotations
 
@@ -32,11 +32,12 @@ def upgrade() -> None:
     op.add_column("git_destination", sa.Column("prune", sa.Text(), nullable=True))
     op.add_column("git_destination", sa.Column("max_prune_ratio", sa.Float(), nullable=True))
     op.add_column("git_destination", sa.Column("prune_held", sa.Integer(), nullable=True))
+    op.add_column("git_destination", sa.Column("superseded", sa.BigInteger(), nullable=True))
     op.add_column("seed_run", sa.Column("allow_prune", sa.Integer(), nullable=True))
 
 
 def downgrade() -> None:
     op.drop_column("seed_run", "allow_prune")
-    for name in ("prune_held", "max_prune_ratio", "prune"):
+    for name in ("superseded", "prune_held", "max_prune_ratio", "prune"):
         op.drop_column("git_destination", name)
     op.drop_table("watch_stream")

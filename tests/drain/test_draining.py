@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import select
 
 from app.drain import building, draining, pushing
-from app.models import ledger
+from app.models import destinations, ledger
 from tests.drain.world import World, path_of
 
 
@@ -83,6 +84,29 @@ def test_a_drain_says_up_to_where_nothing_is_left(world: World, monkeypatch: pyt
     assert world.drain(prod).done == ((prod.uid, 2),)
     world.change(prod, "a4", "1", version=4)
     assert world.drain(prod).done == ((prod.uid, 3),)
+
+
+def test_under_pressure_only_the_last_state_of_an_object_is_written(tmp_path: Path, database_url: str) -> None:
+    """Above the limit, what a later row of the object follows is left out and counted; the last ones come."""
+    world = World(tmp_path, database_url, max_pending=6, batch_rows=2)
+    prod = world.destination()
+    for version in range(1, 4):
+        world.change(prod, "a", str(version), version=version)
+        world.change(prod, "b", str(version), version=version)
+    assert world.drain(prod).commits == 6
+    for version in range(4, 8):
+        world.change(prod, "a", str(version), version=version)
+    world.change(prod, "b", None, version=8)
+    world.change(prod, "b", "new", version=9, uid="another")
+    world.change(prod, "c", "1", version=10)
+    assert world.drain(prod).commits == 4
+    assert world.states(prod)[6:] == [*["superseded"] * 3, *["pushed"] * 4]
+    assert {path: value.strip('"') for path, value in world.files().items()} == {
+        path_of("a"): "7", path_of("b"): "new", path_of("c"): "1",
+    }  # fmt: skip
+    with world.database.read() as connection:
+        assert connection.scalar(select(destinations.GitDestinationRow.superseded)) == 3
+    world.close()
 
 
 def test_an_unchanged_object_makes_no_commit(world: World) -> None:

@@ -27,6 +27,7 @@ DEFAULTS = {
     "max_commits": 100,
     "seed_commit_rows": 10_000,
     "seed_commit_bytes": 32_000_000,
+    "max_pending": 100_000,
     "batch_rows": 1_000,
     "sweep_interval": 1.0,
     "ring_longest": 60.0,
