@@ -12,9 +12,9 @@ import click
 import rich.cells
 
 
-def show_json(rows: Sequence[Mapping[str, Any]]) -> None:
-    """Print a JSON list; points in time are ISO 8601 in UTC."""
-    click.echo(json.dumps([*rows], indent=2, default=plain))
+def show_json(answer: Sequence[Mapping[str, Any]] | Mapping[str, Any]) -> None:
+    """Print a JSON list or object; points in time are ISO 8601 in UTC."""
+    click.echo(json.dumps(answer if isinstance(answer, Mapping) else [*answer], indent=2, default=plain))
 
 
 def show_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

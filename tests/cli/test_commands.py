@@ -28,6 +28,7 @@ COMMANDS = [
     "render",
     "explain",
     "seed",
+    "verify",
     "audit",
     "doctor",
     "watch",

@@ -32,8 +32,12 @@ def test_a_person_asks_for_a_seed(shared: Lane, api: Api, repository: Repository
 
     for path in (*sorted(wanted)[:2], "README.md"):
         servers.commit_file(repository.path, path, "by hand\n")
+    verified = shared.reverser("verify", destination.ref)
+    assert (verified.returncode, verified.stdout.count("the file is not what the object is written as")) == (1, 2)
     done = shared.reverser("seed", destination.ref, "--wait")
     assert done.stdout.splitlines()[-1] == f"{destination.ref} is seeded: 3 objects, 2 pushed, 1 unchanged."
+    verified = shared.reverser("verify", destination.ref)
+    assert (verified.returncode, verified.stdout.splitlines()[-1]) == (0, "Cluster, Git and record agree.")
     assert repository.tree() == {**wanted, "README.md": b"by hand\n"}
     asked = shared.rows("SELECT verb, outcome FROM command WHERE target = :target", target=destination.ref)
     assert [tuple(row.values()) for row in asked] == [("seed", "started")] * 2
