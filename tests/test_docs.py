@@ -39,7 +39,6 @@ REASONS_OF: dict[str, tuple[str, ...]] = {
         "app/rules/compiling.py:_denied",
         "app/watch/judging.py:destination",
         "app/watch/judging.py:_destination_conditions",
-        "app/watch/judging.py:_held",
     ),
     "watchrule": (
         "app/rules/kinds.py",

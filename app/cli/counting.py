@@ -22,12 +22,17 @@ _NAMED = 10
 
 @dataclass(frozen=True, slots=True)
 class Counted:
-    """Files of a destination. `retained` and `by_rule` are None where they cannot be told now; `kept` names some."""
+    """Files of a destination. `retained`, `orphans` and `by_rule` are None where they cannot be told now.
+
+    `kept` names some of those that no rule stands behind, `gone` some of those whose object is gone.
+    """
 
     files: int
     retained: int | None = None
+    orphans: int | None = None
     by_rule: Mapping[str, int] | None = None
     kept: tuple[str, ...] = ()
+    gone: tuple[str, ...] = ()
 
     def of_rule(self, rule: str) -> int | None:
         """Those that a rule holds."""
@@ -52,7 +57,15 @@ def count(
     tally = judging.tally(counts, place_id=place_id, marks=marks)
     of_before = any(one.selection is None for one in counts)
     left = [one for one in counts if judging.is_left(one, place_id=place_id, marks=marks)]
-    return Counted(files, tally.retained, None if of_before else tally.held, tuple(_paths(connection, left)))
+    gone = [one for one in counts if one.orphans and one not in left]
+    return Counted(
+        files,
+        tally.retained,
+        tally.orphans,
+        None if of_before else tally.held,
+        tuple(_paths(connection, left)),
+        tuple(_paths(connection, gone, orphans=True)),
+    )
 
 
 def retained(database: db.Database, *, cluster: str) -> Mapping[events.Ref, int]:
@@ -83,7 +96,8 @@ def _marks(compilation: compiling.Compilation, ref: events.Ref) -> routing.Marks
     return routing.marks(selecting.scopes_of(compilation, ref))
 
 
-def _paths(connection: base.Connection, left: Sequence[states.FileCount]) -> list[str]:
+def _paths(connection: base.Connection, counts: Sequence[states.FileCount], *, orphans: bool = False) -> list[str]:
     """The first of all paths, as Git lists them: no more counts than paths can have one of these."""
-    first = sorted(left, key=lambda one: one.first)[:_NAMED]
-    return sorted(path for one in first for path in states.paths(connection, one, limit=_NAMED))[:_NAMED]
+    first = sorted(counts, key=lambda one: one.first)[:_NAMED]
+    every = (path for one in first for path in states.paths(connection, one, orphans=orphans, limit=_NAMED))
+    return sorted(every)[:_NAMED]

@@ -75,7 +75,10 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class Overview:
-    """Everything about one destination. `retained` counts files that no rule stands behind any more."""
+    """Everything about one destination.
+
+    `retained` counts files that no rule stands behind any more, `orphans` of the others those whose object is gone.
+    """
 
     destination: str
     ready: bool
@@ -90,8 +93,10 @@ class Overview:
     pending: int | None
     files: int | None
     retained: int | None
-    # The paths of the first of them.
+    orphans: int | None
+    # The paths of the first of either.
     kept: tuple[str, ...]
+    gone: tuple[str, ...]
     rules: tuple[Rule, ...]
 
 
@@ -132,7 +137,9 @@ def overview(view: surveying.View, destination: Destination) -> Overview:
         pending=destination.pending,
         files=counted.files if counted else None,
         retained=counted.retained if counted else None,
+        orphans=counted.orphans if counted else None,
         kept=counted.kept if counted else (),
+        gone=counted.gone if counted else (),
         rules=(*rules, *_unreadable(survey, destination.ref)),
     )
 

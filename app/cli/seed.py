@@ -7,6 +7,7 @@ The command only asks, in the database: the leading watch daemon starts the seed
 from __future__ import annotations
 
 import getpass
+import os
 import time
 from pathlib import Path
 
@@ -49,7 +50,7 @@ def _ask(
     database: db.Database, ref: events.Ref, *, cluster: str, allow_prune: int
 ) -> tuple[destinations.Destination, int]:
     """The destination and the id of what is asked. Raises PermanentError where there is nothing to seed."""
-    by = getpass.getuser()
+    by = _who()
     with database.write() as connection:
         found = next((one for one in destinations.by_ref(connection, ref) if _is_live(one, cluster)), None)
         if found is None:
@@ -58,8 +59,17 @@ def _ask(
                 f"`reverser explain {ref}`; one that gets ready is seeded by itself"
             )
         destinations.ask_seed(connection, found.id, cause=f"asked for by {by}")
-        arguments = {"destination_id": found.id, "allow_prune": allow_prune}
+        place = [found.place_id, found.place_generation]
+        arguments = {"destination_id": found.id, "place": place, "allow_prune": allow_prune}
         return found, commands.ask(connection, verb=commands.SEED, by=by, target=str(ref), arguments=arguments)
+
+
+def _who() -> str:
+    """Who asks; a container may run as a user without a name."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return f"uid {os.getuid()}"
 
 
 def _is_live(one: destinations.Destination, cluster: str) -> bool:
@@ -72,17 +82,21 @@ def _wait(database: db.Database, found: destinations.Destination, command: int, 
         task = bar.add_task("waits for the watch daemon", total=None)
         while True:
             with database.read() as connection:
-                asked = commands.get(connection, command)
-                now = progress.of_seed(connection, found.id, since=asked.asked_at)
+                outcome = commands.outcome(connection, command)
+                run = outcome.seed_run_id
+                now = progress.of_seed(connection, found.id, run) if run else None
                 one = destinations.by_id(connection, found.id)
-            if asked.outcome == commands.NOTHING_SELECTED:
+            if outcome.words == commands.NOTHING_SELECTED:
                 return f"{found.ref} has nothing to list: no rule selects anything for it."
             if now is not None and now.is_done:
                 if now.held:
                     raise errors.PermanentError(f"{found.ref} is seeded: {_figures(now)}; but {now.held}")
                 return f"{found.ref} is seeded: {_figures(now)}."
-            if one is None or one.deleted:
-                raise errors.PermanentError(f"{found.ref} has no place any more: see `reverser status`")
+            if one is None or one.deleted or outcome.words == commands.TOO_LATE or (now and now.is_given_up):
+                raise errors.PermanentError(
+                    f"the seed was given up, because {found.ref} has no place, or nothing to list, any more: see "
+                    f"`reverser status` and `reverser explain {found.ref}`"
+                )
             if time.monotonic() > deadline:
                 raise errors.PermanentError(_late(now))
             if now is not None:

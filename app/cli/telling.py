@@ -48,10 +48,8 @@ def _overview(said: overviews.Overview, width: int | None) -> Iterator[str]:
         yield from _labelled("error", said.last_error, width)
     if said.pending is not None:
         yield from _labelled("in Git", _in_git(said), width)
-    for path in said.kept:
-        yield from _labelled("kept", path, width)
-    if said.retained and said.retained > len(said.kept) > 0:
-        yield from _labelled("kept", f"and {said.retained - len(said.kept)} more", width)
+    yield from _some("kept", said.kept, said.retained, width)
+    yield from _some("gone", said.gone, said.orphans, width)
     if not said.rules:
         yield from _labelled("rules", "none: make a WatchRule whose destinationRef names it", width)
     for rule in said.rules:
@@ -59,10 +57,20 @@ def _overview(said: overviews.Overview, width: int | None) -> Iterator[str]:
         yield from _rule(rule, width)
 
 
+def _some(label: str, paths: Sequence[str], count: int | None, width: int | None) -> Iterator[str]:
+    """The first paths of so many."""
+    for path in paths:
+        yield from _labelled(label, path, width)
+    if count and count > len(paths) > 0:
+        yield from _labelled(label, f"and {count - len(paths)} more", width)
+
+
 def _in_git(said: overviews.Overview) -> str:
     parts = [] if said.files is None else [_count(said.files, "file")]
     if said.retained:
         parts.append(f"{said.retained} of them kept, which no rule selects any more")
+    if said.orphans:
+        parts.append(f"{said.orphans} of them kept, whose objects are gone")
     if said.last_sha and said.last_pushed_at:
         parts.append(f"last commit {said.last_sha[:10]} at {tables.moment(said.last_pushed_at)} UTC")
     if said.pending:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 import orjson
@@ -112,13 +112,13 @@ class Builder:
             self.plan.end(row, ledger.DEAD, f"the object's name has no path, or more than {MAX_NAME_BYTES} bytes")
             return None
         item = self._items.get(path)
-        verdict = deciding.judge(row, item, removes=self._destination.pruning.on_delete)
+        verdict = deciding.judge(row, item)
         try:
             if isinstance(verdict, deciding.End):
                 self.plan.end(row, verdict.state, verdict.reason)
                 return None
             if isinstance(verdict, deciding.Remove):
-                return self._remove(row, path)
+                return self._remove(row, path, item)
             return self._write(row, path, item, body)
         except errors.PermanentError as error:
             self.plan.end(row, ledger.DEAD, error.message)
@@ -167,7 +167,13 @@ class Builder:
                 reason="ForeignContent",
             )
 
-    def _remove(self, row: ledger.Pending, path: str) -> commits.Change | None:
+    def _remove(self, row: ledger.Pending, path: str, item: inventory.Item | None) -> commits.Change | None:
+        if item is not None and not self._destination.pruning.policy.removes_deleted:
+            # The version of the deletion keeps older rows from writing the object anew.
+            kept = replace(item, resource_version=row.resource_version, source_epoch=row.source_epoch, orphan=True)
+            self._keep(kept)
+            self.plan.end(row, ledger.UNCHANGED, f"spec.prune is {self._destination.pruning.policy}: the file stays")
+            return None
         there = self._editor.get(path)
         self._note(row, path, blob=None)
         if there is None:
@@ -179,7 +185,11 @@ class Builder:
     def _note(self, row: ledger.Pending, path: str, *, blob: BlobId | None) -> None:
         before = self._items.get(path)
         run = row.seed_run_id or (before.seed_run_id if before else None)
-        self._items[path] = self.plan.items[path] = item_of(row, path, blob, seed_run_id=run)
+        self._keep(item_of(row, path, blob, seed_run_id=run))
+
+    def _keep(self, item: inventory.Item) -> None:
+        """What the inventory will say of a path."""
+        self._items[item.path] = self.plan.items[item.path] = item
 
     def _commit(
         self,
@@ -247,44 +257,48 @@ class Builder:
     def _sweep(self, row: ledger.Pending) -> None:
         """The end of a seed: remove the orphans that the evidence shows (promises P2, P10, P11)."""
         run = row.seed_run_id or ""
-        orphans = sweeping.find_orphans(self._database, destination=self._destination, run=run)
         self.plan.swept.append(run)
-        self.plan.held = 0
-        if orphans and not self._may_remove(row, orphans):
-            return
-        changes = []
-        for orphan in orphans:
-            tombstone = sweeping.tombstone(
-                orphan.item, version=orphan.scope.list_resource_version, epoch=orphan.scope.source_epoch
-            )
-            self._items[tombstone.path] = self.plan.items[tombstone.path] = tombstone
-            if self._remove_orphan(orphan.item.path):
-                changes.append(sweeping.change(row, orphan.item, rule=orphan.rule))
+        swept = sweeping.find(self._database, destination=self._destination, run=run)
+        for item in swept.back:
+            self._keep(replace(item, orphan=False))
+        gone = [one for one in swept.orphans if not one.moved]
+        state, reason = self._why_kept(run, gone)
+        for orphan in gone if reason else ():
+            self._keep(replace(orphan.item, orphan=True))
+        changes = self._remove_orphans(row, [one for one in swept.orphans if one.moved or not reason])
         if not changes:
-            self.plan.end(row, ledger.UNCHANGED, "no orphans")
+            self.plan.end(row, state, reason or "no orphans")
             return
         self._write_commit(
-            changes=tuple(changes), subject=texts.sweep_subject(len(changes), self._destination.ref),
+            changes=changes, subject=texts.sweep_subject(len(changes), self._destination.ref),
             author=texts.COMMITTER, first=row.sequence, last=row.sequence, ids=[row.id],
             body=texts.sweep_body([(one.identifier, one.rule) for one in changes]),
         )  # fmt: skip
-        self.plan.end(row, ledger.PUSHED, f"{len(changes)} orphans removed", commit=len(self.plan.commits) - 1)
+        state, reason = (state, reason) if reason else (ledger.PUSHED, f"{len(changes)} orphans removed")
+        self.plan.end(row, state, reason, commit=len(self.plan.commits) - 1)
 
-    def _may_remove(self, row: ledger.Pending, orphans: Sequence[sweeping.Orphan]) -> bool:
-        """Whether orphans go now; else the row ends with the reason why they stay."""
+    def _why_kept(self, run: str, gone: Sequence[sweeping.Orphan]) -> tuple[str, str]:
+        """How the end of a seed ends whose orphans stay, and why; without a reason where they go."""
         pruning = self._destination.pruning
-        if not pruning.on_sweep:
-            self.plan.end(row, ledger.UNCHANGED, f"spec.prune is {pruning.policy}: {len(orphans)} orphans stay")
-            return False
-        guard = sweeping.guard_of(
-            self._database, destination=self._destination, run=row.seed_run_id or "", orphans=orphans
-        )
-        if refusal := guard.refusal(self._destination):
-            log.warning("sweep_held", destination=str(self._destination.ref), orphans=guard.orphans, files=guard.files)
-            self.plan.end(row, ledger.HELD, refusal)
-            self.plan.held = guard.orphans
-            return False
-        return True
+        if gone and not pruning.policy.removes_orphans:
+            return ledger.UNCHANGED, f"spec.prune is {pruning.policy}: {len(gone)} orphans stay"
+        reason = sweeping.refusal(self._database, destination=self._destination, run=run, orphans=len(gone))
+        if reason:
+            log.warning("sweep_held", destination=str(self._destination.ref), orphans=len(gone))
+            return ledger.HELD, reason
+        return ledger.UNCHANGED, ""
+
+    def _remove_orphans(self, row: ledger.Pending, orphans: Iterable[sweeping.Orphan]) -> tuple[commits.Change, ...]:
+        changes = []
+        for orphan in orphans:
+            self._keep(
+                sweeping.tombstone(
+                    orphan.item, version=orphan.scope.list_resource_version, epoch=orphan.scope.source_epoch
+                )
+            )
+            if self._remove_orphan(orphan.item.path):
+                changes.append(sweeping.change(row, orphan.item, rule=orphan.rule))
+        return tuple(changes)
 
     def _remove_orphan(self, path: str) -> bool:
         try:

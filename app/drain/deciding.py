@@ -36,11 +36,8 @@ Verdict = Write | Remove | End
 WRITE, REMOVE = Write(), Remove()
 
 
-def judge(row: ledger.Pending, item: inventory.Item | None, *, removes: bool = True) -> Verdict:
-    """Decide for one row, given the inventory's row of its path (with what this drain did so far).
-
-    `removes` says whether a deletion takes the file away.
-    """
+def judge(row: ledger.Pending, item: inventory.Item | None) -> Verdict:
+    """Decide for one row, given the inventory's row of its path (with what this drain did so far)."""
     if item is not None and item.removed and row.seed_run_id and row.operation is not Operation.DELETE:
         # A complete listing found the object; what was deleted while it was listed is stale before it comes here.
         return WRITE
@@ -53,7 +50,7 @@ def judge(row: ledger.Pending, item: inventory.Item | None, *, removes: bool = T
         return End(ledger.UNCHANGED, "no file of ours at this path")
     if not same_object:
         return End(ledger.STALE, "the file belongs to a newer object of the same name")
-    return REMOVE if removes else End(ledger.UNCHANGED, "spec.prune is Never: the file stays")
+    return REMOVE
 
 
 def _judge_write(row: ledger.Pending, item: inventory.Item | None, *, same_object: bool) -> Verdict:

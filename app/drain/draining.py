@@ -15,10 +15,10 @@ from dataclasses import dataclass, field
 import structlog
 
 from app import db, errors, settings
-from app.drain import credentials, leasing, pacing, planning, pushing
-from app.events import Ref
+from app.drain import credentials, leasing, pacing, planning, pushing, relieving
+from app.events import Operation, Ref
 from app.git import remote as remotes
-from app.models import destinations, leases, ledger
+from app.models import destinations, leases, ledger, seeds
 
 log = structlog.get_logger()
 
@@ -77,6 +77,7 @@ class Drainer:
         self._helpers = remotes.Helpers(options.work_dir)
         self._credentials = credentials.CredentialSource(options)
         self._pusher = pushing.Pusher(database, options, self._helpers, self._credentials)
+        self._relief = relieving.Relief(database, options)
 
     def drain(self, destination: Ref, *, deadline: float | None = None) -> Outcome:
         """Drain what pends for a destination now.
@@ -157,7 +158,7 @@ class Drainer:
 
     def _take_turn(self, held: leasing.HeldBranch, destination_id: int, tally: _Tally, end: float) -> None:
         """Push what pends now, one push after the other, until it is done, has to wait, or the turn is over."""
-        last, relieved = None, False
+        last = None
         while True:
             with self._database.read() as connection:
                 destination = destinations.by_id(connection, destination_id)
@@ -169,9 +170,8 @@ class Drainer:
             # A number below the first that pends is final, and none can appear there any more.
             tally.done = backlog.first - 1
             last = last or backlog.last
-            if backlog.count > self._options.max_pending and not relieved:
-                self._relieve(held, destination)
-                relieved = True
+            if self._relief.is_due(backlog):
+                self._relief.give(held, destination, backlog, end=end)
                 continue
             if backlog.first > last or not self._step(held, destination, backlog, tally) or time.monotonic() > end:
                 return
@@ -204,22 +204,6 @@ class Drainer:
         tally.done = backlog.last
         return False
 
-    def _relieve(self, held: leasing.HeldBranch, destination: destinations.Destination) -> None:
-        """Leave out all but the last pending state of each object, in transactions that are short enough."""
-        with self._database.read() as connection:
-            numbers = ledger.intermediate(connection, destination.id, place_id=destination.place_id)
-        reason = f"more than {self._options.max_pending} rows pended, and a later one of the object did"
-        for start in range(0, len(numbers), self._options.batch_rows):
-            part = numbers[start : start + self._options.batch_rows]
-            with self._database.write() as connection:
-                leases.fence_branch(connection, held.lease)
-                destinations.locked(connection, [destination.id])
-                ends = [ledger.Settled(number, ledger.SUPERSEDED, reason) for number in part]
-                ledger.settle(connection, destination.id, ends)
-                destinations.note_superseded(connection, destination.id, count=len(part))
-        if numbers:
-            log.warning("superseded_under_pressure", destination=str(destination.ref), rows=len(numbers))
-
     def _wait(
         self, held: leasing.HeldBranch, destination: destinations.Destination, seconds: float, tally: _Tally
     ) -> bool:
@@ -242,6 +226,8 @@ class Drainer:
             destinations.locked(connection, [destination.id])
             row = ledger.pending(connection, destination.id, place_id=destination.place_id, limit=1)[0]
             ledger.settle(connection, destination.id, [ledger.Settled(row.sequence, ledger.DEAD, reason)])
+            if row.operation is Operation.SEED_SYNC:
+                seeds.finish(connection, row.seed_run_id or "", state=seeds.SUPERSEDED)
             destinations.note_success(connection, destination.id, sha=None)
         log.error("row_dead", destination=str(destination.ref), sequence=row.sequence, reason="KillsItsWorker")
 

@@ -40,8 +40,6 @@ class Plan:
     ends: dict[int, End] = field(default_factory=dict)
     items: dict[str, inventory.Item] = field(default_factory=dict)
     swept: list[str] = field(default_factory=list)
-    # How many files its sweep left for a person to decide; None where there was none.
-    held: int | None = None
 
     @property
     def head(self) -> Sha | None:

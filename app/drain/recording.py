@@ -39,8 +39,6 @@ def record_plan(
         )
         ledger.settle(connection, destination.id, _settled(plan, ids))
         inventory.save(connection, destination.place_id, plan.items.values())
-        if plan.held is not None:
-            destinations.note_sweep(connection, destination.id, held=plan.held)
         for run in plan.swept:
             _end_seed(connection, run, destination_id=destination.id)
         current = destinations.is_at(connection, destination.id, place_id=destination.place_id)

@@ -18,66 +18,62 @@ from app.rules import filters, paths, selecting, versions
 
 @dataclass(frozen=True, slots=True)
 class Orphan:
-    """A file to remove, the listing that did not find its object, and the rule under which it goes."""
+    """A file whose object a listing did not find, that listing, and the rule under which the file goes.
+
+    The object of a `moved` one is there: it has its file at another path, that of its type's version of now.
+    """
 
     item: inventory.Item
     scope: seeds.Scope
     rule: str
+    moved: bool
 
 
 @dataclass(frozen=True, slots=True)
-class Guard:
-    """What speaks against a sweep: how many of the destination's `files` are orphans, and how many may go anyway."""
+class Swept:
+    """What a seed proves. `back` are files that an earlier one took for orphans, and whose objects are there."""
 
-    orphans: int
-    files: int
-    allowed: int
-
-    def refusal(self, destination: destinations.Destination) -> str:
-        """Why the sweep waits, and what lets it pass; empty where it need not."""
-        pruning = destination.pruning
-        if not pruning.holds(self.orphans, files=self.files, allowed=self.allowed):
-            return ""
-        return (
-            f"a sweep would remove {self.orphans} of {self.files} files, more than spec.maxPruneRatio "
-            f"({pruning.max_ratio:g}) allows: if their objects are really gone, let it pass with "
-            f"`reverser seed {destination.ref} --allow-prune {self.orphans}`"
-        )
+    orphans: Sequence[Orphan] = ()
+    back: Sequence[inventory.Item] = ()
 
 
-def guard_of(
-    database: db.Database, *, destination: destinations.Destination, run: str, orphans: Sequence[Orphan]
-) -> Guard:
-    """What the guard on sweeps looks at."""
+def refusal(database: db.Database, *, destination: destinations.Destination, run: str, orphans: int) -> str:
+    """Why a sweep waits for a person, and what lets it pass; empty where it need not."""
+    pruning = destination.pruning
     with database.read() as connection:
-        return Guard(
-            orphans=len(orphans),
-            files=inventory.count(connection, destination.place_id),
-            allowed=seeds.allowed(connection, run),
-        )
+        files, allowed = inventory.count(connection, destination.place_id), seeds.allowed(connection, run)
+    if not pruning.holds(orphans, files=files, allowed=allowed):
+        return ""
+    return (
+        f"a sweep would remove {orphans} of {files} files, more than spec.maxPruneRatio ({pruning.max_ratio:g}) "
+        "allows: if their objects are really gone, let it pass with "
+        f"`reverser seed {destination.ref} --allow-prune {orphans}`"
+    )
 
 
-def find_orphans(database: db.Database, *, destination: destinations.Destination, run: str) -> list[Orphan]:
-    """The orphans that one seed proves, by path. A superseded seed proves nothing."""
+def find(database: db.Database, *, destination: destinations.Destination, run: str) -> Swept:
+    """What one seed proves, by path. A superseded seed proves nothing."""
     with database.read() as connection:
         if seeds.state_of(connection, run) != seeds.SYNCED:
-            return []
+            return Swept()
         listed = _listed(ledger.seed_identities(connection, destination.id, run), destination.base_folder)
         removers = Removers(rules.specs_of(connection, destination.id))
-        orphans = []
+        orphans, back = [], []
         for scope in filter(is_evidence, seeds.scopes_of(connection, run)):
             key = scope.key
             items = inventory.of_scope(
                 connection, destination.place_id, group=key.group, resource=key.resource, namespace=key.namespace
             )
             present = {item.path for item in items}
-            orphans += [
-                Orphan(item, scope, rule)
-                for item in items
-                if not may_be_newer(item, scope) and not _is_held(item, listed, present)
-                if (rule := removers.of(item))
-            ]
-    return orphans
+            for item in items:
+                if may_be_newer(item, scope):
+                    continue
+                if _is_held(item, listed, present):
+                    back += [item] if item.orphan else []
+                elif rule := removers.of(item):
+                    moved = inventory.key_of(item.identifier) in listed
+                    orphans.append(Orphan(item, scope, rule, moved))
+    return Swept(orphans, back)
 
 
 def _listed(identities: Iterable[Identifier], base_folder: str) -> dict[inventory.Key, set[str]]:
@@ -143,7 +139,9 @@ def may_be_newer(item: inventory.Item, scope: seeds.Scope) -> bool:
 
 def tombstone(item: inventory.Item, *, version: str, epoch: int) -> inventory.Item:
     """The inventory's row of a removed orphan: the listing's version keeps older rows of it from coming back."""
-    return replace(item, resource_version=version, source_epoch=epoch, blob_id=None, content_hash=None, removed=True)
+    return replace(
+        item, resource_version=version, source_epoch=epoch, blob_id=None, content_hash=None, removed=True, orphan=False
+    )
 
 
 def change(row: ledger.Pending, item: inventory.Item, *, rule: str) -> commits.Change:

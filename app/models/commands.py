@@ -15,7 +15,9 @@ from app.models import base
 # Verbs.
 SEED = "seed"
 # What becomes of a seed that is asked for.
-STARTED, NOTHING_SELECTED = "started", "no rule selects anything"
+STARTED, NOTHING_SELECTED, TOO_LATE = "started", "no rule selects anything", "nobody did it within an hour"
+# What a person saw when asking is not what is there an hour later.
+VALID = 3_600.0
 
 
 class CommandRow(base.Base):
@@ -31,15 +33,16 @@ class CommandRow(base.Base):
     arguments: Mapped[base.Json]
     done_at: Mapped[datetime | None] = mapped_column(base.Utc)
     outcome: Mapped[str | None] = mapped_column(base.Escaped)
+    # The seed that it started.
+    seed_run_id: Mapped[str | None] = mapped_column(Text)
 
 
 @dataclass(frozen=True, slots=True)
-class Command:
-    """One request as stored; `outcome` is None until somebody did it."""
+class Outcome:
+    """What became of a request: in words, None until somebody did it, and the seed that it started."""
 
-    id: int
-    asked_at: datetime
-    outcome: str | None
+    words: str | None
+    seed_run_id: str | None
 
 
 _C = CommandRow
@@ -53,18 +56,20 @@ def ask(
     return int(connection.execute(insert(_C).values(**values).returning(_C.id)).scalar_one())
 
 
-def get(connection: Connection, command: int) -> Command:
-    """A request by its id."""
-    row = connection.execute(select(_C.id, _C.asked_at, _C.outcome).where(_C.id == command)).one()
-    return Command(*row)
+def outcome(connection: Connection, command: int) -> Outcome:
+    """What became of a request."""
+    return Outcome(*connection.execute(select(_C.outcome, _C.seed_run_id).where(_C.id == command)).one())
 
 
 def waiting(connection: Connection, *, verb: str) -> dict[int, Mapping[str, Any]]:
-    """The arguments of what nobody did yet, by the id of the request."""
+    """The arguments of what nobody did yet, by the id of the request. What waited too long is answered so."""
+    late = update(_C).where(_C.verb == verb, _C.done_at.is_(None), _C.asked_at < base.now(-VALID))
+    connection.execute(late.values(done_at=base.now(), outcome=TOO_LATE))
     query = select(_C.id, _C.arguments).where(_C.verb == verb, _C.done_at.is_(None))
     return {row.id: row.arguments for row in connection.execute(query.order_by(_C.id))}
 
 
-def answer(connection: Connection, command: int, *, outcome: str) -> None:
+def answer(connection: Connection, command: int, *, outcome: str, seed_run_id: str | None = None) -> None:
     """A request was done, or cannot be."""
-    connection.execute(update(_C).where(_C.id == command).values(done_at=base.now(), outcome=outcome))
+    values = {"done_at": base.now(), "outcome": outcome, "seed_run_id": seed_run_id}
+    connection.execute(update(_C).where(_C.id == command).values(values))

@@ -90,8 +90,8 @@ class GitDestinationRow(base.Base):
     branch_exists: Mapped[bool | None]
     # Why a worker or a person wants a seed (the branch was rewritten); the watch daemon starts it and clears this.
     seed_wanted: Mapped[str | None] = mapped_column(Text)
-    # How many files the last sweep would have removed and left for a person to decide; workers write it.
-    prune_held: Mapped[int | None] = mapped_column(Integer)
+    # When the regular check last asked for a seed; the watch daemon writes it.
+    checked_at: Mapped[datetime | None] = mapped_column(base.Utc)
     # How many rows were superseded because too many pended; workers count them.
     superseded: Mapped[int | None] = mapped_column(BigInteger)
     # What its spec says of removing files; null is of a watch daemon that does not say.
@@ -466,11 +466,6 @@ def note_success(connection: Connection, destination_id: int, *, sha: str | None
     connection.execute(update(_D).where(_D.id == destination_id).values(**values))
 
 
-def note_sweep(connection: Connection, destination_id: int, *, held: int) -> None:
-    """How many files a sweep left for a person to decide."""
-    connection.execute(update(_D).where(_D.id == destination_id).values(prune_held=held))
-
-
 def note_superseded(connection: Connection, destination_id: int, *, count: int) -> None:
     """Rows were left out for later states of their objects."""
     total = func.coalesce(_D.superseded, 0) + count
@@ -505,6 +500,21 @@ def ask_seed(connection: Connection, destination_id: int, *, cause: str) -> None
     """Ask the watch daemon for a seed of one destination; a wish that it did not see yet keeps its cause."""
     wanted = func.coalesce(_D.seed_wanted, cause)
     connection.execute(update(_D).where(_D.id == destination_id).values(seed_wanted=wanted))
+
+
+def unchecked(connection: Connection, *, cluster: str, after: float, limit: int) -> list[int]:
+    """Live destinations whose place and last regular check are older than `after` seconds, the oldest check first."""
+    since = base.now(-after)
+    checked = func.coalesce(_D.checked_at, _P.since)
+    live = _D.cluster == cluster, _D.deleted_at.is_(None), _D.seed_wanted.is_(None)
+    query = select(_D.id).join(_P, _P.id == _D.place_id).where(*live, _P.since <= since, checked <= since)
+    return list(connection.scalars(query.order_by(checked, _D.id).limit(limit)))
+
+
+def ask_check(connection: Connection, ids: Collection[int], *, cause: str) -> None:
+    """Ask the watch daemon for a regular seed of some destinations."""
+    wanted = func.coalesce(_D.seed_wanted, cause)
+    connection.execute(update(_D).where(_D.id.in_(ids)).values(seed_wanted=wanted, checked_at=base.now()))
 
 
 def lock_all(connection: Connection, *, cluster: str) -> None:
@@ -568,10 +578,7 @@ def _on_host(host: str) -> sqlalchemy.Select[int]:
     return joined.where(_C.host == host, _C.host != "")
 
 
-def retire_drained(connection: Connection, *, after: float) -> int:
-    """Supersede what still pends for destinations deleted more than `after` seconds ago; the number of rows."""
-    old = select(_D.id).where(_D.deleted_at.is_not(None), _D.deleted_at <= base.now(-after), _served())
-    return sum(
-        ledger.supersede_pending(connection, found, reason="the destination was deleted")
-        for found in locked(connection, connection.scalars(old))
-    )
+def undrained(connection: Connection, *, after: float) -> list[int]:
+    """Destinations deleted more than `after` seconds ago for which rows pend still."""
+    old = _D.deleted_at.is_not(None), _D.deleted_at <= base.now(-after), _served()
+    return list(connection.scalars(select(_D.id).where(*old)))

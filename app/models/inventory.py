@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from sqlalchemy import BigInteger, Connection, ForeignKey, Index, Text, func, or_, select, update
+from sqlalchemy import BigInteger, Connection, ForeignKey, Index, Text, false, func, or_, select, update
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app import events
@@ -43,6 +43,8 @@ class InventoryRow(base.Base):
     remover: Mapped[str | None] = mapped_column(base.Escaped)
     # A tombstone: the file was removed; it keeps late rows of the same object from bringing it back.
     removed: Mapped[bool] = mapped_column(default=False)
+    # Its object is gone, and the file stays: by `spec.prune`, or until a person lets a large sweep pass.
+    orphan: Mapped[bool] = mapped_column(default=False, server_default=false())
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +62,7 @@ class Item:
     selection: str | None = None
     rule: str | None = None
     remover: str | None = None
+    orphan: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +139,7 @@ def _item(row: base.AnyRow) -> Item:
         selection=row.selection,
         rule=row.rule,
         remover=row.remover,
+        orphan=row.orphan,
     )
 
 
@@ -167,6 +171,7 @@ def _values(place_id: int, item: Item) -> dict[str, object]:
         "selection": item.selection,
         "rule": item.rule,
         "remover": item.remover,
+        "orphan": item.orphan,
     }
 
 

@@ -7,6 +7,7 @@ and order, never by a watermark. Only watch daemons append; only the holder of a
 
 from __future__ import annotations
 
+import hashlib
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -447,18 +448,29 @@ def supersede_pending(connection: Connection, destination_id: int, *, reason: st
     return count
 
 
-def intermediate(connection: Connection, destination_id: int, *, place_id: int) -> list[int]:
-    """The pending rows of a place that a later pending row of the same object follows, in order."""
+@dataclass(frozen=True, slots=True)
+class ChangeOf:
+    """Which object a pending change is of: a digest of 16 bytes, because a million of them may be looked at."""
+
+    sequence: int
+    object: bytes
+
+
+def changes_before(
+    connection: Connection, destination_id: int, before: int, *, place_id: int, limit: int
+) -> list[ChangeOf]:
+    """Pending changes of a place below a number, the newest first; what a seed listed is none."""
     of_object = _E.api_group, _E.resource, _E.namespace, _E.name, _E.uid
-    from_the_last = func.row_number().over(partition_by=of_object, order_by=_E.sequence.desc())
-    pending_rows = select(_E.sequence, from_the_last.label("place")).where(
-        _E.destination_id == destination_id,
-        _E.place_id == place_id,
-        IS_PENDING,
-        _E.operation != events.Operation.SEED_SYNC.value,
+    query = select(_E.sequence, *of_object).where(
+        _E.destination_id == destination_id, _E.place_id == place_id, IS_PENDING, _E.seed_run_id.is_(None)
     )
-    rows = pending_rows.subquery().c
-    return list(connection.scalars(select(rows.sequence).where(rows.place > 1).order_by(rows.sequence)))
+    rows = connection.execute(query.where(_E.sequence < before).order_by(_E.sequence.desc()).limit(limit))
+    return [ChangeOf(sequence, _digest(parts)) for sequence, *parts in rows]
+
+
+def _digest(parts: Sequence[str]) -> bytes:
+    # What is escaped holds no U+0000.
+    return hashlib.blake2b("\0".join(base.escape(part) for part in parts).encode(), digest_size=16).digest()
 
 
 def rows_between(connection: Connection, destination_id: int, *, first: int, last: int) -> list[Pending]:

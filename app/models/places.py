@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from sqlalchemy import Connection, exists, or_, select, update
 
 from app.events import Ref
-from app.models import base, destinations, ledger
+from app.models import base, destinations, ledger, seeds
 from app.rules import paths
 
 _D, _P = destinations.GitDestinationRow, destinations.PlaceRow
@@ -87,7 +87,7 @@ def _open(connection: Connection, destination_id: int, seen: Seen, *, generation
     )
     place_id = connection.execute(opened.returning(_P.id)).scalar_one()
     _point(connection, destination_id, place_id)
-    ledger.supersede_pending(connection, destination_id, reason="the destination points to another place now")
+    give_up(connection, destination_id, reason="the destination points to another place now")
     return place_id
 
 
@@ -108,7 +108,21 @@ def clear(connection: Connection, destination_id: int, *, reason: str) -> None:
     connection.execute(
         update(_D).where(_D.id == destination_id, _D.place_id.is_not(None)).values(place_id=None, seed_wanted=None)
     )
-    ledger.supersede_pending(connection, destination_id, reason=reason)
+    give_up(connection, destination_id, reason=reason)
+
+
+def give_up(connection: Connection, destination_id: int, *, reason: str) -> int:
+    """Supersede all rows that pend for a destination, how many, and the seeds whose end was among them."""
+    seeds.supersede(connection, destination_id, states=(seeds.LISTING, seeds.QUEUED, seeds.SYNCED))
+    return ledger.supersede_pending(connection, destination_id, reason=reason)
+
+
+def retire_drained(connection: Connection, *, after: float) -> int:
+    """Give up what still pends for destinations deleted more than `after` seconds ago; the number of rows."""
+    return sum(
+        give_up(connection, found, reason="the destination was deleted")
+        for found in destinations.locked(connection, destinations.undrained(connection, after=after))
+    )
 
 
 def displaced(connection: Connection, place_id: int) -> list[int]:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
 
 from sqlalchemy import Connection, func, select
 
 from app.events import Operation
 from app.models import commits, ledger, seeds
 
-_R, _E = seeds.SeedRun, ledger.EventRow
+_E = ledger.EventRow
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +40,11 @@ class SeedProgress:
         return self.state == seeds.SWEPT
 
     @property
+    def is_given_up(self) -> bool:
+        """Whether it ended without coming to its end, and no other one took its place."""
+        return self.state == seeds.SUPERSEDED
+
+    @property
     def objects(self) -> int:
         """What was listed so far."""
         return sum(self.states.values())
@@ -51,25 +55,24 @@ class SeedProgress:
         return self.states.get(ledger.PENDING, 0)
 
 
-def of_seed(connection: Connection, destination_id: int, *, since: datetime) -> SeedProgress | None:
-    """The newest seed of a destination that began at that time or later; None before there is one."""
-    newest = select(_R.id, _R.state).where(_R.destination_id == destination_id, _R.started_at >= since)
-    run = connection.execute(newest.order_by(_R.started_at.desc(), _R.id).limit(1)).one_or_none()
-    if run is None:
-        return None
-    outcomes = [(scope.outcome, scope.key.resource) for scope in seeds.scopes_of(connection, run.id)]
+def of_seed(connection: Connection, destination_id: int, run: str) -> SeedProgress:
+    """A seed of a destination, or the one that took its place: rules change, daemons die."""
+    state = seeds.state_of(connection, run) or seeds.SUPERSEDED
+    while state == seeds.SUPERSEDED and (later := seeds.next_of(connection, destination_id, run)):
+        run, state = later, seeds.state_of(connection, later) or seeds.SUPERSEDED
+    outcomes = [(scope.outcome, scope.key.resource) for scope in seeds.scopes_of(connection, run)]
     refused: dict[str, list[str]] = {}
     for outcome, resource in outcomes:
         if outcome not in {seeds.COMPLETE, seeds.NOT_LISTED}:
             refused.setdefault(outcome, []).append(resource)
     return SeedProgress(
-        state=run.state,
+        state=state,
         scopes=len(outcomes),
         scopes_ended=sum(outcome != seeds.NOT_LISTED for outcome, _ in outcomes),
-        states=_states(connection, destination_id, run.id),
+        states=_states(connection, destination_id, run),
         refused=refused,
-        removed=_removed(connection, destination_id, run.id),
-        held=_held(connection, destination_id, run.id),
+        removed=_removed(connection, destination_id, run),
+        held=_held(connection, destination_id, run),
     )
 
 

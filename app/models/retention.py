@@ -5,57 +5,71 @@ Never a row that pends, nor one that an open seed may still look at; never commi
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import Connection, case, delete, func, select
 from sqlalchemy.orm import aliased
 
-from app.models import base, ledger, seeds
+from app.models import base, destinations, ledger, seeds
 
-_E, _R, _S = ledger.EventRow, seeds.SeedRun, seeds.SeedScope
+_D, _E, _R, _S = destinations.GitDestinationRow, ledger.EventRow, seeds.SeedRun, seeds.SeedScope
 # A person may want to see why something is not in Git for longer than what went well.
 _PROBLEMS = (ledger.DEAD, ledger.HELD)
+# What a seed found as it was: a row for each object, each day.
+_NOTHING_NEW = (ledger.STALE, ledger.UNCHANGED)
 _ENDED = (seeds.SWEPT, seeds.SUPERSEDED)
 
 
 @dataclass(frozen=True, slots=True)
-class Looked:
-    """How many rows went, and up to which number was looked; None at the end."""
+class Ages:
+    """After how many seconds rows go: most; those that say why something is not in Git; what seeds found unchanged."""
 
-    dropped: int
-    last: int | None
+    most: float
+    problems: float
+    unchanged: float
 
 
-def drop_rows(connection: Connection, destination_id: int, *, after: int, keep: float, keep_problems: float) -> Looked:
-    """Of the next rows of a destination, drop those that ended more than `keep` seconds ago; dead ones stay longer.
+def bounds(connection: Connection, destination_id: int) -> tuple[int, int]:
+    """The first and the last number that a destination's ledger holds; (1, 0) for none."""
+    found = func.coalesce(func.min(_E.sequence), 1), func.coalesce(func.max(_E.sequence), 0)
+    first, last = connection.execute(select(*found).where(_E.destination_id == destination_id)).one()
+    return first, last
 
-    The oldest stand first: where none ended so long ago, none did behind them either.
+
+def old_rows(connection: Connection, destination_id: int, *, first: int, last: int, ages: Ages) -> list[int]:
+    """The numbers of a span whose rows ended long enough ago."""
+    open_run = select(_R.id).where(_R.id == _E.seed_run_id, _R.state.not_in(_ENDED)).exists()
+    before = case(
+        (_E.state.in_(_PROBLEMS), base.now(-ages.problems)),
+        (_E.state.in_(_NOTHING_NEW) & _E.seed_run_id.is_not(None), base.now(-ages.unchanged)),
+        else_=base.now(-ages.most),
+    )
+    span = _E.destination_id == destination_id, _E.sequence.between(first, last)
+    query = select(_E.sequence).where(*span, _E.state != ledger.PENDING, _E.settled_at < before, ~open_run)
+    return list(connection.scalars(query.order_by(_E.sequence)))
+
+
+def drop_rows(connection: Connection, destination_id: int, numbers: Sequence[int]) -> int:
+    """Drop rows that ended; how many."""
+    of_numbers = base.among(connection, _E.sequence, numbers)
+    ended = _E.destination_id == destination_id, _E.state != ledger.PENDING
+    return connection.execute(delete(_E).where(*ended, of_numbers)).rowcount
+
+
+def drop_seeds(connection: Connection, *, cluster: str, keep: float) -> int:
+    """Drop seeds of a cluster that ended more than `keep` seconds ago; how many.
+
+    The last one of each place that was swept stays.
     """
-    own = _E.destination_id == destination_id
-    window = select(_E.sequence, _E.settled_at).where(own, _E.sequence > after)
-    rows = window.order_by(_E.sequence).limit(base.ROWS_PER_STATEMENT).subquery().c
-    last, is_old = connection.execute(
-        select(func.max(rows.sequence), func.min(rows.settled_at) < base.now(-keep))
-    ).one()
-    if not is_old:
-        return Looked(0, None)
-    opened = select(func.min(_R.started_at)).where(_R.destination_id == destination_id, _R.state.not_in(_ENDED))
-    before = case((_E.state.in_(_PROBLEMS), base.now(-keep_problems)), else_=base.now(-keep))
-    ended = _E.state != ledger.PENDING, _E.settled_at < before
-    undisturbed = _E.settled_at < func.coalesce(opened.scalar_subquery(), base.now())
-    query = delete(_E).where(own, _E.sequence > after, _E.sequence <= last, *ended, undisturbed)
-    return Looked(connection.execute(query).rowcount, last)
-
-
-def drop_seeds(connection: Connection, *, keep: float) -> int:
-    """Drop seeds that ended more than `keep` seconds ago; how many. The last one of each place that was swept stays."""
     later = aliased(_R)
     has_later = (
         select(later.id)
         .where(later.place_id == _R.place_id, later.state == seeds.SWEPT, later.started_at > _R.started_at)
         .exists()
     )
-    old = select(_R.id).where(_R.state.in_(_ENDED), _R.finished_at < base.now(-keep))
+    own = select(_D.id).where(_D.id == _R.destination_id, _D.cluster == cluster).exists()
+    old = select(_R.id).where(_R.state.in_(_ENDED), _R.finished_at < base.now(-keep), own)
     old = old.where((_R.state == seeds.SUPERSEDED) | has_later).limit(base.ROWS_PER_STATEMENT)
     found = list(connection.scalars(old))
     for part in range(0, len(found), 100):

@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import BigInteger, Connection, ForeignKey, Integer, Text, delete, exists, func, or_, select, update
+from sqlalchemy import BigInteger, Connection, ForeignKey, Integer, Text, delete, func, select, update
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.models import base, destinations
@@ -23,9 +23,6 @@ LISTING = "listing"
 SYNCED = "synced"
 SWEPT = "swept"
 SUPERSEDED = "superseded"
-
-# The cause of a seed that is made once a day.
-CHECK = "the regular check"
 
 # Outcomes of a scope. Only a complete one may be swept.
 COMPLETE = "complete"
@@ -101,6 +98,7 @@ class Run:
     place_id: int
     cause: str
     scopes: tuple[Scope, ...]
+    allow_prune: int = 0
 
 
 _R, _S = SeedRun, SeedScope
@@ -117,11 +115,11 @@ def start(
 ) -> str:
     """Begin a seed and supersede the one that is listed for the destination; its id.
 
-    Scopes are (key, version, sweepable). What is queued stays so. What a person allowed the superseded one to remove,
-    this one may.
+    Scopes are (key, version, sweepable). What is queued stays so. What a person allowed the superseded one to remove at
+    this place, this one may.
     """
-    listed = select(func.max(_R.allow_prune)).where(_R.destination_id == destination_id, _R.state == LISTING)
-    allow_prune = max(allow_prune, connection.scalar(listed) or 0)
+    of_place = _R.destination_id == destination_id, _R.place_id == place_id, _R.state == LISTING
+    allow_prune = max(allow_prune, connection.scalar(select(func.max(_R.allow_prune)).where(*of_place)) or 0)
     supersede(connection, destination_id, states=(LISTING,))
     run = _insert(
         connection,
@@ -185,7 +183,7 @@ def _add_scopes(connection: Connection, run: str, scopes: Iterable[tuple[ScopeKe
 
 
 def supersede(connection: Connection, destination_id: int, *, states: Collection[str] = (LISTING, QUEUED)) -> int:
-    """Give up the open seeds of a destination: a seed that died half-way is never swept."""
+    """Give up seeds of a destination, by default what is listed or queued: one that died half-way is never swept."""
     return connection.execute(
         update(_R)
         .where(_R.destination_id == destination_id, _R.state.in_(states))
@@ -193,23 +191,11 @@ def supersede(connection: Connection, destination_id: int, *, states: Collection
     ).rowcount
 
 
-def due(connection: Connection, *, cluster: str, after: float) -> list[int]:
-    """Live destinations that are not seeded now, whose place and its last check are older than `after` seconds."""
-    destination, place = destinations.GitDestinationRow, destinations.PlaceRow
-    since = base.now(-after)
-    # A new leader adds a word to the cause.
-    checked = _R.cause.startswith(CHECK) & _R.state.in_([SYNCED, SWEPT]) & (_R.started_at > since)
-    of_it = exists().where(_R.destination_id == destination.id, or_(_R.state.in_([LISTING, QUEUED]), checked))
-    query = select(destination.id).join(place, place.id == destination.place_id)
-    live = destination.cluster == cluster, destination.deleted_at.is_(None), destination.seed_wanted.is_(None)
-    return list(connection.scalars(query.where(*live, place.since <= since, ~of_it).order_by(destination.id)))
-
-
 def open_runs(connection: Connection, destination_ids: Iterable[int], *, state: str = LISTING) -> list[Run]:
     """Seeds without SEED_SYNC of some destinations, with their scopes: those that are listed, or those queued."""
     query = select(_R.__table__).where(_R.destination_id.in_(list(destination_ids)), _R.state == state)
     return [
-        Run(row.id, row.destination_id, row.place_id, row.cause, scopes_of(connection, row.id))
+        Run(row.id, row.destination_id, row.place_id, row.cause, scopes_of(connection, row.id), row.allow_prune or 0)
         for row in connection.execute(query.order_by(_R.started_at))
     ]
 
@@ -235,6 +221,13 @@ def scopes_of(connection: Connection, run: str) -> tuple[Scope, ...]:
 def allowed(connection: Connection, run: str) -> int:
     """How many files a person allowed the sweep of a seed to remove; 0 where nobody did."""
     return connection.scalar(select(_R.allow_prune).where(_R.id == run)) or 0
+
+
+def next_of(connection: Connection, destination_id: int, run: str) -> str | None:
+    """The seed of a destination that began after one; what is queued has not begun."""
+    started = select(_R.started_at).where(_R.id == run).scalar_subquery()
+    later = _R.destination_id == destination_id, _R.state != QUEUED, _R.started_at > started
+    return connection.scalar(select(_R.id).where(*later).order_by(_R.started_at, _R.id).limit(1))
 
 
 def state_of(connection: Connection, run: str) -> str | None:

@@ -10,6 +10,7 @@ from sqlalchemy import Connection, func, or_, select
 
 from app.events import Ref
 from app.models import base, destinations, inventory, ledger, seeds
+from app.rules import pruning
 
 _D, _P, _I = destinations.GitDestinationRow, destinations.PlaceRow, inventory.InventoryRow
 _C, _R = destinations.GitRepoConfigRow, seeds.SeedRun
@@ -40,8 +41,8 @@ class DestinationState:
     last_pushed_at: datetime | None
     branch_exists: bool | None
     pending: int
-    # Files that a sweep left for a person to decide.
-    prune_held: int = 0
+    # Whether a listing removes what it does not find (`spec.prune`).
+    prunes: bool = True
     # Rows that were left out because too many pended, ever.
     superseded: int = 0
 
@@ -98,7 +99,7 @@ def of_destinations(connection: Connection, *, cluster: str) -> dict[str, Destin
             last_sha=row.last_sha,
             last_pushed_at=row.last_pushed_at,
             branch_exists=row.branch_exists,
-            prune_held=row.prune_held or 0,
+            prunes=pruning.Policy.read(row.prune).removes_orphans,
             superseded=row.superseded or 0,
             pending=pending.get(row.id, 0),
         )
@@ -108,7 +109,10 @@ def of_destinations(connection: Connection, *, cluster: str) -> dict[str, Destin
 
 @dataclass(frozen=True, slots=True)
 class FileCount:
-    """How many files of one place are of one type and namespace, and were selected in the same way; the first path."""
+    """How many files of one place are of one type and namespace, and were selected in the same way; the first path.
+
+    `orphans` counts those of them whose object is gone.
+    """
 
     place_id: int
     group: str
@@ -118,13 +122,14 @@ class FileCount:
     rule: str | None
     files: int
     first: str
+    orphans: int = 0
 
 
 def file_counts(connection: Connection, destination_ids: Sequence[int]) -> Mapping[int, list[FileCount]]:
     """What stands in Git for some destinations, at all their places, by destination id."""
     columns = _I.place_id, _I.api_group, _I.resource, _I.namespace, _I.selection, _I.rule
-    query = (
-        select(_P.destination_id, *columns, func.count(), func.min(_I.path))
+    query: base.AnySelect = (
+        select(_P.destination_id, *columns, func.count(), func.min(_I.path), func.count().filter(_I.orphan))
         .join(_P, _P.id == _I.place_id)
         .where(_P.destination_id.in_(destination_ids), ~_I.removed)
         .group_by(_P.destination_id, *columns)
@@ -135,8 +140,8 @@ def file_counts(connection: Connection, destination_ids: Sequence[int]) -> Mappi
     return found
 
 
-def paths(connection: Connection, count: FileCount, *, limit: int) -> list[str]:
-    """The first paths of what was counted together."""
+def paths(connection: Connection, count: FileCount, *, orphans: bool = False, limit: int) -> list[str]:
+    """The first paths of what was counted together, or of the orphans among them."""
     same = (
         _I.place_id == count.place_id,
         _I.api_group == count.group,
@@ -145,7 +150,8 @@ def paths(connection: Connection, count: FileCount, *, limit: int) -> list[str]:
         _I.selection.is_not_distinct_from(count.selection),
         _I.rule.is_not_distinct_from(count.rule),
     )
-    return list(connection.scalars(select(_I.path).where(*same, ~_I.removed).order_by(_I.path).limit(limit)))
+    query = select(_I.path).where(*same, ~_I.removed, *([_I.orphan] if orphans else []))
+    return list(connection.scalars(query.order_by(_I.path).limit(limit)))
 
 
 def in_seed(connection: Connection, destination_ids: Sequence[int]) -> set[int]:

@@ -19,10 +19,10 @@ class WatchStream(base.Base):
 
     cluster: Mapped[str] = mapped_column(Text, primary_key=True)
     api_group: Mapped[str] = mapped_column(Text, primary_key=True)
+    version: Mapped[str] = mapped_column(Text, primary_key=True)
     resource: Mapped[str] = mapped_column(Text, primary_key=True)
     # Empty for cluster scope and for a stream over all namespaces.
     namespace: Mapped[str] = mapped_column(Text, primary_key=True)
-    version: Mapped[str] = mapped_column(Text)
     state: Mapped[str] = mapped_column(Text)
     since: Mapped[base.Moment]
     heard_at: Mapped[datetime | None] = mapped_column(base.Utc)
@@ -30,14 +30,18 @@ class WatchStream(base.Base):
     message: Mapped[base.Name]
 
 
+# Group, version, resource and namespace.
+Key = tuple[str, str, str, str]
+
+
 @dataclass(frozen=True, slots=True)
 class StreamState:
     """What one stream does: since when, when the API server last said something on it, and when it tries again."""
 
     api_group: str
+    version: str
     resource: str
     namespace: str
-    version: str
     state: str
     since: datetime
     heard_at: datetime | None
@@ -45,27 +49,27 @@ class StreamState:
     message: str
 
     @property
-    def key(self) -> tuple[str, str, str]:
-        """Group, resource and namespace."""
-        return self.api_group, self.resource, self.namespace
+    def key(self) -> Key:
+        """What tells it from the other streams of its cluster."""
+        return self.api_group, self.version, self.resource, self.namespace
 
 
 _S = WatchStream
-_KEY = ("cluster", "api_group", "resource", "namespace")
+_KEY = (_S.api_group, _S.version, _S.resource, _S.namespace)
 
 
-def save(
-    connection: Connection, *, cluster: str, states: Sequence[StreamState], gone: Collection[tuple[str, str, str]]
-) -> None:
+def save(connection: Connection, *, cluster: str, states: Sequence[StreamState], gone: Collection[Key]) -> None:
     """Write what some streams of a cluster do now, and forget those that are gone."""
-    for group, resource, namespace in gone:
-        of_one = _S.api_group == group, _S.resource == resource, _S.namespace == namespace
+    for key in gone:
+        of_one = (column == value for column, value in zip(_KEY, key, strict=True))
         connection.execute(delete(_S).where(_S.cluster == cluster, *of_one))
-    base.insert_many(connection, _S, [{"cluster": cluster, **asdict(one)} for one in states], replace=_KEY)
+    replaced = ("cluster", *(column.key for column in _KEY))
+    base.insert_many(connection, _S, [{"cluster": cluster, **asdict(one)} for one in states], replace=replaced)
 
 
 def load(connection: Connection, *, cluster: str) -> list[StreamState]:
     """What the streams of a cluster did last, by type and namespace."""
-    query = select(_S.__table__).where(_S.cluster == cluster).order_by(_S.api_group, _S.resource, _S.namespace)
+    query = select(_S.__table__).where(_S.cluster == cluster)
+    query = query.order_by(_S.api_group, _S.resource, _S.namespace, _S.version)
     rows = (row._asdict() for row in connection.execute(query))
     return [StreamState(**{name: value for name, value in row.items() if name != "cluster"}) for row in rows]

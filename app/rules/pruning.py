@@ -18,6 +18,16 @@ class Policy(StrEnum):
     ON_EVENT = "OnEvent"
     NEVER = "Never"
 
+    @property
+    def removes_deleted(self) -> bool:
+        """Whether a deletion that was seen removes the file."""
+        return self is not Policy.NEVER
+
+    @property
+    def removes_orphans(self) -> bool:
+        """Whether a complete listing removes what it does not find."""
+        return self is Policy.ALWAYS
+
     @classmethod
     def read(cls, text: str | None) -> Policy:
         """The policy of a word; without one, the default. A word of a newer schema removes nothing."""
@@ -32,16 +42,6 @@ class Pruning:
 
     policy: Policy = Policy.ALWAYS
     max_ratio: float = 0.5
-
-    @property
-    def on_delete(self) -> bool:
-        """Whether a deletion that was seen removes the file."""
-        return self.policy is not Policy.NEVER
-
-    @property
-    def on_sweep(self) -> bool:
-        """Whether a complete listing removes what it does not find."""
-        return self.policy is Policy.ALWAYS
 
     def holds(self, orphans: int, *, files: int, allowed: int) -> bool:
         """Whether a sweep waits for a person: it would remove many of the files, and nobody allowed so many."""

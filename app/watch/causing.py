@@ -7,8 +7,9 @@ place that is not the current one. `reconciling.py`, `streams.py` and `seeding.p
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import structlog
 
@@ -124,7 +125,8 @@ class Causes:
         if need.run is not None:
             seeds.supersede(connection, target.id)
         if scopes:
-            _start(connection, target, scopes, _cause(need, run))
+            allowed = run.allow_prune if run is not None else 0
+            _start(connection, target, scopes, _cause(need, run), allow_prune=allowed)
 
     def _resume(self, keys: Sequence[routing.StreamKey]) -> dict[routing.StreamKey, cursors.Cursor]:
         def work(connection: base.Connection) -> dict[routing.StreamKey, cursors.Cursor]:
@@ -216,17 +218,27 @@ class Causes:
             taken = destinations.take_wanted_seeds(connection, cluster=self._cluster, routed=scopes)
             asked = commands.waiting(connection, verb=commands.SEED)
             for destination_id, cause in taken.items():
-                wanted = scopes[destination_id]
-                own = {id_: words for id_, words in asked.items() if words.get("destination_id") == destination_id}
-                if wanted:
-                    allow_prune = max((words.get("allow_prune", 0) for words in own.values()), default=0)
-                    target = self._writer.routes.target_of(destination_id)
-                    _start(connection, target, wanted, cause, allow_prune=allow_prune)
-                for id_ in own:
-                    commands.answer(connection, id_, outcome=commands.STARTED if wanted else commands.NOTHING_SELECTED)
+                own = {id_: words for id_, words in asked.items() if words["destination_id"] == destination_id}
+                self._seed_asked(connection, destination_id, cause, own)
 
         self._writer.durably(work)
         self._writer.read_seeds()
+
+    def _seed_asked(
+        self, connection: base.Connection, destination_id: int, cause: str, asked: Mapping[int, Mapping[str, Any]]
+    ) -> None:
+        """One seed for everybody who asked, and the answer to the requests that are written down."""
+        scopes = self._writer.routes.scopes[destination_id]
+        outcome, run = commands.NOTHING_SELECTED, None
+        if scopes:
+            target = self._writer.routes.target_of(destination_id)
+            # What somebody allowed at another place, or before this one was taken away for a while, is void.
+            place = [target.place_id, target.place_generation]
+            allowed = [words["allow_prune"] for words in asked.values() if words["place"] == place]
+            run = _start(connection, target, scopes, cause, allow_prune=max(allowed, default=0))
+            outcome = commands.STARTED
+        for command in asked:
+            commands.answer(connection, command, outcome=outcome, seed_run_id=run)
 
 
 @dataclass(frozen=True, slots=True)
@@ -274,9 +286,10 @@ def _start(
     cause: str,
     *,
     allow_prune: int = 0,
-) -> None:
+) -> str:
+    """Begin a seed; its id."""
     wanted = _listed_apart(scopes)
-    seeds.start(
+    run = seeds.start(
         connection,
         destination_id=target.id,
         place_id=target.place_id,
@@ -285,6 +298,7 @@ def _start(
         allow_prune=allow_prune,
     )
     log.info("seed_started", destination=str(target.ref), cause=cause, scopes=len(wanted))
+    return run
 
 
 def _queue(connection: base.Connection, target: routing.Target, scopes: Iterable[routing.WantedScope]) -> None:

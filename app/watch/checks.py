@@ -1,7 +1,7 @@
 """The regular check: each destination is listed anew once a day, in case something was missed that nobody knows of.
 
-Asked for as a person asks (`reverser seed`), by the sweeper's thread. All destinations that are half due are listed
-with the first that is due: one listing of a type serves them all.
+Asked for as a person asks (`reverser seed`), by the sweeper's thread. Destinations that are half due are listed with
+the first that is due: one listing of a type serves them all.
 """
 
 from __future__ import annotations
@@ -11,10 +11,14 @@ import random
 import structlog
 
 from app import db
-from app.models import destinations, leases, seeds
+from app.models import destinations, leases
 from app.settings import Settings
 
 log = structlog.get_logger(__name__)
+
+CAUSE = "the regular check"
+# So many are listed together: their rows pend at the same time.
+AT_ONCE = 50
 
 
 class Checks:
@@ -28,13 +32,12 @@ class Checks:
         """Ask for the seeds that are due. Raises TemporaryError."""
         cluster = self._settings.cluster
         with self._database.read() as connection:
-            if not seeds.due(connection, cluster=cluster, after=self._distance):
+            if not destinations.unchecked(connection, cluster=cluster, after=self._distance, limit=1):
                 return
         with self._database.write() as connection:
             leases.fence_lead(connection, self._lead)
-            due = destinations.locked(connection, seeds.due(connection, cluster=cluster, after=self._distance / 2))
-            for destination_id in due:
-                destinations.ask_seed(connection, destination_id, cause=seeds.CHECK)
+            due = destinations.unchecked(connection, cluster=cluster, after=self._distance / 2, limit=AT_ONCE)
+            destinations.ask_check(connection, destinations.locked(connection, due), cause=CAUSE)
         self._distance = self._drawn()
         log.info("regular check", destinations=len(due))
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -70,6 +70,7 @@ def destination(
     state: states.DestinationState | None,
     seeding: bool,
     retained: int,
+    orphans: int,
     outage: str,
 ) -> Judged:
     """A GitDestination; `outage` says why the broker takes no messages, empty while it does."""
@@ -77,12 +78,13 @@ def destination(
     if state is None:
         conditions = _progressing("Recording", "it is being recorded") if verdict.ready else _refused(verdict)
         return Judged({**fields, "syncStatus": "syncing" if verdict.ready else "error"}, conditions)
-    fields |= {"pending": state.pending, "retained": retained, "superseded": state.superseded}
+    fields |= {"pending": state.pending, "retained": retained, "orphans": orphans, "superseded": state.superseded}
     fields |= {"lastCommitSHA": state.last_sha} if state.last_sha else {}
     fields |= {"branchExists": state.branch_exists} if state.branch_exists is not None else {}
     fields |= {"lastSyncTime": _time(state.last_pushed_at)} if state.last_pushed_at else {}
     fields["syncStatus"] = _sync_status(verdict, state, seeding=seeding)
-    return Judged(fields, _destination_conditions(ref, verdict, state, seeding=seeding, outage=outage))
+    held = _prune_held(ref, orphans) if orphans and state.prunes else ""
+    return Judged(fields, _destination_conditions(verdict, state, seeding=seeding, held=held, outage=outage))
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,10 +141,14 @@ def _unreadable(resource: str, message: str) -> dict[str, str]:
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """The files of a destination: those that each rule holds, and those that are left over."""
+    """The files of a destination: those that each rule holds, those that are left over, and of the others the orphans.
+
+    An orphan's object is gone, and its file stays.
+    """
 
     retained: int
     held: Mapping[str, int]
+    orphans: int = 0
 
 
 def tally(counts: Iterable[states.FileCount], *, place_id: int | None, marks: routing.Marks) -> Tally:
@@ -152,29 +158,31 @@ def tally(counts: Iterable[states.FileCount], *, place_id: int | None, marks: ro
     then. What the first release wrote says none of it: it counts as selected, and for no rule, until a listing finds it
     and says that nothing selects it (`ledger.LEFT`).
     """
-    retained, held = 0, Counter[str]()
+    retained, orphans, held = 0, 0, Counter[str]()
     for count in counts:
         if is_left(count, place_id=place_id, marks=marks):
             retained += count.files
-        elif count.rule is not None:
+            continue
+        orphans += count.orphans
+        if count.rule is not None:
             held[count.rule] += count.files
-    return Tally(retained, held)
+    return Tally(retained, held, orphans)
 
 
 def is_left(count: states.FileCount, *, place_id: int | None, marks: routing.Marks) -> bool:
     """Whether files are left over."""
-    wide, own = (marks.get(seeds.ScopeKey(count.group, count.resource, name)) for name in ("", count.namespace))
-    mark = wide or own
-    return count.place_id != place_id or mark is None or count.selection not in {None, mark}
+    key = seeds.ScopeKey(count.group, count.resource, count.namespace)
+    return count.place_id != place_id or not is_selected(key, count.selection, marks=marks)
+
+
+def is_selected(key: seeds.ScopeKey, selection: str | None, *, marks: routing.Marks) -> bool:
+    """Whether what selected a file of a type and namespace selects there still; None is of nobody who said it."""
+    mark = marks.get(replace(key, namespace="")) or marks.get(key)
+    return mark is not None and selection in {None, mark}
 
 
 def _destination_conditions(
-    ref: events.Ref,
-    verdict: compiling.DestinationVerdict,
-    state: states.DestinationState,
-    *,
-    seeding: bool,
-    outage: str,
+    verdict: compiling.DestinationVerdict, state: states.DestinationState, *, seeding: bool, held: str, outage: str
 ) -> Conditions:
     if not verdict.ready:
         return _refused(verdict)
@@ -183,6 +191,8 @@ def _destination_conditions(
     if seeding:
         ready = "True" if state.last_sha else "Unknown"
         return _progressing("Seeding", "the objects that the rules select are being listed", ready=ready)
+    if held:
+        return _stalled("PruneHeld", held, ready=True, fine=verdict.message)
     if state.pending:
         ready = "True" if state.last_sha else "Unknown"
         # No number here: a condition that changes with each Event would be written with each Event.
@@ -190,7 +200,7 @@ def _destination_conditions(
         if outage:
             message += f"; publishing fails ({outage}), and they wait until the broker takes messages again"
         return _progressing("Pending", message, ready=ready)
-    return _held(ref, state.prune_held, fine=verdict.message) if state.prune_held else _ready(verdict.message)
+    return _ready(verdict.message)
 
 
 def _failed(state: states.DestinationState, message: str) -> Conditions:
@@ -201,13 +211,12 @@ def _failed(state: states.DestinationState, message: str) -> Conditions:
     return _stalled(reason, message) if state.stalled else _progressing(reason, message, ready="False")
 
 
-def _held(ref: events.Ref, files: int, *, fine: str) -> Conditions:
-    """Changes arrive, and somebody has to decide about files."""
-    message = (
+def _prune_held(ref: events.Ref, files: int) -> str:
+    """Why files wait for a person, who may let them go."""
+    return (
         f"a seed did not find the objects of {files} files, more than spec.maxPruneRatio lets it remove: if they are "
         f"really gone, let it pass with `reverser seed {ref} --allow-prune {files}`"
     )
-    return _stalled("PruneHeld", message, ready=True, fine=fine)
 
 
 def _sync_status(verdict: compiling.DestinationVerdict, state: states.DestinationState, *, seeding: bool) -> str:

@@ -17,6 +17,8 @@ from app.settings import Settings
 log = structlog.get_logger(__name__)
 
 EVERY = 3_600.0
+# Numbers that one look takes, and rows that one transaction drops: with SQLite everybody else waits for it.
+_SPAN, _DROPPED_AT_ONCE = 20_000, 1_000
 _REST = 0.1
 _DAY = 86_400.0
 
@@ -25,7 +27,9 @@ class Keeper:
     """`run` is a thread of its own."""
 
     def __init__(self, settings: Settings, *, database: db.Database, lead: leases.Lead, stop: threading.Event) -> None:
-        self._settings, self._database, self._lead, self._stop = settings, database, lead, stop
+        self._cluster, self._database, self._lead, self._stop = settings.cluster, database, lead, stop
+        most = settings.keep_rows * _DAY
+        self._ages = retention.Ages(most, settings.keep_problems * _DAY, min(most, _DAY))
 
     def run(self) -> None:
         """Go through everything once an hour, until told to stop. Raises LeaseLostError."""
@@ -40,29 +44,27 @@ class Keeper:
     def drop(self) -> None:
         """Drop what ended long ago. Raises TemporaryError."""
         with self._database.read() as connection:
-            ids = destinations.ids_ever(connection, cluster=self._settings.cluster)
+            ids = destinations.ids_ever(connection, cluster=self._cluster)
         rows = sum(self._drop_rows(destination_id) for destination_id in ids)
         with self._database.write() as connection:
             leases.fence_lead(connection, self._lead)
-            runs = retention.drop_seeds(connection, keep=self._settings.keep_rows * _DAY)
+            runs = retention.drop_seeds(connection, cluster=self._cluster, keep=self._ages.most)
         if rows or runs:
             log.info("old rows were dropped", rows=rows, seeds=runs)
 
     def _drop_rows(self, destination_id: int) -> int:
-        dropped, last = 0, 0
-        while not self._stop.is_set():
-            with self._database.write() as connection:
-                leases.fence_lead(connection, self._lead)
-                looked = retention.drop_rows(
-                    connection,
-                    destination_id,
-                    after=last,
-                    keep=self._settings.keep_rows * _DAY,
-                    keep_problems=self._settings.keep_problems * _DAY,
+        with self._database.read() as connection:
+            first, last = retention.bounds(connection, destination_id)
+        dropped = 0
+        for start in range(first, last + 1, _SPAN):
+            with self._database.read() as connection:
+                old = retention.old_rows(
+                    connection, destination_id, first=start, last=start + _SPAN - 1, ages=self._ages
                 )
-            dropped += looked.dropped
-            if looked.last is None:
-                break
-            last = looked.last
-            self._stop.wait(_REST)
+            for part in range(0, len(old), _DROPPED_AT_ONCE):
+                if self._stop.wait(_REST):
+                    return dropped
+                with self._database.write() as connection:
+                    leases.fence_lead(connection, self._lead)
+                    dropped += retention.drop_rows(connection, destination_id, old[part : part + _DROPPED_AT_ONCE])
         return dropped

@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any
 
 from app import events
-from app.models import base, destinations, leases, ledger, places, rules, seeds
+from app.models import base, destinations, leases, places, rules, seeds
 from app.rules import compiling, kinds, pruning, selecting
 from app.watch import routing
 
@@ -128,8 +128,6 @@ def _save_destination(
     )
     place = verdict.place
     if place is None:
-        # An open seed of a destination that cannot be written would hold up retention for as long.
-        seeds.supersede(connection, destination_id)
         places.clear(connection, destination_id, reason=NOT_ALLOWED)
         return None
     branch_id = leases.ensure_branch(connection, url_key=place.url.key, branch=place.branch)
@@ -145,7 +143,7 @@ def _save_destination(
         ),
     )
     for former in places.displaced(connection, place_id) if raised else ():
-        ledger.supersede_pending(connection, former, reason=DISPLACED)
+        places.give_up(connection, former, reason=DISPLACED)
     return routing.Target(
         id=destination_id,
         uid=uid,

@@ -75,7 +75,9 @@ class Reporter:
         self._written: dict[tuple[str, str], _Written] = {}
         self._states: dict[str, states.DestinationState] = {}
         self._repos: dict[str, states.RepoState] = {}
+        # Destination -> files that no rule stands behind, and files whose object is gone.
         self._retained: dict[int, int] = {}
+        self._orphans: dict[int, int] = {}
         # Rule -> files that it holds, and its version in SQL.
         self._held: Mapping[str, int] = {}
         self._versions: Mapping[str, int] = {}
@@ -120,6 +122,7 @@ class Reporter:
         # because of its mark, and the last figure is the better one.
         kept = {id_: count for id_, count in self._retained.items() if id_ in unsettled}
         self._retained = {id_: tally.retained for id_, tally in tallies.items()} | kept
+        self._orphans = {id_: tally.orphans for id_, tally in tallies.items()}
         held = Counter[str]()
         for tally in tallies.values():
             held.update(tally.held)
@@ -149,9 +152,18 @@ class Reporter:
         seeding = state is not None and any(
             run.destination_id == state.destination_id for run in list(self._writer.book.runs.values())
         )
-        retained = self._retained.get(state.destination_id, 0) if state else 0
-        outage = self._publisher.outage or ""
-        return judging.destination(ref, verdict, state=state, seeding=seeding, retained=retained, outage=outage)
+        retained, orphans = (
+            found.get(state.destination_id, 0) if state else 0 for found in (self._retained, self._orphans)
+        )
+        return judging.destination(
+            ref,
+            verdict,
+            state=state,
+            seeding=seeding,
+            retained=retained,
+            orphans=orphans,
+            outage=self._publisher.outage or "",
+        )
 
     def _report(self, kind: str, ref: events.Ref, judged: judging.Judged, *, generations: Mapping[str, int]) -> None:
         raw = self._objects.snapshot_of(kind, ref)

@@ -16,7 +16,7 @@ import structlog
 
 from app import db, errors, publishing, queues
 from app.events import Ref
-from app.models import destinations, leases, nodes, states
+from app.models import destinations, leases, nodes, places, states
 from app.settings import Settings
 from app.watch import causing, checks
 
@@ -154,6 +154,6 @@ class Sweeper:
     def _retire(self) -> None:
         with self._database.write() as connection:
             leases.fence_lead(connection, self._lead)
-            count = destinations.retire_drained(connection, after=GRACE)
+            count = places.retire_drained(connection, after=GRACE)
         if count:
             log.info("rows of deleted destinations were superseded", rows=count)

@@ -43,7 +43,7 @@ class Board:
         self._streams = running
         self._stop = stop
         # What stands in the database; None before it was read.
-        self._written: Mapping[tuple[str, str, str], stored.StreamState] | None = None
+        self._written: Mapping[stored.Key, stored.StreamState] | None = None
 
     def run(self) -> None:
         """Write what changed at each beat, until told to stop. Raises LeaseLostError."""

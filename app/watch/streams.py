@@ -103,7 +103,7 @@ class Stream:
         doing, silent = self._doing, timedelta(seconds=time.monotonic() - self._heard)
         heard_at = datetime.now(UTC) - silent if self._position else None
         return stored.StreamState(
-            self.key.group, self.key.resource, self.key.namespace, self.key.version,
+            self.key.group, self.key.version, self.key.resource, self.key.namespace,
             str(doing.state), doing.since, heard_at, doing.next_try, doing.message,
         )  # fmt: skip
 

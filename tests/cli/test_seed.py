@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import getpass
-from collections.abc import Iterator
+import json
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from typing import Any
 
 import click.testing
 import pytest
 from sqlalchemy import text
 
+from app import db
 from app.cli import main
 from app.models import commands, destinations, leases, seeds
 from tests.models.records import CLUSTER, Records
+from tests.waiting import wait_until
 
 
 @pytest.fixture
@@ -45,9 +51,10 @@ def test_a_seed_is_asked_for_and_written_down(records: Records) -> None:
     assert wishes(records) == [f"asked for by {getpass.getuser()}", None]
     with records.database.read() as connection:
         row = connection.execute(text("SELECT verb, target, asked_by, arguments, done_at FROM command")).one()
-        assert commands.get(connection, 1).outcome is None
+        assert commands.outcome(connection, 1) == commands.Outcome(None, None)
     assert tuple(row)[:3] == ("seed", "shop/prod", getpass.getuser())
-    assert str(prod.id) in str(row.arguments)
+    arguments = row.arguments if isinstance(row.arguments, dict) else json.loads(row.arguments)
+    assert arguments == {"destination_id": prod.id, "place": [prod.place_id, 1], "allow_prune": 0}
     assert row.done_at is None
 
 
@@ -80,37 +87,91 @@ def test_a_name_without_a_namespace_is_wrong_usage(records: Records) -> None:
     assert "write NAMESPACE/NAME, for example shop/prod" in done.stderr
 
 
-def test_waiting_ends_where_no_rule_selects_anything(records: Records, monkeypatch: pytest.MonkeyPatch) -> None:
-    """There is nothing to wait for."""
+def test_a_user_without_a_name_is_known_by_its_number(records: Records, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A container runs as some number."""
+
+    def nameless() -> str:
+        raise KeyError("getpwuid(): uid not found")
+
+    monkeypatch.setattr(getpass, "getuser", nameless)
     records.destination("prod")
+    assert seed("shop/prod").exit_code == 0
+    assert wishes(records) == [f"asked for by uid {os.getuid()}"]
+
+
+Answer = Callable[[db.Connection, int], None]
+
+
+@pytest.fixture
+def answered(monkeypatch: pytest.MonkeyPatch) -> Callable[[Answer], None]:
+    """Stands where the watch daemon stands: answers what is asked in the same transaction."""
     ask = commands.ask
 
-    def ask_and_answer(*args: object, **words: object) -> int:
-        found = ask(*args, **words)  # type: ignore[arg-type]
-        commands.answer(args[0], found, outcome=commands.NOTHING_SELECTED)  # type: ignore[arg-type]
-        return found
+    def answer_with(answer: Answer) -> None:
+        def ask_and_answer(connection: db.Connection, **words: Any) -> int:
+            found = ask(connection, **words)
+            answer(connection, found)
+            return found
 
-    monkeypatch.setattr(commands, "ask", ask_and_answer)
+        monkeypatch.setattr(commands, "ask", ask_and_answer)
+
+    return answer_with
+
+
+def test_waiting_ends_where_no_rule_selects_anything(records: Records, answered: Callable[[Answer], None]) -> None:
+    """There is nothing to wait for."""
+    records.destination("prod")
+    answered(lambda connection, found: commands.answer(connection, found, outcome=commands.NOTHING_SELECTED))
     done = seed("shop/prod", "--wait")
     assert done.exit_code == 0
     assert "shop/prod has nothing to list: no rule selects anything for it." in done.stdout
 
 
-def test_waiting_ends_in_time(records: Records, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("again", "code"), [(True, 0), (False, 1)])
+def test_waiting_follows_the_seed_that_took_over(
+    records: Records, answered: Callable[[Answer], None], *, again: bool, code: int
+) -> None:
+    """Rules change and daemons die: what began instead counts, and where nothing did, the seed was given up."""
+    prod = records.destination("prod")
+
+    def start(connection: db.Connection) -> str:
+        return seeds.start(connection, destination_id=prod.id, place_id=prod.place_id, cause="test", scopes=[])
+
+    def answer(connection: db.Connection, found: int) -> None:
+        commands.answer(connection, found, outcome=commands.STARTED, seed_run_id=start(connection))
+
+    answered(answer)
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(seed, "shop/prod", "--wait", "--timeout", "60")
+        wait_until(lambda: len(runs(records)) == 1, what="the seed")
+        with records.database.write() as connection:
+            seeds.supersede(connection, prod.id)
+            if again:
+                seeds.finish(connection, start(connection), state=seeds.SWEPT)
+        done = waiting.result(60)
+    assert done.exit_code == code
+    assert "shop/prod is seeded: 0 objects." in done.stdout if again else "the seed was given up" in done.stderr
+
+
+def runs(records: Records) -> list[str]:
+    """The states of all seeds."""
+    with records.database.read() as connection:
+        return list(connection.scalars(text("SELECT state FROM seed_run")))
+
+
+def test_waiting_ends_in_time(records: Records, answered: Callable[[Answer], None]) -> None:
     """Before a watch daemon begins, and while it lists, the time that was given is kept, and what goes on is said."""
     prod = records.destination("prod")
     with records.database.write() as connection:
         assert leases.take_lead(connection, cluster=CLUSTER, cluster_uid="u", owner="me", seconds=600)
     done = seed("shop/prod", "--wait", "--timeout", "0")
     assert (done.exit_code, "begins when a watch daemon leads" in done.stderr) == (1, True)
-    ask = commands.ask
 
-    def ask_and_start(*args: object, **words: object) -> int:
-        found = ask(*args, **words)  # type: ignore[arg-type]
+    def answer(connection: db.Connection, found: int) -> None:
         scopes = [(seeds.ScopeKey("", name, "shop"), "v1", True) for name in ("configmaps", "services")]
-        seeds.start(args[0], destination_id=prod.id, place_id=prod.place_id, cause="test", scopes=scopes)  # type: ignore[arg-type]
-        return found
+        run = seeds.start(connection, destination_id=prod.id, place_id=prod.place_id, cause="test", scopes=scopes)
+        commands.answer(connection, found, outcome=commands.STARTED, seed_run_id=run)
 
-    monkeypatch.setattr(commands, "ask", ask_and_start)
+    answered(answer)
     done = seed("shop/prod", "--wait", "--timeout", "0")
     assert (done.exit_code, "goes on (0 of 2 types listed)" in done.stderr) == (1, True)

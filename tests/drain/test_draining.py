@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from app.drain import building, draining, pushing
+from app import errors
+from app.drain import building, draining, pushing, relieving
 from app.models import destinations, ledger
 from tests.drain.world import World, path_of
 
@@ -86,27 +87,84 @@ def test_a_drain_says_up_to_where_nothing_is_left(world: World, monkeypatch: pyt
     assert world.drain(prod).done == ((prod.uid, 3),)
 
 
-def test_under_pressure_only_the_last_state_of_an_object_is_written(tmp_path: Path, database_url: str) -> None:
-    """Above the limit, what a later row of the object follows is left out and counted; the last ones come."""
+@pytest.fixture
+def pressed(tmp_path: Path, database_url: str) -> Iterator[World]:
+    """A world where more than six changes are too many."""
     world = World(tmp_path, database_url, max_pending=6, batch_rows=2)
-    prod = world.destination()
+    yield world
+    world.close()
+
+
+def superseded(world: World) -> int | None:
+    """How many rows were left out under pressure."""
+    with world.database.read() as connection:
+        return connection.scalar(select(destinations.GitDestinationRow.superseded))
+
+
+def test_under_pressure_only_the_last_state_of_an_object_is_written(
+    pressed: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Above the limit, what a later change of the object follows is left out and counted; the last ones come."""
+    monkeypatch.setattr(relieving, "_ROWS_PER_READ", 3)
+    prod = pressed.destination()
     for version in range(1, 4):
-        world.change(prod, "a", str(version), version=version)
-        world.change(prod, "b", str(version), version=version)
-    assert world.drain(prod).commits == 6
+        pressed.change(prod, "a", str(version), version=version)
+        pressed.change(prod, "b", str(version), version=version)
+    assert pressed.drain(prod).commits == 6
     for version in range(4, 8):
-        world.change(prod, "a", str(version), version=version)
-    world.change(prod, "b", None, version=8)
-    world.change(prod, "b", "new", version=9, uid="another")
-    world.change(prod, "c", "1", version=10)
-    assert world.drain(prod).commits == 4
-    assert world.states(prod)[6:] == [*["superseded"] * 3, *["pushed"] * 4]
-    assert {path: value.strip('"') for path, value in world.files().items()} == {
+        pressed.change(prod, "a", str(version), version=version)
+    pressed.change(prod, "b", None, version=8)
+    pressed.change(prod, "b", "new", version=9, uid="another")
+    pressed.change(prod, "c", "1", version=10)
+    assert pressed.drain(prod).commits == 4
+    assert pressed.states(prod)[6:] == [*["superseded"] * 3, *["pushed"] * 4]
+    assert {path: value.strip('"') for path, value in pressed.files().items()} == {
         path_of("a"): "7", path_of("b"): "new", path_of("c"): "1",
     }  # fmt: skip
-    with world.database.read() as connection:
-        assert connection.scalar(select(destinations.GitDestinationRow.superseded)) == 3
-    world.close()
+    assert superseded(pressed) == 3
+
+
+def test_pressure_is_of_changes_and_not_of_seeds(pressed: World) -> None:
+    """A seed has a row for each object. What it listed is older than the change that came before it: both stay."""
+    prod = pressed.destination()
+    pressed.seed(prod, [(f"n{number}", "1", number + 1) for number in range(8)], list_version=20)
+    assert pressed.drain(prod).commits == 1
+    for version in range(21, 27):
+        pressed.change(prod, "a", str(version), version=version)
+    pressed.seed(prod, [("a", "listed", 20)], list_version=20, complete=False)
+    pressed.change(prod, "b", "1", version=28)
+    pressed.drain(prod)
+    assert pressed.states(prod)[9:] == [*["superseded"] * 5, "pushed", "stale", "unchanged", "pushed"]
+    assert pressed.files()[path_of("a")].strip('"') == "26"
+
+
+def test_where_each_change_is_of_another_object_nobody_looks_twice(
+    pressed: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There is nothing to leave out, and looking for it costs."""
+    looks = []
+    before = ledger.changes_before
+    monkeypatch.setattr(ledger, "changes_before", lambda *words, **more: looks.append(1) or before(*words, **more))
+    prod = pressed.destination(max_commits=1)
+    for number in range(9):
+        pressed.change(prod, f"n{number}", "1", version=number)
+    assert pressed.drain(prod).commits == 9
+    assert (len(looks), superseded(pressed)) == (2, None)
+
+
+def test_a_database_that_is_too_slow_for_relief_does_not_keep_changes_from_git(
+    pressed: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Everything is written then, as it would be without pressure."""
+
+    def slow(*_: object, **__: object) -> None:
+        raise errors.TemporaryError("statement timeout")
+
+    monkeypatch.setattr(ledger, "changes_before", slow)
+    prod = pressed.destination()
+    for version in range(1, 8):
+        pressed.change(prod, "a", str(version), version=version)
+    assert pressed.drain(prod).commits == 7
 
 
 def test_an_unchanged_object_makes_no_commit(world: World) -> None:

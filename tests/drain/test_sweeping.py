@@ -65,18 +65,13 @@ def large(world: World, count: int, **more: object) -> destinations.Destination:
     return prod
 
 
-def held(world: World, destination: destinations.Destination) -> tuple[str, str | None, int | None]:
-    """State and reason of the last row, and what its destination says of it."""
+def held(world: World, destination: destinations.Destination) -> tuple[str, str | None, int]:
+    """State and reason of the last row, and how many files are marked as orphans."""
     with world.database.read() as connection:
-        row = connection.execute(
-            select(ledger.EventRow.state, ledger.EventRow.state_reason)
-            .order_by(ledger.EventRow.sequence.desc())
-            .limit(1)
-        ).one()
-        found = connection.scalar(
-            select(destinations.GitDestinationRow.prune_held).where(destinations.GitDestinationRow.id == destination.id)
-        )
-    return row.state, row.state_reason, found
+        query = select(ledger.EventRow.state, ledger.EventRow.state_reason)
+        row = connection.execute(query.order_by(ledger.EventRow.sequence.desc()).limit(1)).one()
+        items = inventory.present(connection, destination.place_id)
+    return row.state, row.state_reason, sum(item.orphan for item in items)
 
 
 def test_a_sweep_that_would_remove_most_waits_for_a_person(world: World) -> None:
@@ -90,10 +85,6 @@ def test_a_sweep_that_would_remove_most_waits_for_a_person(world: World) -> None
     assert str(reason).startswith("a sweep would remove 21 of 22 files, more than spec.maxPruneRatio (0.5) allows: ")
     assert "`reverser seed shop/prod --allow-prune 21`" in str(reason)
 
-    world.change(prod, "n1", "2", version=101)
-    world.drain(prod)
-    assert world.states(prod)[-1] == "pushed"
-
     world.seed(prod, [("n0", "1", 1)], list_version=110, allow_prune=20)
     world.drain(prod)
     assert (len(world.files()), held(world, prod)[0]) == (22, "held")
@@ -102,23 +93,50 @@ def test_a_sweep_that_would_remove_most_waits_for_a_person(world: World) -> None
     assert (set(world.files()), held(world, prod)[0], held(world, prod)[2]) == ({path_of("n0")}, "pushed", 0)
 
 
+def test_an_orphan_whose_object_is_there_after_all_is_none(world: World) -> None:
+    """What is written again, and what the next listing finds as it is, waits for nobody."""
+    prod = large(world, 22)
+    world.seed(prod, [], list_version=100)
+    world.drain(prod)
+    assert held(world, prod)[2] == 22
+    world.change(prod, "n1", "2", version=101)
+    world.drain(prod)
+    assert held(world, prod)[::2] == ("pushed", 21)
+    others = [(f"n{number}", "1", number + 1) for number in range(22) if number != 1]
+    world.seed(prod, [("n1", "2", 101), *others], list_version=110)
+    world.drain(prod)
+    assert held(world, prod) == ("unchanged", "no orphans", 0)
+
+
+def test_a_listing_that_looked_elsewhere_says_nothing_of_orphans(world: World) -> None:
+    """What waits for a person does so until a listing of its own type has an answer."""
+    prod = large(world, 21)
+    world.seed(prod, [], list_version=100)
+    world.drain(prod)
+    world.seed(prod, [], list_version=110, resource="services")
+    world.drain(prod)
+    world.seed(prod, [], list_version=120, complete=False)
+    world.drain(prod)
+    assert held(world, prod)[2] == 21
+
+
 def test_a_few_orphans_go_whatever_share_they_are(world: World) -> None:
     """Twenty files of twenty go: that can be looked through, and undone."""
     prod = large(world, 20)
     world.seed(prod, [], list_version=100)
     world.drain(prod)
     assert world.files() == {}
-    assert held(world, prod)[0::2] == ("pushed", 0)
+    assert held(world, prod)[0] == "pushed"
 
 
 @pytest.mark.parametrize("policy", [pruning.Policy.ON_EVENT, pruning.Policy.NEVER])
 def test_a_policy_keeps_what_a_listing_does_not_find(world: World, policy: pruning.Policy) -> None:
-    """Nothing goes by a sweep, and no person is asked; under the default policy, the next seed removes it."""
+    """Nothing goes by a sweep, and it is counted; under the default policy, the next seed removes it."""
     prod = large(world, 2, pruned=pruning.Pruning(policy))
     world.seed(prod, [("n0", "1", 1)], list_version=100)
     world.drain(prod)
     assert len(world.files()) == 2
-    assert held(world, prod) == ("unchanged", f"spec.prune is {policy.value}: 1 orphans stay", 0)
+    assert held(world, prod) == ("unchanged", f"spec.prune is {policy.value}: 1 orphans stay", 1)
     prod = world.destination()
     world.seed(prod, [("n0", "1", 1)], list_version=110)
     world.drain(prod)
@@ -127,16 +145,30 @@ def test_a_policy_keeps_what_a_listing_does_not_find(world: World, policy: pruni
 
 @pytest.mark.parametrize(("policy", "files"), [("Always", 0), ("OnEvent", 0), ("Never", 1)])
 def test_a_policy_decides_about_a_deletion_that_was_seen(world: World, policy: str, files: int) -> None:
-    """Under Never the file stays, the row says why, and an object that is created under that name is written."""
+    """Under Never the file stays and is counted, the row says why, and what is older does not make it current again."""
     prod = large(world, 1, pruned=pruning.Pruning(pruning.Policy(policy)))
     world.change(prod, "n0", None, version=5)
     world.drain(prod)
     assert len(world.files()) == files
     if files:
-        assert held(world, prod)[:2] == ("unchanged", "spec.prune is Never: the file stays")
+        assert held(world, prod) == ("unchanged", "spec.prune is Never: the file stays", 1)
+    world.change(prod, "n0", "late", version=4)
+    world.drain(prod)
+    assert (held(world, prod)[0], len(world.files())) == ("stale", files)
     world.change(prod, "n0", "new", version=9, uid="another")
     world.drain(prod)
     assert world.files()[path_of("n0")].strip('"') == "new"
+    assert held(world, prod)[2] == 0
+
+
+@pytest.mark.parametrize("policy", list(pruning.Policy))
+def test_the_file_of_a_former_version_goes_under_each_policy(world: World, policy: pruning.Policy) -> None:
+    """Its object is there, under another path: nothing is lost, and two files of one object would be wrong."""
+    prod = large(world, 1, pruned=pruning.Pruning(policy))
+    world.seed(prod, [("n0", "1", 2)], list_version=100, served="v2")
+    world.drain(prod)
+    assert set(world.files()) == {path_of("n0").replace("/v1/", "/v2/")}
+    assert held(world, prod)[2] == 0
 
 
 def test_an_incomplete_listing_removes_nothing(world: World) -> None:

@@ -26,6 +26,9 @@ EVERYTHING = {
 }  # fmt: skip
 
 
+CONFIG_MAPS = seeds.ScopeKey("", "configmaps", "shop")
+
+
 class World:
     """Everything a drain needs, and ways to look at what it did."""
 
@@ -145,25 +148,39 @@ class World:
         list_version: int,
         complete: bool = True,
         allow_prune: int = 0,
+        resource: str = "configmaps",
+        served: str = "v1",
     ) -> str:
-        """A whole seed of ConfigMaps (name, value, version), closed by SEED_SYNC; its run id."""
-        key = seeds.ScopeKey("", "configmaps", "shop")
+        """A whole seed of ConfigMaps (name, value, version), closed by SEED_SYNC; its run id.
+
+        `served` is the version of the type; of another resource than ConfigMaps it finds none.
+        """
+        key = seeds.ScopeKey("", resource, "shop")
         with self.database.write() as connection:
             run = seeds.start(
                 connection, destination_id=destination.id, place_id=destination.place_id, cause="test",
-                scopes=[(key, "v1", True)], allow_prune=allow_prune,
+                scopes=[(key, served, True)], allow_prune=allow_prune,
             )  # fmt: skip
-        entries = [self.event(destination, name, value, version=version, seed=run) for name, value, version in objects]
+        entries = [
+            _served(served, self.event(destination, name, value, version=version, seed=run))
+            for name, value, version in objects
+        ]
         if entries:
             self.write(*entries)
-        self.close_seed(destination, run, listed=len(entries), list_version=list_version, complete=complete)
+        self.close_seed(destination, run, key, listed=len(entries), list_version=list_version, complete=complete)
         return run
 
     def close_seed(
-        self, destination: destinations.Destination, run: str, *, listed: int, list_version: int, complete: bool = True
+        self,
+        destination: destinations.Destination,
+        run: str,
+        key: seeds.ScopeKey = CONFIG_MAPS,
+        *,
+        listed: int,
+        list_version: int,
+        complete: bool = True,
     ) -> None:
         """Write the SEED_SYNC of a seed whose rows are in the ledger."""
-        key = seeds.ScopeKey("", "configmaps", "shop")
         with self.database.write() as connection:
             numbers = ledger.take_numbers(connection, {destination.id: 1})
             seeds.add_written(connection, run, key, listed)
@@ -251,6 +268,13 @@ class World:
         run_git("-C", str(clone), "commit", "--quiet", "-m", "somebody else")
         run_git("-C", str(clone), "push", "--quiet", *(["--force"] if force else []), "origin", f"HEAD:{branch}")
         return run_git("-C", str(clone), "rev-parse", "HEAD").strip()
+
+
+def _served(version: str, entry: ledger.Entry) -> ledger.Entry:
+    """The Event of an object as this version of its type has it."""
+    what = entry.event.identifier
+    assert what is not None
+    return replace(entry, event=replace(entry.event, identifier=replace(what, version=version)))
 
 
 def _identifier(namespace: str, name: str, uid: str) -> events.Identifier:

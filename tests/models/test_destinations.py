@@ -210,11 +210,11 @@ def test_what_pends_for_a_deleted_destination_drains_for_a_while(records: Record
     records.append(entry(prod), entry(gone, "a"), entry(gone, "b"))
     retire(records, prod.uid)
     with records.database.write() as connection:
-        assert destinations.retire_drained(connection, after=60.0) == 0
+        assert places.retire_drained(connection, after=60.0) == 0
     records.age("git_destination", "deleted_at", seconds=61.0)
     with records.database.write() as connection:
-        assert destinations.retire_drained(connection, after=60.0) == 2
-        assert destinations.retire_drained(connection, after=60.0) == 0
+        assert places.retire_drained(connection, after=60.0) == 2
+        assert places.retire_drained(connection, after=60.0) == 0
         assert destinations.queue_refs(connection) == [prod.ref]
     assert records.states(prod) == [(1, ledger.PENDING)]
 
@@ -487,3 +487,56 @@ def test_a_host_that_answers_again_lets_nobody_wait(records: Records) -> None:
     with records.database.write() as connection:
         destinations.release_host(connection, host=failed.host)
     assert due(records, [waiting, refused]) == [True, False]
+
+
+def unchecked(records: Records, *, limit: int = 10) -> list[int]:
+    """The destinations whose regular check is due after 100 seconds."""
+    with records.database.read() as connection:
+        return destinations.unchecked(connection, cluster=CLUSTER, after=100.0, limit=limit)
+
+
+def test_a_check_is_due_when_the_last_one_is_long_ago(records: Records) -> None:
+    """A new place was just listed; what was asked for is not asked for again, whatever became of it."""
+    prod, dev = records.destination("prod"), records.destination("dev", folder="dev")
+    assert unchecked(records) == []
+    records.age("place", "since", seconds=101)
+    assert unchecked(records) == [prod.id, dev.id]
+    with records.database.write() as connection:
+        destinations.ask_seed(connection, dev.id, cause="a person")
+        destinations.ask_check(connection, [prod.id, dev.id], cause="the check")
+        wanted = destinations.take_wanted_seeds(connection, cluster=CLUSTER, routed=[prod.id, dev.id])
+    assert wanted == {prod.id: "the check", dev.id: "a person"}
+    assert unchecked(records) == []
+    records.age("git_destination", "checked_at", seconds=101)
+    assert unchecked(records) == [prod.id, dev.id]
+    assert unchecked(records, limit=1) == [prod.id]
+
+
+def test_nobody_checks_what_is_gone(records: Records) -> None:
+    """A deleted destination and one of another cluster are never due, nor is one that is asked for already."""
+    gone, prod = records.destination("gone", folder="gone"), records.destination("prod")
+    records.age("place", "since", seconds=101)
+    with records.database.write() as connection:
+        destinations.retire_destinations(connection, cluster=CLUSTER, keep={prod.uid})
+        assert destinations.unchecked(connection, cluster="other", after=0.0, limit=10) == []
+    assert unchecked(records) == [prod.id]
+    assert gone.id != prod.id
+    with records.database.write() as connection:
+        destinations.ask_seed(connection, prod.id, cause="a person")
+    assert unchecked(records) == []
+
+
+def test_a_place_that_is_lost_ends_its_seeds(records: Records) -> None:
+    """The end of a seed that was superseded with what pends never comes, and nobody waits for it."""
+    prod = records.destination("prod")
+    words = {"destination_id": prod.id, "place_id": prod.place_id, "cause": "test", "scopes": []}
+    runs = []
+    for state in (seeds.SWEPT, seeds.SYNCED, seeds.LISTING):
+        with records.database.write() as connection:
+            runs.append(seeds.start(connection, **words))  # type: ignore[arg-type]
+            if state != seeds.LISTING:
+                seeds.finish(connection, runs[-1], state=state)
+    with records.database.write() as connection:
+        places.clear(connection, prod.id, reason="not allowed")
+        states_of = [seeds.state_of(connection, run) for run in runs]
+    assert states_of == [seeds.SWEPT, seeds.SUPERSEDED, seeds.SUPERSEDED]

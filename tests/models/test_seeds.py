@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from app.models import destinations, seeds
-from tests.models.records import CLUSTER, Records
+from tests.models.records import Records
 
 PODS = seeds.ScopeKey("", "pods", "shop")
 MAPS = seeds.ScopeKey("", "configmaps", "shop")
@@ -204,57 +204,6 @@ def test_the_places_that_were_ever_seeded_are_known(records: Records) -> None:
         assert seeds.synced_places(connection, [other.id]) == set()
 
 
-def due(records: Records, *, after: float = 100.0) -> list[int]:
-    """The destinations that the regular check is due for."""
-    with records.database.read() as connection:
-        return seeds.due(connection, cluster=CLUSTER, after=after)
-
-
-def checked(records: Records, destination: destinations.Destination, cause: str, *, state: str = seeds.SWEPT) -> None:
-    """A seed of a destination that came to this state."""
-    with records.database.write() as connection:
-        run = seeds.start(
-            connection, destination_id=destination.id, place_id=destination.place_id, cause=cause, scopes=[]
-        )  # fmt: skip
-        seeds.finish(connection, run, state=state)
-
-
-def test_a_check_is_due_when_the_last_one_is_long_ago(records: Records) -> None:
-    """A new place was just listed; a check counts from when it began; what is under way or asked for is waited for."""
-    prod = records.destination()
-    assert due(records) == []
-    records.age("place", "since", seconds=101)
-    assert due(records) == [prod.id]
-    checked(records, prod, seeds.CHECK, state=seeds.LISTING)
-    assert due(records) == []
-    checked(records, prod, seeds.CHECK + " (taken over)")
-    assert due(records) == []
-    records.age("seed_run", "started_at", seconds=101)
-    assert due(records) == [prod.id]
-    with records.database.write() as connection:
-        destinations.ask_seed(connection, prod.id, cause="a person")
-    assert due(records) == []
-
-
-def test_a_partial_seed_is_no_check(records: Records) -> None:
-    """What a change of rules lists is a part of what is selected."""
-    prod = records.destination()
-    records.age("place", "since", seconds=101)
-    checked(records, prod, "rules changed")
-    checked(records, prod, seeds.CHECK, state=seeds.SUPERSEDED)
-    assert due(records) == [prod.id]
-
-
-def test_nobody_checks_what_is_gone(records: Records) -> None:
-    """A deleted destination, one of another cluster and one without a place are never due."""
-    records.destination()
-    records.age("place", "since", seconds=101)
-    with records.database.write() as connection:
-        destinations.retire_destinations(connection, cluster=CLUSTER, keep=set())
-        assert seeds.due(connection, cluster="other", after=0.0) == []
-    assert due(records) == []
-
-
 def test_what_a_person_allowed_holds_until_a_seed_ends(records: Records) -> None:
     """A seed that starts again may remove as much; the next one may not."""
     prod = records.destination()
@@ -265,3 +214,28 @@ def test_what_a_person_allowed_holds_until_a_seed_ends(records: Records) -> None
         assert [seeds.allowed(connection, run) for run in (first, second, "unknown")] == [30, 30, 0]
         seeds.finish(connection, second, state=seeds.SYNCED)
         assert seeds.allowed(connection, seeds.start(connection, **words)) == 0  # type: ignore[arg-type]
+
+
+def test_what_a_person_allowed_is_of_one_place(records: Records) -> None:
+    """A seed of another place that takes over from an open one removes nothing by it."""
+    prod = records.destination("prod")
+    moved = records.destination("prod", folder="moved")
+    words = {"destination_id": prod.id, "cause": "asked for", "scopes": []}
+    with records.database.write() as connection:
+        seeds.start(connection, **words, place_id=prod.place_id, allow_prune=30)  # type: ignore[arg-type]
+        again = seeds.start(connection, **words, place_id=moved.place_id)  # type: ignore[arg-type]
+        assert seeds.allowed(connection, again) == 0
+
+
+def test_what_took_the_place_of_a_seed_is_found(records: Records) -> None:
+    """The next that began; what is queued has not begun, and what began before is none."""
+    prod = records.destination("prod")
+    words = {"destination_id": prod.id, "place_id": prod.place_id, "cause": "test", "scopes": []}
+    runs = []
+    for _ in range(3):
+        with records.database.write() as connection:
+            runs.append(seeds.start(connection, **words))  # type: ignore[arg-type]
+    with records.database.write() as connection:
+        seeds.queue(connection, **words)  # type: ignore[arg-type]
+        assert [seeds.next_of(connection, prod.id, run) for run in runs] == [runs[1], runs[2], None]
+        assert seeds.next_of(connection, prod.id, "unknown") is None

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-import pytest
+from typing import Any
 
-from app.models import commands, cursors, destinations, seeds
+import pytest
+from sqlalchemy import update
+
+from app.models import base, commands, cursors, destinations, seeds
 from app.rules import selecting, types
 from app.watch import recording, routing
 from tests.watch.desk import CONFIG_MAPS, ROLES, SHOP, Desk, cluster_rule, config_map, watch_rule
@@ -235,15 +238,71 @@ def test_people_may_ask_for_a_seed(desk: Desk, *, selects: bool, outcome: str) -
     with desk.database.write() as connection:
         target = destinations.live(connection, cluster="home")[0]
         destinations.ask_seed(connection, target.id, cause="asked for by me")
-        asked, other = (
-            commands.ask(connection, verb="seed", by="me", target="shop/prod", arguments={"destination_id": id_})
-            for id_ in (target.id, target.id + 1)
-        )
+        asked, other = (asking(connection, target, destination_id=target.id + more) for more in (0, 1))
     desk.causes.seed_wanted()
     assert (("asked for by me", "listing") in desk.runs()) == selects
     with desk.database.read() as connection:
-        assert commands.get(connection, asked).outcome == outcome
-        assert commands.get(connection, other).outcome is None
+        found = commands.outcome(connection, asked)
+        assert found.words == outcome
+        assert (seeds.state_of(connection, found.seed_run_id or "") == seeds.LISTING) == selects
+        assert commands.outcome(connection, other) == commands.Outcome(None, None)
+
+
+def asking(connection: base.Connection, target: destinations.Destination, **arguments: Any) -> int:
+    """Write down that a person asks for a seed that may remove 30 files."""
+    place = [target.place_id, target.place_generation]
+    words = {"destination_id": target.id, "place": place, "allow_prune": 30, **arguments}
+    return commands.ask(connection, verb=commands.SEED, by="me", target="shop/prod", arguments=words)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "age", "allowed", "outcome"),
+    [
+        ({}, 3_500.0, 30, "started"),
+        ({}, 3_700.0, 0, "nobody did it within an hour"),
+        ({"place": [1, 7]}, 0.0, 0, "started"),
+        ({"place": [7, 1]}, 0.0, 0, "started"),
+    ],
+)
+def test_what_was_allowed_long_ago_or_elsewhere_is_void(
+    desk: Desk, *, arguments: dict[str, Any], age: float, allowed: int, outcome: str
+) -> None:
+    """Files go only as a person saw them: at this generation of this place, within an hour. The seed begins anyway."""
+    desk.start(watch_rule("configmaps"))
+    desk.seed()
+    with desk.database.write() as connection:
+        target = destinations.live(connection, cluster="home")[0]
+        destinations.ask_seed(connection, target.id, cause="asked for by me")
+        asked = asking(connection, target, **arguments)
+        connection.execute(update(commands.CommandRow).values(asked_at=base.now(-age)))
+    desk.causes.seed_wanted()
+    with desk.database.read() as connection:
+        (run,) = seeds.open_runs(connection, [target.id])
+        assert (run.allow_prune, commands.outcome(connection, asked).words) == (allowed, outcome)
+
+
+def test_what_was_allowed_survives_a_change_of_rules_and_of_the_leader(desk: Desk) -> None:
+    """Whoever begins the seed again, it may remove as much."""
+    desk.start(watch_rule("configmaps"))
+    desk.seed()
+    with desk.database.write() as connection:
+        target = destinations.live(connection, cluster="home")[0]
+        destinations.ask_seed(connection, target.id, cause="asked for by me")
+        asking(connection, target)
+    desk.causes.seed_wanted()
+    desk.start(watch_rule("configmaps", name="web"))
+    assert allowed(desk) == 30
+    again = Desk(desk.settings.database_url, owner="two")
+    again.start(watch_rule("configmaps", name="web"))
+    assert allowed(again) == 30
+    again.close()
+
+
+def allowed(desk: Desk) -> int:
+    """How many files the seed that is listed may remove."""
+    with desk.database.read() as connection:
+        (run,) = seeds.open_runs(connection, [1])
+    return run.allow_prune
 
 
 def test_a_seed_that_cannot_start_yet_stays_wanted(desk: Desk) -> None:

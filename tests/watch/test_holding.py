@@ -214,8 +214,8 @@ def orphans(desk: Desk) -> list[tuple[str, str]]:
     with desk.database.read() as connection:
         destination = destinations.by_id(connection, 1)
     assert destination
-    found = sweeping.find_orphans(desk.database, destination=destination, run=run)
-    return [(one.item.identifier.name, one.rule) for one in found]
+    found = sweeping.find(desk.database, destination=destination, run=run)
+    return [(one.item.identifier.name, one.rule) for one in found.orphans]
 
 
 def drained(desk: Desk) -> None:

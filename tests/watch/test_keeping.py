@@ -36,16 +36,20 @@ def lead(records: Records) -> leases.Lead:
 
 @pytest.fixture
 def keeper(records: Records, lead: leases.Lead, monkeypatch: pytest.MonkeyPatch) -> keeping.Keeper:
-    """One that looks at three rows at a time, and rests for no time."""
-    monkeypatch.setattr(base, "ROWS_PER_STATEMENT", 3)
+    """One that looks at three rows at a time, drops two of them, and rests for no time."""
+    monkeypatch.setattr(keeping, "_SPAN", 3)
+    monkeypatch.setattr(keeping, "_DROPPED_AT_ONCE", 2)
     monkeypatch.setattr(keeping, "_REST", 0.0)
     options = Settings(database_url=records.url, cluster=CLUSTER)
     return keeping.Keeper(options, database=records.database, lead=lead, stop=threading.Event())
 
 
-def ended(records: Records, destination: destinations.Destination, *states: str, days: float) -> None:
-    """Rows that ended in these states so many days ago."""
-    numbers = records.append(*(entry(destination, f"{days}-{number}") for number in range(len(states))))
+def ended(
+    records: Records, destination: destinations.Destination, *states: str, days: float, seed: str | None = None
+) -> None:
+    """Rows, of a seed where one is named, that ended in these states so many days ago."""
+    entries = (entry(destination, f"{days}-{number}", seed=seed) for number in range(len(states)))
+    numbers = records.append(*entries)
     with records.database.write() as connection:
         ends = [
             ledger.Settled(number, state) for number, state in zip(numbers, states, strict=True) if state != "pending"
@@ -69,19 +73,21 @@ def test_what_ended_long_ago_goes(records: Records, keeper: keeping.Keeper) -> N
     assert [state for _, state in records.states(prod)] == ["dead", "pending", "held", "pushed", "dead"]
 
 
-def test_an_open_seed_keeps_what_it_may_look_at(records: Records, keeper: keeping.Keeper) -> None:
-    """Rows that ended while a seed was open stay until it ended, however long that takes."""
+def test_an_open_seed_keeps_its_own_rows(records: Records, keeper: keeping.Keeper) -> None:
+    """What it listed stays until it ended, however long that takes; what it found as it was goes a day later."""
     prod = records.destination()
     with records.database.write() as connection:
         run = seeds.start(connection, destination_id=prod.id, place_id=prod.place_id, cause="test", scopes=[])
-    records.age("seed_run", "started_at", seconds=40 * DAY)
-    ended(records, prod, "stale", days=35)
+    ended(records, prod, "stale", "unchanged", "pushed", days=2, seed=run)
+    ended(records, prod, "stale", days=35, seed=run)
+    ended(records, prod, "stale", "unchanged", days=2)
+    ended(records, prod, "pushed", days=35)
     keeper.drop()
-    assert len(records.states(prod)) == 1
+    assert [number for number, _ in records.states(prod)] == [1, 2, 3, 4, 5, 6]
     with records.database.write() as connection:
         seeds.finish(connection, run, state=seeds.SWEPT)
     keeper.drop()
-    assert records.states(prod) == []
+    assert records.states(prod) == [(3, "pushed"), (5, "stale"), (6, "unchanged")]
 
 
 def test_the_last_seed_of_a_place_stays(records: Records, keeper: keeping.Keeper) -> None:

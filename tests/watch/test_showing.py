@@ -76,6 +76,18 @@ def test_what_streams_do_is_written_when_it_changes(desk: Desk) -> None:
     assert set(shown(desk)) == {"roles"}
 
 
+def test_two_versions_of_a_type_are_two_streams(desk: Desk) -> None:
+    """Two destinations may hold a type in different versions, and each of them has a stream of its own."""
+    made, running = board(desk, Told("crons", version="v1"), Told("crons", version="v1beta1", state="refused"))
+    made.write()
+    with desk.database.read() as connection:
+        found = [(one.version, one.state) for one in stored.load(connection, cluster="home")]
+    assert found == [("v1", "follows"), ("v1beta1", "refused")]
+    del running.running[0]
+    made.write()
+    assert shown(desk)["crons"].version == "v1beta1"
+
+
 def test_nothing_is_written_while_nothing_changes(desk: Desk) -> None:
     """A thousand quiet streams cost no transaction a second."""
     made, _ = board(desk, Told("pods"))

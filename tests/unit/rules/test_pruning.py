@@ -53,6 +53,5 @@ def test_an_unknown_policy_removes_nothing(text: str | None, policy: str) -> Non
 
 def test_what_removes_a_file() -> None:
     """A deletion that was seen counts for two of the policies, what a listing does not find for one."""
-    policies = [Pruning(policy) for policy in Policy]
-    assert [one.on_delete for one in policies] == [True, True, False]
-    assert [one.on_sweep for one in policies] == [True, False, False]
+    assert [policy for policy in Policy if policy.removes_deleted] == [Policy.ALWAYS, Policy.ON_EVENT]
+    assert [policy for policy in Policy if policy.removes_orphans] == [Policy.ALWAYS]
