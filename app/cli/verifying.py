@@ -1,42 +1,49 @@
 """Cluster, record and Git beside each other, file by file, for `reverser verify`. Nothing is changed by it.
 
 Every selected object is read and written as a drain would write it, the tip of the branch is fetched into a folder
-that is gone afterwards, and the inventory says what Reverser believes. Neighbours: `verify.py` is the command,
-`surveying.py` compiles the rules, `weighing.py` asks them.
+that is gone afterwards, and the inventory says what Reverser believes. All of that moves while it is read: what differs
+is looked at once more, and counts when it is still the same. Neighbours: `verify.py` is the command, `surveying.py`
+compiles the rules, `weighing.py` asks them.
 """
 
 from __future__ import annotations
 
 import contextlib
 import tempfile
+import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import orjson
 
 from app import db, errors, settings
 from app.cli import rendering, surveying, weighing
-from app.drain import credentials
+from app.drain import credentials, sweeping
 from app.events import Operation
 from app.git import cache as caches
 from app.git import commits as git_commits
 from app.git import objects, trees
 from app.git import remote as remotes
 from app.kube import client, listing
-from app.models import destinations, inventory, ledger
+from app.models import destinations, inventory, ledger, rules, seeds
 from app.rules import matching, sanitising, selecting
 from app.rules import paths as files
 from app.rules import rendering as yaml
+from app.watch import judging, routing
 
 # What may be said of a path.
 MISSING = "the object is in the cluster, and Git has no file"
 DIFFERS = "the file is not what the object is written as"
+FOREIGN = "a file that Reverser did not write stands where the object's belongs: move it away in Git"
 UNRECORDED = "the file is right, and the record does not know it"
-GONE = "the object is gone, and its file is there"
+GONE = "the object is gone or selected no more, and its file is there"
 KEPT = "the file is kept: no rule selects its object, or removes it"
 LOST = "the record says that the file is there, and Git has none"
 UNWRITABLE = "the object cannot be written"
+
+# What changed a moment ago is recorded within this, in seconds.
+_SETTLES = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,64 +82,148 @@ def verify(
     view: surveying.View, database: db.Database, cluster: client.Cluster, destination: destinations.Destination
 ) -> Verified:
     """Compare them. Raises as the cluster, the database and the Git host answer."""
-    scale = weighing.Scale(view.survey, destination.ref)
-    read = _Read(destination.base_folder)
-    for scope in selecting.scopes_of(view.survey.compilation, destination.ref):
-        if scope.type.key != matching.SECRETS:
-            pages = listing.list_pages(cluster, scope.type, scope.namespace, page_size=view.settings.page_size)
+    verifier = _Verifier(view, database, cluster, destination)
+    first = verifier.look()
+    if not any(sighting.is_wrong for sighting in first.found.values()):
+        return first.verified(destination)
+    time.sleep(_SETTLES)
+    second = verifier.look()
+    found = {
+        path: sighting if sighting == first.found.get(path) else replace(sighting, pending=True)
+        for path, sighting in second.found.items()
+    }
+    return replace(second, found=found).verified(destination)
+
+
+@dataclass(frozen=True, slots=True)
+class _Sighting:
+    """What was seen of a path, and at which resourceVersion of its object."""
+
+    what: str
+    version: str
+    pending: bool
+
+    @property
+    def is_wrong(self) -> bool:
+        return not self.pending and self.what != KEPT
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """One comparison: what differs, by path."""
+
+    commit: str | None
+    objects: int
+    files: int
+    pending: int
+    found: Mapping[str, _Sighting]
+
+    def verified(self, destination: destinations.Destination) -> Verified:
+        return Verified(
+            destination=str(destination.ref),
+            branch=destination.branch,
+            commit=self.commit,
+            objects=self.objects,
+            files=self.files,
+            pending=self.pending,
+            differences=tuple(Difference(path, one.what, one.pending) for path, one in sorted(self.found.items())),
+        )
+
+
+class _Verifier:
+    """Looks at cluster, Git and record, in this order."""
+
+    def __init__(
+        self,
+        view: surveying.View,
+        database: db.Database,
+        cluster: client.Cluster,
+        destination: destinations.Destination,
+    ) -> None:
+        self._settings, self._database, self._cluster, self._destination = view.settings, database, cluster, destination
+        self._scopes = selecting.scopes_of(view.survey.compilation, destination.ref)
+        self._scale = weighing.Scale(view.survey, destination.ref)
+
+    def look(self) -> _Look:
+        """Compare them once."""
+        read = self._read_cluster()
+        with _tip(self._settings, self._cluster, self._destination) as (commit, tree):
+            # After Git: what is pushed in between is missed here, and the second look finds it.
+            with self._database.read() as connection:
+                place_id = self._destination.place_id
+                recorded = {one.path: one for one in inventory.present(connection, place_id)}
+                most = 2 * self._settings.max_pending
+                rows = ledger.pending(connection, self._destination.id, place_id=place_id, limit=most)
+                removers = sweeping.Removers(rules.specs_of(connection, self._destination.id))
+            there = {path: _blob(tree, path) for path in {*read.written, *recorded}}
+        pending = {path for row in rows if (path := _path(row, self._destination.base_folder))}
+        judge = _Judge(read, recorded, removers, routing.marks(self._scopes), self._destination)
+        found = {
+            path: _Sighting(what, judge.version(path), path in pending)
+            for path, blob in there.items()
+            if (what := judge.of(path, blob))
+        }
+        found |= {path: _Sighting(UNWRITABLE, "", path in pending) for path in read.unwritable}
+        return _Look(
+            commit=commit,
+            objects=len(read.written) + len(read.unwritable),
+            files=sum(blob is not None for blob in there.values()),
+            pending=len(rows),
+            found=found,
+        )
+
+    def _read_cluster(self) -> _Read:
+        read = _Read(self._destination.base_folder)
+        for scope in self._scopes:
+            if scope.type.key == matching.SECRETS:
+                continue
+            pages = listing.list_pages(self._cluster, scope.type, scope.namespace, page_size=self._settings.page_size)
             for item in (item for page in pages for item in page.items):
                 content = {"apiVersion": scope.type.api_version, "kind": scope.type.kind, **item}
-                read.take(rendering.Subject("the cluster", scope.type, content), scale)
-    # Git before the record: what is pushed in between is in the record, and missed here for a moment only.
-    with _tip(view.settings, destination) as (commit, tree):
-        with database.read() as connection:
-            recorded = {one.path: one for one in inventory.present(connection, destination.place_id)}
-            rows = ledger.pending(
-                connection, destination.id, place_id=destination.place_id, limit=2 * view.settings.max_pending
-            )
-        there = {path: _blob(tree, path) for path in {*read.written, *recorded}}
-    pending = {path for row in rows if (path := _path(row, destination.base_folder))}
-    judge = _Judge(read, recorded, scale, destination)
-    found = [(path, what) for path, blob in there.items() if (what := judge.of(path, blob))]
-    found += [(path, UNWRITABLE) for path in read.unwritable]
-    return Verified(
-        destination=str(destination.ref),
-        branch=destination.branch,
-        commit=commit,
-        objects=len(read.written) + len(read.unwritable),
-        files=sum(blob is not None for blob in there.values()),
-        pending=len(rows),
-        differences=tuple(Difference(path, what, path in pending) for path, what in sorted(found)),
-    )
+                read.take(rendering.Subject("the cluster", scope.type, content), self._scale)
+        return read
+
+
+@dataclass(frozen=True, slots=True)
+class _Written:
+    """An object as a drain would write it. A rule without CREATE, or without UPDATE, does not always do so."""
+
+    blob: str
+    version: str
+    on_create: bool
+    on_update: bool
 
 
 class _Read:
-    """What the cluster has: path -> blob of what the rules have written, and the paths of all that is there."""
+    """What the cluster has: the objects that the rules have written, by path."""
 
     def __init__(self, base_folder: str) -> None:
-        self.written: dict[str, str] = {}
-        # Written with the next change only: rules that do not select CREATE.
-        self.later: set[str] = set()
+        self.written: dict[str, _Written] = {}
+        self.objects: set[inventory.Key] = set()
         self.unwritable: list[str] = []
-        self.present: set[str] = set()
         self._base_folder = base_folder
 
     def take(self, subject: rendering.Subject, scale: weighing.Scale) -> None:
         """One object; one that is being deleted is as good as gone."""
-        if subject.content["metadata"].get("deletionTimestamp"):
-            return
-        path = files.object_path(self._base_folder, subject.identifier)
-        self.present.add(path)
+        metadata = subject.content["metadata"]
         selection = scale.selection(subject)
-        if selection is None or selection.rules.keys().isdisjoint({Operation.CREATE, Operation.UPDATE}):
+        operations = set(selection.rules) if selection else set()
+        if metadata.get("deletionTimestamp") or selection is None or operations <= {Operation.DELETE}:
             return
-        if Operation.CREATE not in selection.rules:
-            self.later.add(path)
+        self.objects.add(inventory.key_of(subject.identifier))
         try:
+            path = files.object_path(self._base_folder, subject.identifier)
             clean = sanitising.sanitise(subject.content, selection.ignored)
-            self.written[path] = objects.blob_id(yaml.render(orjson.loads(sanitising.body(clean))))
+            blob = objects.blob_id(yaml.render(orjson.loads(sanitising.body(clean))))
         except (errors.PermanentError, ValueError):
-            self.unwritable.append(path)
+            self.unwritable.append(str(subject))
+            return
+        self.written[path] = _Written(
+            blob,
+            str(metadata.get("resourceVersion") or ""),
+            on_create=Operation.CREATE in operations,
+            on_update=Operation.UPDATE in operations,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,30 +232,43 @@ class _Judge:
 
     read: _Read
     recorded: Mapping[str, inventory.Item]
-    scale: weighing.Scale
+    removers: sweeping.Removers
+    marks: routing.Marks
     destination: destinations.Destination
+
+    def version(self, path: str) -> str:
+        """The resourceVersion that what is said of a path is about."""
+        written = self.read.written.get(path)
+        return written.version if written else self.recorded[path].resource_version
 
     def of(self, path: str, blob: str | None) -> str:
         """The difference, empty where there is none. `blob` is what Git has, None for nothing."""
-        item = self.recorded.get(path)
-        if path not in self.read.written:
-            return LOST if blob is None else self._left(path)
+        item, written = self.recorded.get(path), self.read.written.get(path)
+        if written is None:
+            return LOST if blob is None else self._left(self.recorded[path])
         if blob is None:
-            return "" if path in self.read.later and item is None else MISSING
-        if blob != self.read.written[path]:
-            return DIFFERS
+            return MISSING if written.on_create or item is not None else ""
+        if blob != written.blob and item is None:
+            return FOREIGN
+        if blob != written.blob:
+            return DIFFERS if written.on_update else ""
         return "" if item is not None and item.blob_id == blob else UNRECORDED
 
-    def _left(self, path: str) -> str:
-        item = self.recorded[path]
-        if path in self.read.present or not self.destination.pruning.on_sweep:
-            return KEPT
-        return GONE if self.scale.matcher.remover(item.identifier, self.destination.ref, noted=item.remover) else KEPT
+    def _left(self, item: inventory.Item) -> str:
+        """Of a file whose object is not there: whether the next sweep removes it."""
+        what = item.identifier
+        if inventory.key_of(what) in self.read.objects:
+            # The object has its file at the path of another version of its type.
+            return GONE
+        scope = seeds.ScopeKey(what.group, what.resource, what.namespace)
+        selected = judging.is_selected(scope, item.selection, marks=self.marks)
+        swept = selected and self.destination.pruning.policy.removes_orphans
+        return GONE if swept and self.removers.of(item) else KEPT
 
 
 @contextlib.contextmanager
 def _tip(
-    options: settings.Settings, destination: destinations.Destination
+    options: settings.Settings, cluster: client.Cluster, destination: destinations.Destination
 ) -> Iterator[tuple[str | None, trees.TreeEditor]]:
     """The tip of the branch and its tree; without a branch, nothing and the empty tree."""
     with (
@@ -175,7 +279,7 @@ def _tip(
         remote = remotes.Remote(
             url=destination.url,
             transport=destination.transport,
-            credentials=credentials.CredentialSource(options).of(destination),
+            credentials=credentials.CredentialSource(options, cluster).of(destination),
             timeout=options.git_timeout,
         )
         tip = helpers.fetch(remote, cache, branch=destination.branch, until=None).tip

@@ -24,12 +24,15 @@ class _Kept:
 
 
 class CredentialSource:
-    """Reads Secrets of the home cluster, or files of a directory; safe to use from many threads."""
+    """Reads Secrets of the home cluster, or files of a directory; safe to use from many threads.
 
-    def __init__(self, options: settings.Settings) -> None:
+    The cluster is that of the settings, unless one is given.
+    """
+
+    def __init__(self, options: settings.Settings, cluster: client.Cluster | None = None) -> None:
         self._options = options
         self._lock = threading.Lock()
-        self._cluster: client.Cluster | None = None
+        self._cluster = cluster
         self._kept: dict[Ref, _Kept] = {}
 
     def of(self, destination: destinations.Destination) -> git_credentials.Credentials:
