@@ -1,0 +1,77 @@
+"""The database comes back from a backup, or empty: Git is right in the end, and no file goes that should stay.
+
+`docs/guide/backup.md` says what an operator does; etcd from a backup is in `test_evidence.py`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import shutil
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from tests.system import checking
+from tests.system.cluster import Api, Destination, repo_config
+from tests.system.installation import Embedded
+from tests.system.load import OBJECTS, Load, running
+from tests.system.repository import Repository
+from tests.system.test_crashes import wait_alive
+
+log = logging.getLogger(__name__)
+
+
+def database_of(own: Embedded) -> Path:
+    """The file of its SQLite database."""
+    return Path(own.options.database_url.removeprefix("sqlite:///"))
+
+
+def back_up(own: Embedded, to: Path) -> None:
+    """A backup as SQLite makes it while others write."""
+    with contextlib.closing(sqlite3.connect(database_of(own))) as live, contextlib.closing(sqlite3.connect(to)) as copy:
+        live.backup(copy)
+
+
+def lose(own: Embedded) -> None:
+    """The database is gone; nothing runs."""
+    path = database_of(own)
+    for file in path.parent.glob(f"{path.name}*"):
+        file.unlink()
+
+
+@pytest.mark.promise("P2", "P10")
+@pytest.mark.parametrize("backup", [True, False], ids=["backup", "nothing"])
+def test_the_database_is_restored_under_changes(
+    own: Embedded, api: Api, repository: Repository, tmp_path: Path, *, backup: bool
+) -> None:
+    """What the record forgot is in Git still: changes go on on top of it, and only what is gone is removed."""
+    namespace = api.namespace()
+    config = repo_config(api, namespace, "local", repository.url)
+    destination = Destination(api, namespace, "prod", repository=config)
+    own.start()
+    writing = Load(api, namespace)
+    with running(writing):
+        wait_alive(repository, writing)
+        back_up(own, tmp_path / "backup.db")
+        wait_alive(repository, writing)
+        wait_alive(repository, writing)
+        own.stop()
+        before = repository.commits()
+        lose(own)
+        if backup:
+            shutil.copy(tmp_path / "backup.db", database_of(own))
+        own.start()
+        wait_alive(repository, writing)
+    checking.check_mirrored(own, api, destination, repository)
+
+    assert repository.commits()[: len(before)] == before
+    removed = set(repository.git("log", "--diff-filter=D", "--name-only", "--format=", "main").split())
+    assert removed
+    assert all(Path(path).name.startswith("passing-") for path in removed)
+    found = own.log("worker").read_text().count("own_commit_found")
+    numbers = repository.numbers("seq")
+    again = [path for path, found in numbers.items() if found != sorted(set(found))]
+    log.info(f"{len(before)} commits before, {len(repository.commits()) - len(before)} since, {found} found, {again}")
+    assert len(numbers) >= OBJECTS
