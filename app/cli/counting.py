@@ -57,14 +57,14 @@ def count(
     tally = judging.tally(counts, place_id=place_id, marks=marks)
     of_before = any(one.selection is None for one in counts)
     left = [one for one in counts if judging.is_left(one, place_id=place_id, marks=marks)]
-    gone = [one for one in counts if one.orphans and one not in left]
+    gone = [one for one in counts if judging.has_orphans(one, place_id=place_id, marks=marks)]
     return Counted(
         files,
         tally.retained,
         tally.orphans,
         None if of_before else tally.held,
-        tuple(_paths(connection, left)),
-        tuple(_paths(connection, gone, orphans=True)),
+        tuple(_paths(connection, [(one, False if one in gone else None) for one in left])),
+        tuple(_paths(connection, [(one, True) for one in gone])),
     )
 
 
@@ -96,8 +96,11 @@ def _marks(compilation: compiling.Compilation, ref: events.Ref) -> routing.Marks
     return routing.marks(selecting.scopes_of(compilation, ref))
 
 
-def _paths(connection: base.Connection, counts: Sequence[states.FileCount], *, orphans: bool = False) -> list[str]:
-    """The first of all paths, as Git lists them: no more counts than paths can have one of these."""
-    first = sorted(counts, key=lambda one: one.first)[:_NAMED]
-    every = (path for one in first for path in states.paths(connection, one, orphans=orphans, limit=_NAMED))
+def _paths(connection: base.Connection, counts: Sequence[tuple[states.FileCount, bool | None]]) -> list[str]:
+    """The first of all paths, as Git lists them: all files of a count, or the orphans among them, or the others.
+
+    No more counts than paths can have one of these.
+    """
+    first = sorted(counts, key=lambda pair: pair[0].first)[:_NAMED]
+    every = (path for one, orphans in first for path in states.paths(connection, one, orphans=orphans, limit=_NAMED))
     return sorted(every)[:_NAMED]

@@ -6,6 +6,7 @@ The command only asks, in the database: the leading watch daemon starts the seed
 
 from __future__ import annotations
 
+import contextlib
 import getpass
 import os
 import time
@@ -17,9 +18,9 @@ import rich.progress
 
 from app import db, errors, events
 from app.cli import options, records
-from app.models import commands, destinations, leases, progress
+from app.models import commands, destinations, leases, progress, seeds
 
-_LOOK_AGAIN = 0.5
+_LOOK_AGAIN = 1.0
 
 
 @click.command(epilog=options.examples("reverser seed shop/prod", "reverser seed shop/prod --wait"))
@@ -27,7 +28,11 @@ _LOOK_AGAIN = 0.5
 @click.option("--wait", is_flag=True, help="Until it is in Git, with its progress on a terminal.")
 @click.option("--timeout", type=click.FloatRange(0.0), default=600.0, show_default=True, help="Of --wait, in seconds.")
 @click.option(
-    "--allow-prune", type=click.IntRange(0), default=0, metavar="N", help="Let it remove so many files, however many."
+    "--allow-prune",
+    type=click.IntRange(0, seeds.MOST_FILES),
+    default=0,
+    metavar="N",
+    help="Let it remove so many files, however many.",
 )
 @options.data_dir
 def seed(*, destination: events.Ref, wait: bool, timeout: float, allow_prune: int, data_dir: Path) -> None:
@@ -80,29 +85,45 @@ def _wait(database: db.Database, found: destinations.Destination, command: int, 
     """Wait for the end of the seed; how it ended, in words. Raises PermanentError when it takes too long."""
     with _shown() as bar:
         task = bar.add_task("waits for the watch daemon", total=None)
+        now = None
         while True:
-            with database.read() as connection:
-                outcome = commands.outcome(connection, command)
-                run = outcome.seed_run_id
-                now = progress.of_seed(connection, found.id, run) if run else None
-                one = destinations.by_id(connection, found.id)
-            if outcome.words == commands.NOTHING_SELECTED:
-                return f"{found.ref} has nothing to list: no rule selects anything for it."
-            if now is not None and now.is_done:
-                if now.held:
-                    raise errors.PermanentError(f"{found.ref} is seeded: {_figures(now)}; but {now.held}")
-                return f"{found.ref} is seeded: {_figures(now)}."
-            if one is None or one.deleted or outcome.words == commands.TOO_LATE or (now and now.is_given_up):
-                raise errors.PermanentError(
-                    f"the seed was given up, because {found.ref} has no place, or nothing to list, any more: see "
-                    f"`reverser status` and `reverser explain {found.ref}`"
-                )
+            # A database that is away comes back, and the seed goes on.
+            with contextlib.suppress(errors.TemporaryError):
+                with database.read() as connection:
+                    outcome = commands.outcome(connection, command)
+                    run = outcome.seed_run_id
+                    now = progress.of_seed(connection, found.id, run) if run else None
+                    one = destinations.by_id(connection, found.id)
+                if said := _end(found, outcome, now, is_there=one is not None and not one.deleted):
+                    return said
             if time.monotonic() > deadline:
                 raise errors.PermanentError(_late(now))
             if now is not None:
                 words, completed, total = _step(now)
                 bar.update(task, description=words, completed=completed, total=total)
             time.sleep(_LOOK_AGAIN)
+
+
+def _end(
+    found: destinations.Destination, outcome: commands.Outcome, now: progress.SeedProgress | None, *, is_there: bool
+) -> str:
+    """How the seed ended, empty while it goes on. Raises PermanentError where it did not end well."""
+    if outcome.words == commands.NOTHING_SELECTED:
+        return f"{found.ref} has nothing to list: no rule selects anything for it."
+    if outcome.words == commands.TOO_LATE:
+        raise errors.PermanentError(
+            "no watch daemon saw this within an hour: what it may remove is void by now, so ask again"
+        )
+    if now is not None and now.is_done:
+        if now.held:
+            raise errors.PermanentError(f"{found.ref} is seeded: {_figures(now)}; but {now.held}")
+        return f"{found.ref} is seeded: {_figures(now)}."
+    if not is_there or (now is not None and now.is_given_up):
+        raise errors.PermanentError(
+            f"the seed was given up, because {found.ref} has no place, or nothing to list, any more: see "
+            f"`reverser status` and `reverser explain {found.ref}`"
+        )
+    return ""
 
 
 def _shown() -> rich.progress.Progress:

@@ -52,8 +52,10 @@ def _show(verified: verifying.Verified) -> None:
         f"{verified.destination}: {verified.objects} objects in the cluster, {verified.files} files on {where}, "
         f"{verified.pending} changes on their way."
     )
+    if verified.seeding:
+        click.echo("A seed goes on, so that what differs may be on its way: ask again when it is done.")
     if not verified.differences:
-        click.echo("Cluster, Git and record agree.")
+        click.echo("Cluster, Git and record agree." if not verified.seeding else "Nothing differs so far.")
         return
     rows = [
         (one.path, one.what + (", and a change is on its way" if one.pending else "")) for one in verified.differences

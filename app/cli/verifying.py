@@ -26,7 +26,7 @@ from app.git import commits as git_commits
 from app.git import objects, trees
 from app.git import remote as remotes
 from app.kube import client, listing
-from app.models import destinations, inventory, ledger, rules, seeds
+from app.models import destinations, inventory, ledger, rules, states
 from app.rules import matching, sanitising, selecting
 from app.rules import paths as files
 from app.rules import rendering as yaml
@@ -62,7 +62,10 @@ class Difference:
 
 @dataclass(frozen=True, slots=True)
 class Verified:
-    """What was compared. `commit` is the tip that was looked at, None where there is no branch."""
+    """What was compared. `commit` is the tip that was looked at, None where there is no branch.
+
+    While a seed goes on (`seeding`), everything may be on its way.
+    """
 
     destination: str
     branch: str
@@ -70,6 +73,7 @@ class Verified:
     objects: int
     files: int
     pending: int
+    seeding: bool
     differences: tuple[Difference, ...]
 
     @property
@@ -84,7 +88,7 @@ def verify(
     """Compare them. Raises as the cluster, the database and the Git host answer."""
     verifier = _Verifier(view, database, cluster, destination)
     first = verifier.look()
-    if not any(sighting.is_wrong for sighting in first.found.values()):
+    if first.seeding or not any(sighting.is_wrong for sighting in first.found.values()):
         return first.verified(destination)
     time.sleep(_SETTLES)
     second = verifier.look()
@@ -97,10 +101,10 @@ def verify(
 
 @dataclass(frozen=True, slots=True)
 class _Sighting:
-    """What was seen of a path, and at which resourceVersion of its object."""
+    """What was seen of a path, with the blobs that Git has and that the object is written as."""
 
     what: str
-    version: str
+    blobs: tuple[str | None, str | None]
     pending: bool
 
     @property
@@ -116,6 +120,7 @@ class _Look:
     objects: int
     files: int
     pending: int
+    seeding: bool
     found: Mapping[str, _Sighting]
 
     def verified(self, destination: destinations.Destination) -> Verified:
@@ -126,7 +131,10 @@ class _Look:
             objects=self.objects,
             files=self.files,
             pending=self.pending,
-            differences=tuple(Difference(path, one.what, one.pending) for path, one in sorted(self.found.items())),
+            seeding=self.seeding,
+            differences=tuple(
+                Difference(path, one.what, one.pending or self.seeding) for path, one in sorted(self.found.items())
+            ),
         )
 
 
@@ -154,21 +162,23 @@ class _Verifier:
                 recorded = {one.path: one for one in inventory.present(connection, place_id)}
                 most = 2 * self._settings.max_pending
                 rows = ledger.pending(connection, self._destination.id, place_id=place_id, limit=most)
+                seeding = bool(states.in_seed(connection, [self._destination.id]))
                 removers = sweeping.Removers(rules.specs_of(connection, self._destination.id))
             there = {path: _blob(tree, path) for path in {*read.written, *recorded}}
         pending = {path for row in rows if (path := _path(row, self._destination.base_folder))}
         judge = _Judge(read, recorded, removers, routing.marks(self._scopes), self._destination)
         found = {
-            path: _Sighting(what, judge.version(path), path in pending)
+            path: _Sighting(what, (blob, read.blob(path)), path in pending)
             for path, blob in there.items()
             if (what := judge.of(path, blob))
         }
-        found |= {path: _Sighting(UNWRITABLE, "", path in pending) for path in read.unwritable}
+        found |= {path: _Sighting(UNWRITABLE, (None, None), path in pending) for path in read.unwritable}
         return _Look(
             commit=commit,
             objects=len(read.written) + len(read.unwritable),
             files=sum(blob is not None for blob in there.values()),
             pending=len(rows),
+            seeding=seeding,
             found=found,
         )
 
@@ -189,28 +199,34 @@ class _Written:
     """An object as a drain would write it. A rule without CREATE, or without UPDATE, does not always do so."""
 
     blob: str
-    version: str
     on_create: bool
     on_update: bool
 
 
 class _Read:
-    """What the cluster has: the objects that the rules have written, by path."""
+    """What the cluster has: the objects of the types that are selected, and by path how the rules have them written."""
 
     def __init__(self, base_folder: str) -> None:
         self.written: dict[str, _Written] = {}
-        self.objects: set[inventory.Key] = set()
+        # Object -> whether the rules have it written; those that are not selected are here, too.
+        self.objects: dict[inventory.Key, bool] = {}
         self.unwritable: list[str] = []
         self._base_folder = base_folder
 
+    def blob(self, path: str) -> str | None:
+        """What the object of a path is written as."""
+        return self.written[path].blob if path in self.written else None
+
     def take(self, subject: rendering.Subject, scale: weighing.Scale) -> None:
         """One object; one that is being deleted is as good as gone."""
-        metadata = subject.content["metadata"]
+        if subject.content["metadata"].get("deletionTimestamp"):
+            return
         selection = scale.selection(subject)
         operations = set(selection.rules) if selection else set()
-        if metadata.get("deletionTimestamp") or selection is None or operations <= {Operation.DELETE}:
+        is_written = not operations <= {Operation.DELETE}
+        self.objects[inventory.key_of(subject.identifier)] = is_written
+        if selection is None or not is_written:
             return
-        self.objects.add(inventory.key_of(subject.identifier))
         try:
             path = files.object_path(self._base_folder, subject.identifier)
             clean = sanitising.sanitise(subject.content, selection.ignored)
@@ -219,10 +235,7 @@ class _Read:
             self.unwritable.append(str(subject))
             return
         self.written[path] = _Written(
-            blob,
-            str(metadata.get("resourceVersion") or ""),
-            on_create=Operation.CREATE in operations,
-            on_update=Operation.UPDATE in operations,
+            blob, on_create=Operation.CREATE in operations, on_update=Operation.UPDATE in operations
         )
 
 
@@ -236,16 +249,11 @@ class _Judge:
     marks: routing.Marks
     destination: destinations.Destination
 
-    def version(self, path: str) -> str:
-        """The resourceVersion that what is said of a path is about."""
-        written = self.read.written.get(path)
-        return written.version if written else self.recorded[path].resource_version
-
     def of(self, path: str, blob: str | None) -> str:
         """The difference, empty where there is none. `blob` is what Git has, None for nothing."""
         item, written = self.recorded.get(path), self.read.written.get(path)
         if written is None:
-            return LOST if blob is None else self._left(self.recorded[path])
+            return LOST if blob is None else GONE if self._goes(self.recorded[path]) else KEPT
         if blob is None:
             return MISSING if written.on_create or item is not None else ""
         if blob != written.blob and item is None:
@@ -254,16 +262,20 @@ class _Judge:
             return DIFFERS if written.on_update else ""
         return "" if item is not None and item.blob_id == blob else UNRECORDED
 
-    def _left(self, item: inventory.Item) -> str:
-        """Of a file whose object is not there: whether the next sweep removes it."""
-        what = item.identifier
-        if inventory.key_of(what) in self.read.objects:
+    def _goes(self, item: inventory.Item) -> bool:
+        """Whether a file goes at whose path no object is written: by a sweep, or with a change of its object."""
+        what, policy = item.identifier, self.destination.pruning.policy
+        mark = judging.mark_of(what.group, what.resource, what.namespace, marks=self.marks)
+        is_written = self.read.objects.get(inventory.key_of(what))
+        if mark is None or not self.removers.of(item):
+            return False
+        if is_written is None:
+            return policy.removes_orphans
+        if is_written:
             # The object has its file at the path of another version of its type.
-            return GONE
-        scope = seeds.ScopeKey(what.group, what.resource, what.namespace)
-        selected = judging.is_selected(scope, item.selection, marks=self.marks)
-        swept = selected and self.destination.pruning.policy.removes_orphans
-        return GONE if swept and self.removers.of(item) else KEPT
+            return True
+        # What a change of rules left behind is kept; what the object's own change did, a deletion followed.
+        return item.selection == mark and policy.removes_deleted
 
 
 @contextlib.contextmanager

@@ -170,7 +170,9 @@ class Builder:
     def _remove(self, row: ledger.Pending, path: str, item: inventory.Item | None) -> commits.Change | None:
         if item is not None and not self._destination.pruning.policy.removes_deleted:
             # The version of the deletion keeps older rows from writing the object anew.
-            kept = replace(item, resource_version=row.resource_version, source_epoch=row.source_epoch, orphan=True)
+            kept = replace(
+                item, resource_version=row.resource_version, source_epoch=row.source_epoch, orphan=inventory.KEPT
+            )
             self._keep(kept)
             self.plan.end(row, ledger.UNCHANGED, f"spec.prune is {self._destination.pruning.policy}: the file stays")
             return None
@@ -260,33 +262,36 @@ class Builder:
         self.plan.swept.append(run)
         swept = sweeping.find(self._database, destination=self._destination, run=run)
         for item in swept.back:
-            self._keep(replace(item, orphan=False))
-        gone = [one for one in swept.orphans if not one.moved]
-        state, reason = self._why_kept(run, gone)
-        for orphan in gone if reason else ():
-            self._keep(replace(orphan.item, orphan=True))
-        changes = self._remove_orphans(row, [one for one in swept.orphans if one.moved or not reason])
+            self._keep(replace(item, orphan=None))
+        if refusal := self._refusal(run, swept):
+            for orphan in swept.gone:
+                self._keep(replace(orphan.item, orphan=inventory.HELD))
+            log.warning("sweep_held", destination=str(self._destination.ref), orphans=len(swept.gone))
+            self.plan.end(row, ledger.HELD, refusal)
+            return
+        stays = [] if self._destination.pruning.policy.removes_orphans else swept.gone
+        for orphan in stays:
+            self._keep(replace(orphan.item, orphan=inventory.KEPT))
+        notes = (
+            [f"{len(stays)} orphans stay, because spec.prune is {self._destination.pruning.policy}"] if stays else []
+        )
+        changes = self._remove_orphans(row, [one for one in swept.orphans if one not in stays])
         if not changes:
-            self.plan.end(row, state, reason or "no orphans")
+            self.plan.end(row, ledger.UNCHANGED, *(notes or ["no orphans"]))
             return
         self._write_commit(
             changes=changes, subject=texts.sweep_subject(len(changes), self._destination.ref),
             author=texts.COMMITTER, first=row.sequence, last=row.sequence, ids=[row.id],
             body=texts.sweep_body([(one.identifier, one.rule) for one in changes]),
         )  # fmt: skip
-        state, reason = (state, reason) if reason else (ledger.PUSHED, f"{len(changes)} orphans removed")
-        self.plan.end(row, state, reason, commit=len(self.plan.commits) - 1)
+        reason = "; ".join([f"{len(changes)} orphans removed", *notes])
+        self.plan.end(row, ledger.PUSHED, reason, commit=len(self.plan.commits) - 1)
 
-    def _why_kept(self, run: str, gone: Sequence[sweeping.Orphan]) -> tuple[str, str]:
-        """How the end of a seed ends whose orphans stay, and why; without a reason where they go."""
-        pruning = self._destination.pruning
-        if gone and not pruning.policy.removes_orphans:
-            return ledger.UNCHANGED, f"spec.prune is {pruning.policy}: {len(gone)} orphans stay"
-        reason = sweeping.refusal(self._database, destination=self._destination, run=run, orphans=len(gone))
-        if reason:
-            log.warning("sweep_held", destination=str(self._destination.ref), orphans=len(gone))
-            return ledger.HELD, reason
-        return ledger.UNCHANGED, ""
+    def _refusal(self, run: str, swept: sweeping.Swept) -> str:
+        """Why a sweep waits for a person."""
+        if not self._destination.pruning.policy.removes_orphans:
+            return ""
+        return sweeping.refusal(self._database, destination=self._destination, run=run, swept=swept)
 
     def _remove_orphans(self, row: ledger.Pending, orphans: Iterable[sweeping.Orphan]) -> tuple[commits.Change, ...]:
         changes = []

@@ -172,6 +172,8 @@ class Drainer:
             last = last or backlog.last
             if self._relief.is_due(backlog):
                 self._relief.give(held, destination, backlog, end=end)
+                if time.monotonic() > end:
+                    return
                 continue
             if backlog.first > last or not self._step(held, destination, backlog, tally) or time.monotonic() > end:
                 return

@@ -7,7 +7,7 @@ and are left as they are.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import structlog
 
@@ -39,35 +39,49 @@ class Relief:
     def give(
         self, held: leasing.HeldBranch, destination: destinations.Destination, backlog: ledger.Backlog, *, end: float
     ) -> None:
-        """Supersede what a later change of its object follows, newest first, until `end`. Raises LeaseLostError.
+        """Supersede the changes that a later and newer one of their object follows, newest first, until `end`.
 
         Each part is a short transaction. A database that is too slow for them must not keep Git from what it can get.
+        Raises LeaseLostError.
         """
-        self._looked[destination.id] = backlog.last
-        seen: set[bytes] = set()
-        before, count = backlog.last + 1, 0
+        count = 0
         try:
-            while time.monotonic() < end:
-                with self._database.read() as connection:
-                    rows = ledger.changes_before(
-                        connection, destination.id, before, place_id=destination.place_id, limit=_ROWS_PER_READ
-                    )
-                if not rows:
+            for numbers in self._earlier(destination, backlog):
+                self._supersede(held, destination.id, numbers)
+                count += len(numbers)
+                if time.monotonic() > end:
                     break
-                before = rows[-1].sequence
-                earlier = []
-                for row in rows:
-                    if row.object in seen:
-                        earlier.append(row.sequence)
-                    seen.add(row.object)
-                for start in range(0, len(earlier), self._options.batch_rows):
-                    self._supersede(held, destination.id, earlier[start : start + self._options.batch_rows])
-                count += len(earlier)
+            else:
+                self._looked[destination.id] = backlog.last
         except errors.LeaseLostError:
             raise
         except errors.TemporaryError as error:
+            self._looked[destination.id] = backlog.last
             log.warning("relief_broke_off", destination=str(destination.ref), error=error.message)
         log.warning("superseded_under_pressure", destination=str(destination.ref), rows=count, pending=backlog.count)
+
+    def _earlier(self, destination: destinations.Destination, backlog: ledger.Backlog) -> Iterator[list[int]]:
+        """The numbers of changes that need not be written, in parts of one transaction."""
+        newest: dict[bytes, ledger.ChangeOf] = {}
+        before = backlog.last + 1
+        while True:
+            with self._database.read() as connection:
+                changes = ledger.changes_before(
+                    connection, destination.id, before, place_id=destination.place_id, limit=_ROWS_PER_READ
+                )
+            if not changes:
+                return
+            before = changes[-1].sequence
+            earlier = []
+            for change in changes:
+                later = newest.get(change.object)
+                # A stream that was resumed from further back repeats some versions, and they are later rows.
+                if later is not None and change.is_older(later):
+                    earlier.append(change.sequence)
+                else:
+                    newest[change.object] = change
+            for start in range(0, len(earlier), self._options.batch_rows):
+                yield earlier[start : start + self._options.batch_rows]
 
     def _supersede(self, held: leasing.HeldBranch, destination_id: int, numbers: Sequence[int]) -> None:
         reason = f"more than {self._options.max_pending} changes pended, and a later one of the object did"

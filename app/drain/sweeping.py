@@ -31,23 +31,37 @@ class Orphan:
 
 @dataclass(frozen=True, slots=True)
 class Swept:
-    """What a seed proves. `back` are files that an earlier one took for orphans, and whose objects are there."""
+    """What a seed proves of so many files.
 
+    `back` are those that an earlier one took for orphans, and whose objects are there.
+    """
+
+    files: int = 0
     orphans: Sequence[Orphan] = ()
     back: Sequence[inventory.Item] = ()
 
+    @property
+    def gone(self) -> list[Orphan]:
+        """The orphans whose objects are gone."""
+        return [orphan for orphan in self.orphans if not orphan.moved]
 
-def refusal(database: db.Database, *, destination: destinations.Destination, run: str, orphans: int) -> str:
-    """Why a sweep waits for a person, and what lets it pass; empty where it need not."""
-    pruning = destination.pruning
+
+def refusal(database: db.Database, *, destination: destinations.Destination, run: str, swept: Swept) -> str:
+    """Why a sweep waits for a person, and what lets it pass; empty where it need not.
+
+    What waited once does so until somebody decides: while objects come back one by one, the rest of them is no reason
+    to go.
+    """
+    pruning, gone = destination.pruning, len(swept.gone)
     with database.read() as connection:
-        files, allowed = inventory.count(connection, destination.place_id), seeds.allowed(connection, run)
-    if not pruning.holds(orphans, files=files, allowed=allowed):
+        allowed = seeds.allowed(connection, run)
+    waits = gone > allowed and any(orphan.item.orphan == inventory.HELD for orphan in swept.gone)
+    if not waits and not pruning.holds(gone, files=swept.files, allowed=allowed):
         return ""
+    why = "some of them wait for that already" if waits else f"more than {pruning.max_ratio:g} (spec.maxPruneRatio)"
     return (
-        f"a sweep would remove {orphans} of {files} files, more than spec.maxPruneRatio ({pruning.max_ratio:g}) "
-        "allows: if their objects are really gone, let it pass with "
-        f"`reverser seed {destination.ref} --allow-prune {orphans}`"
+        f"a sweep would remove {gone} of {swept.files} files, {why}: if their objects are really gone, let it pass "
+        f"with `reverser seed {destination.ref} --allow-prune {gone}`"
     )
 
 
@@ -58,13 +72,14 @@ def find(database: db.Database, *, destination: destinations.Destination, run: s
             return Swept()
         listed = _listed(ledger.seed_identities(connection, destination.id, run), destination.base_folder)
         removers = Removers(rules.specs_of(connection, destination.id))
-        orphans, back = [], []
+        files, orphans, back = 0, [], []
         for scope in filter(is_evidence, seeds.scopes_of(connection, run)):
             key = scope.key
             items = inventory.of_scope(
                 connection, destination.place_id, group=key.group, resource=key.resource, namespace=key.namespace
             )
             present = {item.path for item in items}
+            files += len(items)
             for item in items:
                 if may_be_newer(item, scope):
                     continue
@@ -73,7 +88,7 @@ def find(database: db.Database, *, destination: destinations.Destination, run: s
                 elif rule := removers.of(item):
                     moved = inventory.key_of(item.identifier) in listed
                     orphans.append(Orphan(item, scope, rule, moved))
-    return Swept(orphans, back)
+    return Swept(files, orphans, back)
 
 
 def _listed(identities: Iterable[Identifier], base_folder: str) -> dict[inventory.Key, set[str]]:
@@ -140,7 +155,7 @@ def may_be_newer(item: inventory.Item, scope: seeds.Scope) -> bool:
 def tombstone(item: inventory.Item, *, version: str, epoch: int) -> inventory.Item:
     """The inventory's row of a removed orphan: the listing's version keeps older rows of it from coming back."""
     return replace(
-        item, resource_version=version, source_epoch=epoch, blob_id=None, content_hash=None, removed=True, orphan=False
+        item, resource_version=version, source_epoch=epoch, blob_id=None, content_hash=None, removed=True, orphan=None
     )
 
 

@@ -112,17 +112,22 @@ Moment = Annotated[datetime, mapped_column(Utc)]
 Json = Annotated[Any, mapped_column(JSON)]
 
 
+_CENTURY = 100 * 365 * 86_400.0
+
+
 class now(FunctionElement[datetime]):  # noqa: N801 - reads as the SQL function that it is
     """The database's own clock, now, plus `offset` seconds: leases are judged by one clock only.
 
-    PostgreSQL's `now()` is the time of the transaction's start, hence `clock_timestamp()`.
+    PostgreSQL's `now()` is the time of the transaction's start, hence `clock_timestamp()`. An offset of more than a
+    century is one of a century: who sets a duration to that means for ever, and a calendar ends.
     """
 
     type = Utc()
     inherit_cache = True
 
     def __init__(self, offset: float = 0.0) -> None:
-        super().__init__(sqlalchemy.literal(float(offset), sqlalchemy.Float()))
+        bounded = max(-_CENTURY, min(_CENTURY, float(offset)))
+        super().__init__(sqlalchemy.literal(bounded, sqlalchemy.Float()))
 
 
 @compiles(now, "postgresql")

@@ -352,6 +352,12 @@ def _destination(row: base.AnyRow) -> Destination:
     )
 
 
+def pruning_of(connection: Connection, uid: str) -> pruning.Pruning | None:
+    """What the spec of a destination said of removing files when it was stored; None for an unknown one."""
+    row = connection.execute(select(_D.prune, _D.max_prune_ratio).where(_D.uid == uid)).one_or_none()
+    return None if row is None else _pruning(row.prune, row.max_prune_ratio)
+
+
 def _pruning(policy: str | None, ratio: float | None) -> pruning.Pruning:
     max_ratio = pruning.DEFAULT.max_ratio if ratio is None else ratio
     return pruning.Pruning(policy=pruning.Policy.read(policy), max_ratio=max_ratio)
@@ -502,12 +508,12 @@ def ask_seed(connection: Connection, destination_id: int, *, cause: str) -> None
     connection.execute(update(_D).where(_D.id == destination_id).values(seed_wanted=wanted))
 
 
-def unchecked(connection: Connection, *, cluster: str, after: float, limit: int) -> list[int]:
-    """Live destinations whose place and last regular check are older than `after` seconds, the oldest check first."""
+def unchecked(connection: Connection, *, among: Collection[int], after: float, limit: int) -> list[int]:
+    """Those of some destinations whose place and last check are older than `after` seconds, the oldest first."""
     since = base.now(-after)
     checked = func.coalesce(_D.checked_at, _P.since)
-    live = _D.cluster == cluster, _D.deleted_at.is_(None), _D.seed_wanted.is_(None)
-    query = select(_D.id).join(_P, _P.id == _D.place_id).where(*live, _P.since <= since, checked <= since)
+    own = base.among(connection, _D.id, list(among)), _D.deleted_at.is_(None), _D.seed_wanted.is_(None)
+    query = select(_D.id).join(_P, _P.id == _D.place_id).where(*own, _P.since <= since, checked <= since)
     return list(connection.scalars(query.order_by(checked, _D.id).limit(limit)))
 
 
@@ -533,9 +539,9 @@ def locked(connection: Connection, ids: Iterable[int]) -> list[int]:
     return list(connection.scalars(query.with_for_update(key_share=True)))
 
 
-def wants_seed(connection: Connection, *, cluster: str) -> bool:
-    """Whether somebody wants a seed of any destination of a cluster."""
-    return connection.scalar(_seed_wanted(cluster).limit(1)) is not None
+def wants_seed(connection: Connection, *, cluster: str, routed: Collection[int]) -> bool:
+    """Whether somebody wants a seed of any of these destinations of a cluster."""
+    return any(row.id in routed for row in connection.execute(_seed_wanted(cluster)))
 
 
 def take_wanted_seeds(connection: Connection, *, cluster: str, routed: Collection[int]) -> dict[int, str]:

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from sqlalchemy import BigInteger, Connection, ForeignKey, Index, Text, false, func, or_, select, update
+from sqlalchemy import BigInteger, Connection, ForeignKey, Index, Text, func, or_, select, update
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app import events
@@ -43,8 +43,8 @@ class InventoryRow(base.Base):
     remover: Mapped[str | None] = mapped_column(base.Escaped)
     # A tombstone: the file was removed; it keeps late rows of the same object from bringing it back.
     removed: Mapped[bool] = mapped_column(default=False)
-    # Its object is gone, and the file stays: by `spec.prune`, or until a person lets a large sweep pass.
-    orphan: Mapped[bool] = mapped_column(default=False, server_default=false())
+    # Its object is gone, and the file stays: KEPT or HELD. Null for all others.
+    orphan: Mapped[str | None] = mapped_column(Text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,7 @@ class Item:
     selection: str | None = None
     rule: str | None = None
     remover: str | None = None
-    orphan: bool = False
+    orphan: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +78,9 @@ class Known:
     mark: str | None = None
     remover: str | None = None
 
+
+# Why the file of an object that is gone stays: `spec.prune` says so, or a person has to let a large sweep pass.
+KEPT, HELD = "kept", "held"
 
 # Rows of one statement, which must end within the statement timeout.
 _STAMPED_AT_ONCE = 5_000
@@ -118,12 +121,6 @@ def present(connection: Connection, place_id: int) -> list[Item]:
     """All present files of a place, by path."""
     query = select(_I.__table__).where(_I.place_id == place_id, ~_I.removed).order_by(_I.path)
     return [_item(row) for row in connection.execute(query)]
-
-
-def count(connection: Connection, place_id: int) -> int:
-    """How many files of a place are there."""
-    query = select(func.count()).where(_I.place_id == place_id, ~_I.removed)
-    return connection.execute(query).scalar_one()
 
 
 def _item(row: base.AnyRow) -> Item:

@@ -33,6 +33,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from app import events
 from app.models import base
+from app.rules import versions
 
 PENDING = "pending"
 PUSHED = "pushed"
@@ -450,10 +451,21 @@ def supersede_pending(connection: Connection, destination_id: int, *, reason: st
 
 @dataclass(frozen=True, slots=True)
 class ChangeOf:
-    """Which object a pending change is of: a digest of 16 bytes, because a million of them may be looked at."""
+    """A pending change, and the version that it brings of which object.
+
+    The object is a digest of 16 bytes, because those of a million rows may be looked at.
+    """
 
     sequence: int
     object: bytes
+    source_epoch: int
+    resource_version: str
+
+    def is_older(self, than: ChangeOf) -> bool:
+        """Whether another change brings a newer version, or the same; not where nobody can tell."""
+        if self.source_epoch != than.source_epoch:
+            return self.source_epoch < than.source_epoch
+        return versions.newer(self.resource_version, than.resource_version) is False
 
 
 def changes_before(
@@ -461,11 +473,13 @@ def changes_before(
 ) -> list[ChangeOf]:
     """Pending changes of a place below a number, the newest first; what a seed listed is none."""
     of_object = _E.api_group, _E.resource, _E.namespace, _E.name, _E.uid
-    query = select(_E.sequence, *of_object).where(
-        _E.destination_id == destination_id, _E.place_id == place_id, IS_PENDING, _E.seed_run_id.is_(None)
-    )
-    rows = connection.execute(query.where(_E.sequence < before).order_by(_E.sequence.desc()).limit(limit))
-    return [ChangeOf(sequence, _digest(parts)) for sequence, *parts in rows]
+    query: base.AnySelect = select(_E.sequence, _E.source_epoch, _E.resource_version, *of_object)
+    own = _E.destination_id == destination_id, _E.place_id == place_id, IS_PENDING, _E.seed_run_id.is_(None)
+    query = query.where(*own, _E.sequence < before).order_by(_E.sequence.desc()).limit(limit)
+    return [
+        ChangeOf(sequence, _digest(parts), epoch, version)
+        for sequence, epoch, version, *parts in connection.execute(query)
+    ]
 
 
 def _digest(parts: Sequence[str]) -> bytes:

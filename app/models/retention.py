@@ -57,23 +57,29 @@ def drop_rows(connection: Connection, destination_id: int, numbers: Sequence[int
     return connection.execute(delete(_E).where(*ended, of_numbers)).rowcount
 
 
-def drop_seeds(connection: Connection, *, cluster: str, keep: float) -> int:
-    """Drop seeds of a cluster that ended more than `keep` seconds ago; how many.
+def old_seeds(connection: Connection, *, cluster: str, keep: float) -> list[str]:
+    """Some of the seeds of a cluster that ended more than `keep` seconds ago.
 
-    The last one of each place that was swept stays.
+    The last one of each place that was swept stays: whether a place was ever seeded is known from it.
     """
     later = aliased(_R)
     has_later = (
         select(later.id)
-        .where(later.place_id == _R.place_id, later.state == seeds.SWEPT, later.started_at > _R.started_at)
+        .where(
+            later.destination_id == _R.destination_id,
+            later.place_id == _R.place_id,
+            later.state == seeds.SWEPT,
+            later.started_at > _R.started_at,
+        )
         .exists()
     )
     own = select(_D.id).where(_D.id == _R.destination_id, _D.cluster == cluster).exists()
     old = select(_R.id).where(_R.state.in_(_ENDED), _R.finished_at < base.now(-keep), own)
-    old = old.where((_R.state == seeds.SUPERSEDED) | has_later).limit(base.ROWS_PER_STATEMENT)
-    found = list(connection.scalars(old))
-    for part in range(0, len(found), 100):
-        ids = found[part : part + 100]
-        connection.execute(delete(_S).where(_S.seed_run_id.in_(ids)))
-        connection.execute(delete(_R).where(_R.id.in_(ids)))
-    return len(found)
+    old = old.where((_R.state == seeds.SUPERSEDED) | has_later)
+    return list(connection.scalars(old.order_by(_R.finished_at).limit(base.ROWS_PER_STATEMENT)))
+
+
+def drop_seeds(connection: Connection, runs: Sequence[str]) -> None:
+    """Drop seeds with their scopes."""
+    connection.execute(delete(_S).where(_S.seed_run_id.in_(runs)))
+    connection.execute(delete(_R).where(_R.id.in_(runs)))

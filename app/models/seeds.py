@@ -24,6 +24,9 @@ SYNCED = "synced"
 SWEPT = "swept"
 SUPERSEDED = "superseded"
 
+# What a person may allow a sweep to remove at most: what the column holds.
+MOST_FILES = 2**31 - 1
+
 # Outcomes of a scope. Only a complete one may be swept.
 COMPLETE = "complete"
 NOT_LISTED = "pending"

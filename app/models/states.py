@@ -10,7 +10,6 @@ from sqlalchemy import Connection, func, or_, select
 
 from app.events import Ref
 from app.models import base, destinations, inventory, ledger, seeds
-from app.rules import pruning
 
 _D, _P, _I = destinations.GitDestinationRow, destinations.PlaceRow, inventory.InventoryRow
 _C, _R = destinations.GitRepoConfigRow, seeds.SeedRun
@@ -41,8 +40,6 @@ class DestinationState:
     last_pushed_at: datetime | None
     branch_exists: bool | None
     pending: int
-    # Whether a listing removes what it does not find (`spec.prune`).
-    prunes: bool = True
     # Rows that were left out because too many pended, ever.
     superseded: int = 0
 
@@ -99,7 +96,6 @@ def of_destinations(connection: Connection, *, cluster: str) -> dict[str, Destin
             last_sha=row.last_sha,
             last_pushed_at=row.last_pushed_at,
             branch_exists=row.branch_exists,
-            prunes=pruning.Policy.read(row.prune).removes_orphans,
             superseded=row.superseded or 0,
             pending=pending.get(row.id, 0),
         )
@@ -111,7 +107,7 @@ def of_destinations(connection: Connection, *, cluster: str) -> dict[str, Destin
 class FileCount:
     """How many files of one place are of one type and namespace, and were selected in the same way; the first path.
 
-    `orphans` counts those of them whose object is gone.
+    `orphans` counts those of them whose object is gone, `waiting` of these the ones about which a person has to decide.
     """
 
     place_id: int
@@ -123,13 +119,21 @@ class FileCount:
     files: int
     first: str
     orphans: int = 0
+    waiting: int = 0
 
 
 def file_counts(connection: Connection, destination_ids: Sequence[int]) -> Mapping[int, list[FileCount]]:
     """What stands in Git for some destinations, at all their places, by destination id."""
     columns = _I.place_id, _I.api_group, _I.resource, _I.namespace, _I.selection, _I.rule
     query: base.AnySelect = (
-        select(_P.destination_id, *columns, func.count(), func.min(_I.path), func.count().filter(_I.orphan))
+        select(
+            _P.destination_id,
+            *columns,
+            func.count(),
+            func.min(_I.path),
+            func.count(_I.orphan),
+            func.count().filter(_I.orphan == inventory.HELD),
+        )
         .join(_P, _P.id == _I.place_id)
         .where(_P.destination_id.in_(destination_ids), ~_I.removed)
         .group_by(_P.destination_id, *columns)
@@ -140,8 +144,8 @@ def file_counts(connection: Connection, destination_ids: Sequence[int]) -> Mappi
     return found
 
 
-def paths(connection: Connection, count: FileCount, *, orphans: bool = False, limit: int) -> list[str]:
-    """The first paths of what was counted together, or of the orphans among them."""
+def paths(connection: Connection, count: FileCount, *, orphans: bool | None = None, limit: int) -> list[str]:
+    """The first paths of what was counted together, or of the orphans among them, or of all others."""
     same = (
         _I.place_id == count.place_id,
         _I.api_group == count.group,
@@ -150,7 +154,9 @@ def paths(connection: Connection, count: FileCount, *, orphans: bool = False, li
         _I.selection.is_not_distinct_from(count.selection),
         _I.rule.is_not_distinct_from(count.rule),
     )
-    query = select(_I.path).where(*same, ~_I.removed, *([_I.orphan] if orphans else []))
+    query = select(_I.path).where(*same, ~_I.removed)
+    if orphans is not None:
+        query = query.where(_I.orphan.is_not(None) == orphans)
     return list(connection.scalars(query.order_by(_I.path).limit(limit)))
 
 

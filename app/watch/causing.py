@@ -80,6 +80,11 @@ class Causes:
         """Start the seeds that were asked for: by workers (a branch that was rewritten), by people."""
         self._writer.call(self._seed_wanted)
 
+    @property
+    def scopes(self) -> Mapping[int, Sequence[routing.WantedScope]]:
+        """What the rules select, by destination, as it is followed at the moment."""
+        return self._writer.routes.scopes
+
     def _adopt(self, seen: recording.Seen) -> routing.Routing:
         def work(connection: base.Connection) -> recording.Recorded:
             before = rules.in_force(connection, cluster=self._cluster)
@@ -235,7 +240,9 @@ class Causes:
             # What somebody allowed at another place, or before this one was taken away for a while, is void.
             place = [target.place_id, target.place_generation]
             allowed = [words["allow_prune"] for words in asked.values() if words["place"] == place]
-            run = _start(connection, target, scopes, cause, allow_prune=max(allowed, default=0))
+            # A number that SQL refuses would end each leader that reads it.
+            allow_prune = min(max(allowed, default=0), seeds.MOST_FILES)
+            run = _start(connection, target, scopes, cause, allow_prune=allow_prune)
             outcome = commands.STARTED
         for command in asked:
             commands.answer(connection, command, outcome=outcome, seed_run_id=run)

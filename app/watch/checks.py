@@ -7,6 +7,7 @@ the first that is due: one listing of a type serves them all.
 from __future__ import annotations
 
 import random
+from collections.abc import Collection
 
 import structlog
 
@@ -28,15 +29,14 @@ class Checks:
         self._settings, self._database, self._lead = settings, database, lead
         self._distance = self._drawn()
 
-    def ask(self) -> None:
-        """Ask for the seeds that are due. Raises TemporaryError."""
-        cluster = self._settings.cluster
+    def ask(self, among: Collection[int]) -> None:
+        """Ask for the seeds of these destinations that are due. Raises TemporaryError."""
         with self._database.read() as connection:
-            if not destinations.unchecked(connection, cluster=cluster, after=self._distance, limit=1):
+            if not destinations.unchecked(connection, among=among, after=self._distance, limit=1):
                 return
         with self._database.write() as connection:
             leases.fence_lead(connection, self._lead)
-            due = destinations.unchecked(connection, cluster=cluster, after=self._distance / 2, limit=AT_ONCE)
+            due = destinations.unchecked(connection, among=among, after=self._distance / 2, limit=AT_ONCE)
             destinations.ask_check(connection, destinations.locked(connection, due), cause=CAUSE)
         self._distance = self._drawn()
         log.info("regular check", destinations=len(due))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
@@ -69,8 +69,7 @@ def destination(
     *,
     state: states.DestinationState | None,
     seeding: bool,
-    retained: int,
-    orphans: int,
+    files: Tally,
     outage: str,
 ) -> Judged:
     """A GitDestination; `outage` says why the broker takes no messages, empty while it does."""
@@ -78,12 +77,13 @@ def destination(
     if state is None:
         conditions = _progressing("Recording", "it is being recorded") if verdict.ready else _refused(verdict)
         return Judged({**fields, "syncStatus": "syncing" if verdict.ready else "error"}, conditions)
-    fields |= {"pending": state.pending, "retained": retained, "orphans": orphans, "superseded": state.superseded}
+    fields |= {"pending": state.pending, "superseded": state.superseded}
+    fields |= {"retained": files.retained, "orphans": files.orphans}
     fields |= {"lastCommitSHA": state.last_sha} if state.last_sha else {}
     fields |= {"branchExists": state.branch_exists} if state.branch_exists is not None else {}
     fields |= {"lastSyncTime": _time(state.last_pushed_at)} if state.last_pushed_at else {}
     fields["syncStatus"] = _sync_status(verdict, state, seeding=seeding)
-    held = _prune_held(ref, orphans) if orphans and state.prunes else ""
+    held = _prune_held(ref, files.waiting) if files.waiting else ""
     return Judged(fields, _destination_conditions(verdict, state, seeding=seeding, held=held, outage=outage))
 
 
@@ -141,14 +141,19 @@ def _unreadable(resource: str, message: str) -> dict[str, str]:
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """The files of a destination: those that each rule holds, those that are left over, and of the others the orphans.
+    """The files of a destination: those that each rule holds, those that are left over, and those of gone objects.
 
-    An orphan's object is gone, and its file stays.
+    `orphans` counts the files whose objects are gone and whose types are selected, `waiting` those of them about which
+    a person has to decide.
     """
 
     retained: int
     held: Mapping[str, int]
     orphans: int = 0
+    waiting: int = 0
+
+
+NO_FILES = Tally(0, {})
 
 
 def tally(counts: Iterable[states.FileCount], *, place_id: int | None, marks: routing.Marks) -> Tally:
@@ -158,27 +163,34 @@ def tally(counts: Iterable[states.FileCount], *, place_id: int | None, marks: ro
     then. What the first release wrote says none of it: it counts as selected, and for no rule, until a listing finds it
     and says that nothing selects it (`ledger.LEFT`).
     """
-    retained, orphans, held = 0, 0, Counter[str]()
+    retained, orphans, waiting, held = 0, 0, 0, Counter[str]()
     for count in counts:
+        gone = count.orphans if has_orphans(count, place_id=place_id, marks=marks) else 0
+        orphans += gone
+        waiting += count.waiting if gone else 0
         if is_left(count, place_id=place_id, marks=marks):
-            retained += count.files
-            continue
-        orphans += count.orphans
-        if count.rule is not None:
+            retained += count.files - gone
+        elif count.rule is not None:
             held[count.rule] += count.files
-    return Tally(retained, held, orphans)
+    return Tally(retained, held, orphans, waiting)
 
 
 def is_left(count: states.FileCount, *, place_id: int | None, marks: routing.Marks) -> bool:
     """Whether files are left over."""
-    key = seeds.ScopeKey(count.group, count.resource, count.namespace)
-    return count.place_id != place_id or not is_selected(key, count.selection, marks=marks)
+    mark = mark_of(count.group, count.resource, count.namespace, marks=marks)
+    return count.place_id != place_id or mark is None or count.selection not in {None, mark}
 
 
-def is_selected(key: seeds.ScopeKey, selection: str | None, *, marks: routing.Marks) -> bool:
-    """Whether what selected a file of a type and namespace selects there still; None is of nobody who said it."""
-    mark = marks.get(replace(key, namespace="")) or marks.get(key)
-    return mark is not None and selection in {None, mark}
+def has_orphans(count: states.FileCount, *, place_id: int | None, marks: routing.Marks) -> bool:
+    """Whether files of gone objects are among these: a sweep asks for their type alone, whatever selected them."""
+    mark = mark_of(count.group, count.resource, count.namespace, marks=marks)
+    return bool(count.orphans) and count.place_id == place_id and mark is not None
+
+
+def mark_of(group: str, resource: str, namespace: str, *, marks: routing.Marks) -> str | None:
+    """The mark of what is selected of a type in a namespace now; None for nothing."""
+    wide, own = (marks.get(seeds.ScopeKey(group, resource, name)) for name in ("", namespace))
+    return wide or own
 
 
 def _destination_conditions(

@@ -7,6 +7,7 @@ and rests after each transaction: on SQLite everybody else waits for it.
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 
 import structlog
 
@@ -18,7 +19,7 @@ log = structlog.get_logger(__name__)
 
 EVERY = 3_600.0
 # Numbers that one look takes, and rows that one transaction drops: with SQLite everybody else waits for it.
-_SPAN, _DROPPED_AT_ONCE = 20_000, 1_000
+_SPAN, _DROPPED_AT_ONCE, _SEEDS_AT_ONCE = 20_000, 1_000, 100
 _REST = 0.1
 _DAY = 86_400.0
 
@@ -46,11 +47,18 @@ class Keeper:
         with self._database.read() as connection:
             ids = destinations.ids_ever(connection, cluster=self._cluster)
         rows = sum(self._drop_rows(destination_id) for destination_id in ids)
-        with self._database.write() as connection:
-            leases.fence_lead(connection, self._lead)
-            runs = retention.drop_seeds(connection, cluster=self._cluster, keep=self._ages.most)
+        runs = self._drop_seeds()
         if rows or runs:
             log.info("old rows were dropped", rows=rows, seeds=runs)
+
+    def _drop_seeds(self) -> int:
+        with self._database.read() as connection:
+            old = retention.old_seeds(connection, cluster=self._cluster, keep=self._ages.most)
+        for part in range(0, len(old), _SEEDS_AT_ONCE):
+            with self._database.write() as connection:
+                leases.fence_lead(connection, self._lead)
+                retention.drop_seeds(connection, old[part : part + _SEEDS_AT_ONCE])
+        return len(old)
 
     def _drop_rows(self, destination_id: int) -> int:
         with self._database.read() as connection:
@@ -61,10 +69,16 @@ class Keeper:
                 old = retention.old_rows(
                     connection, destination_id, first=start, last=start + _SPAN - 1, ages=self._ages
                 )
-            for part in range(0, len(old), _DROPPED_AT_ONCE):
+            # At least one rest for each span that is read.
+            for part in range(0, len(old) or 1, _DROPPED_AT_ONCE):
                 if self._stop.wait(_REST):
                     return dropped
-                with self._database.write() as connection:
-                    leases.fence_lead(connection, self._lead)
-                    dropped += retention.drop_rows(connection, destination_id, old[part : part + _DROPPED_AT_ONCE])
+                dropped += self._drop(destination_id, old[part : part + _DROPPED_AT_ONCE])
         return dropped
+
+    def _drop(self, destination_id: int, numbers: Sequence[int]) -> int:
+        if not numbers:
+            return 0
+        with self._database.write() as connection:
+            leases.fence_lead(connection, self._lead)
+            return retention.drop_rows(connection, destination_id, numbers)

@@ -116,6 +116,7 @@ def _save_destination(
     cluster: str,
     configs: Mapping[events.Ref, int],
 ) -> routing.Target | None:
+    before = destinations.pruning_of(connection, uid)
     destination_id = destinations.save_destination(
         connection,
         uid=uid,
@@ -126,6 +127,9 @@ def _save_destination(
         message=verdict.message,
         pruned=pruned,
     )
+    if before is not None and before != pruned:
+        # What stays and what waits for a person is said by a listing.
+        destinations.ask_seed(connection, destination_id, cause="spec.prune changed")
     place = verdict.place
     if place is None:
         places.clear(connection, destination_id, reason=NOT_ALLOWED)

@@ -75,9 +75,8 @@ class Reporter:
         self._written: dict[tuple[str, str], _Written] = {}
         self._states: dict[str, states.DestinationState] = {}
         self._repos: dict[str, states.RepoState] = {}
-        # Destination -> files that no rule stands behind, and files whose object is gone.
-        self._retained: dict[int, int] = {}
-        self._orphans: dict[int, int] = {}
+        # Destination -> its files.
+        self._tallies: dict[int, judging.Tally] = {}
         # Rule -> files that it holds, and its version in SQL.
         self._held: Mapping[str, int] = {}
         self._versions: Mapping[str, int] = {}
@@ -120,9 +119,8 @@ class Reporter:
         }
         # After a change of rules each file gets its new mark with the seed: until that is in Git, no file is left over
         # because of its mark, and the last figure is the better one.
-        kept = {id_: count for id_, count in self._retained.items() if id_ in unsettled}
-        self._retained = {id_: tally.retained for id_, tally in tallies.items()} | kept
-        self._orphans = {id_: tally.orphans for id_, tally in tallies.items()}
+        kept = {id_: tally.retained for id_, tally in self._tallies.items() if id_ in unsettled}
+        self._tallies = {id_: replace(tally, retained=kept.get(id_, tally.retained)) for id_, tally in tallies.items()}
         held = Counter[str]()
         for tally in tallies.values():
             held.update(tally.held)
@@ -152,18 +150,9 @@ class Reporter:
         seeding = state is not None and any(
             run.destination_id == state.destination_id for run in list(self._writer.book.runs.values())
         )
-        retained, orphans = (
-            found.get(state.destination_id, 0) if state else 0 for found in (self._retained, self._orphans)
-        )
-        return judging.destination(
-            ref,
-            verdict,
-            state=state,
-            seeding=seeding,
-            retained=retained,
-            orphans=orphans,
-            outage=self._publisher.outage or "",
-        )
+        files = self._tallies.get(state.destination_id, judging.NO_FILES) if state else judging.NO_FILES
+        outage = self._publisher.outage or ""
+        return judging.destination(ref, verdict, state=state, seeding=seeding, files=files, outage=outage)
 
     def _report(self, kind: str, ref: events.Ref, judged: judging.Judged, *, generations: Mapping[str, int]) -> None:
         raw = self._objects.snapshot_of(kind, ref)

@@ -137,7 +137,7 @@ class Sweeper:
     def _sweep(self) -> None:
         with self._database.read() as connection:
             waiting = states.waiting(connection, cluster=self._settings.cluster)
-            wanted = destinations.wants_seed(connection, cluster=self._settings.cluster)
+            wanted = destinations.wants_seed(connection, cluster=self._settings.cluster, routed=self._causes.scopes)
         for one in self._bells.due(waiting, now=time.monotonic(), lost=self._publisher.outage is not None):
             log.debug("ring", destination=str(one.ref), first=one.first, last=one.last)
             self._publisher.ring(one.ref, one.first, one.last)
@@ -149,7 +149,7 @@ class Sweeper:
             self._leftovers.clear(now=time.monotonic())
         if time.monotonic() >= self._check_at:
             self._check_at = time.monotonic() + _CHECK_EVERY
-            self._checks.ask()
+            self._checks.ask([one for one, scopes in self._causes.scopes.items() if scopes])
 
     def _retire(self) -> None:
         with self._database.write() as connection:

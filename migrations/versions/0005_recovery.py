@@ -37,7 +37,7 @@ def upgrade() -> None:
     op.add_column("git_destination", sa.Column("checked_at", sa.DateTime(timezone=True), nullable=True))
     op.add_column("seed_run", sa.Column("allow_prune", sa.Integer(), nullable=True))
     op.add_column("command", sa.Column("seed_run_id", sa.Text(), nullable=True))
-    op.add_column("inventory", sa.Column("orphan", sa.Boolean(), server_default=sa.false(), nullable=False))
+    op.add_column("inventory", sa.Column("orphan", sa.Text(), nullable=True))
 
 
 def downgrade() -> None:

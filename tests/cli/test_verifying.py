@@ -42,7 +42,7 @@ def prod(sqlite_url: str) -> Iterator[destinations.Destination]:
 
 def written(*, blob: str = "right", on_create: bool = True, on_update: bool = True) -> verifying._Written:
     """The object as the rules have it written."""
-    return verifying._Written(blob, "7", on_create=on_create, on_update=on_update)
+    return verifying._Written(blob, on_create=on_create, on_update=on_update)
 
 
 def item(**changes: Any) -> inventory.Item:
@@ -61,12 +61,12 @@ def said(
     rules: Any = RULES,
     listed: bool | None = None,
 ) -> str:
-    """What is said of the path."""
+    """What is said of the path; `listed` says of an object whether the rules have it written, None for no object."""
     read = verifying._Read("clusters/prod")
     if cluster is not None:
         read.written[PATH] = cluster
-    if cluster is not None if listed is None else listed:
-        read.objects.add(("", "configmaps", "shop", "a"))
+    if listed is not None:
+        read.objects["", "configmaps", "shop", "a"] = listed
     recorded = {PATH: record} if record else {}
     return verifying._Judge(read, recorded, sweeping.Removers(rules), MARKS, prod).of(PATH, git)
 
@@ -106,11 +106,11 @@ def test_what_rules_do_not_write_is_not_missed(prod: destinations.Destination) -
     [
         ({}, RULES, "Always", verifying.GONE),
         # A sweep that waits for a person.
-        ({"orphan": True}, RULES, "Always", verifying.GONE),
+        ({"orphan": inventory.HELD}, RULES, "Always", verifying.GONE),
         ({}, RULES, "OnEvent", verifying.KEPT),
-        ({"orphan": True}, RULES, "Never", verifying.KEPT),
-        # What selected it selects something else now, or nothing at all.
-        ({"selection": "before"}, RULES, "Always", verifying.KEPT),
+        ({"orphan": inventory.KEPT}, RULES, "Never", verifying.KEPT),
+        # Whatever selected it once: a sweep asks for its type.
+        ({"selection": "before"}, RULES, "Always", verifying.GONE),
         ({}, {}, "Always", verifying.KEPT),
         # No rule on it removes anything.
         ({}, KEEPS, "Always", verifying.KEPT),
@@ -130,14 +130,34 @@ def test_the_file_of_a_former_version_is_none_to_keep(prod: destinations.Destina
     assert said(never, cluster=None, git="right", record=item(), listed=True) == verifying.GONE
 
 
+@pytest.mark.parametrize(
+    ("selection", "policy", "what"),
+    [
+        ("m", "Always", verifying.GONE),
+        ("m", "OnEvent", verifying.GONE),
+        ("m", "Never", verifying.KEPT),
+        ("before", "Always", verifying.KEPT),
+    ],
+)
+def test_a_file_of_an_object_that_is_selected_no_more(
+    prod: destinations.Destination, selection: str, policy: str, what: str
+) -> None:
+    """The object's own change removes its file, as a deletion does; a change of rules leaves it."""
+    pruned = dataclasses.replace(prod, pruning=pruning.Pruning(pruning.Policy(policy)))
+    assert said(pruned, cluster=None, git="right", record=item(selection=selection), listed=False) == what
+
+
 def test_a_file_that_the_record_invents_is_told(prod: destinations.Destination) -> None:
     """Neither the cluster nor Git has it."""
     assert said(prod, cluster=None, git=None, record=item()) == verifying.LOST
 
 
-def look(**found: tuple[str, str, bool]) -> verifying._Look:
-    """What one look sees: path -> what, resourceVersion, and whether a change is on its way."""
-    return verifying._Look("c" * 40, 1, 1, 0, {path: verifying._Sighting(*seen) for path, seen in found.items()})
+def look(*, seeding: bool = False, **found: tuple[str, str, bool]) -> verifying._Look:
+    """What one look sees: path -> what, the blob of the object, and whether a change is on its way."""
+    sightings = {
+        path: verifying._Sighting(what, ("git", blob), pending=pending) for path, (what, blob, pending) in found.items()
+    }
+    return verifying._Look("c" * 40, 1, 1, 0, seeding, sightings)
 
 
 @pytest.mark.parametrize(
@@ -145,7 +165,9 @@ def look(**found: tuple[str, str, bool]) -> verifying._Look:
     [
         # Nothing wrong: one look is enough.
         ([look(a=(verifying.KEPT, "1", False), b=(verifying.DIFFERS, "1", True))], [("a", False), ("b", True)]),
-        # Still there, at the same version.
+        # A seed goes on: nothing counts.
+        ([look(seeding=True, a=(verifying.MISSING, "1", False))], [("a", True)]),
+        # Still there, with the same content.
         ([look(a=(verifying.DIFFERS, "1", False)), look(a=(verifying.DIFFERS, "1", False))], [("a", False)]),
         # It came to Git meanwhile.
         ([look(a=(verifying.DIFFERS, "1", False)), look()], []),

@@ -124,6 +124,19 @@ def test_under_pressure_only_the_last_state_of_an_object_is_written(
     assert superseded(pressed) == 3
 
 
+def test_under_pressure_a_version_that_is_repeated_late_does_not_win(pressed: World) -> None:
+    """A stream that was resumed from further back repeats versions: the newest is written, wherever it stands."""
+    prod = pressed.destination()
+    for version in (1, 2, 9, 10):
+        pressed.change(prod, "a", str(version), version=version)
+    for version in (7, 8):
+        pressed.change(prod, "a", str(version), version=version)
+    pressed.change(prod, "b", "1", version=11)
+    pressed.drain(prod)
+    assert pressed.states(prod) == [*["superseded"] * 3, "pushed", "superseded", "stale", "pushed"]
+    assert pressed.files()[path_of("a")].strip('"') == "10"
+
+
 def test_pressure_is_of_changes_and_not_of_seeds(pressed: World) -> None:
     """A seed has a row for each object. What it listed is older than the change that came before it: both stay."""
     prod = pressed.destination()

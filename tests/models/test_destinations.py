@@ -326,15 +326,15 @@ def test_a_seed_that_a_worker_wants_is_handed_over_once(records: Records) -> Non
     retire(records, prod.uid, other.uid, elsewhere.uid)
     assert gone.branch_id == prod.branch_id
     with records.database.write() as connection:
-        assert not destinations.wants_seed(connection, cluster=CLUSTER)
+        assert not destinations.wants_seed(connection, cluster=CLUSTER, routed=[1])
         destinations.want_seed(connection, branch_id=prod.branch_id, cause="BranchDiverged")
-        assert destinations.wants_seed(connection, cluster=CLUSTER)
+        assert destinations.wants_seed(connection, cluster=CLUSTER, routed=[1])
         wanted = destinations.take_wanted_seeds(connection, cluster=CLUSTER, routed={other.id, elsewhere.id})
         assert wanted == {other.id: "BranchDiverged"}
-        assert destinations.wants_seed(connection, cluster=CLUSTER)
+        assert destinations.wants_seed(connection, cluster=CLUSTER, routed=[1])
         wanted = destinations.take_wanted_seeds(connection, cluster=CLUSTER, routed={prod.id, other.id})
         assert wanted == {prod.id: "BranchDiverged"}
-        assert not destinations.wants_seed(connection, cluster=CLUSTER)
+        assert not destinations.wants_seed(connection, cluster=CLUSTER, routed=[1])
 
 
 @pytest.mark.postgres
@@ -492,7 +492,7 @@ def test_a_host_that_answers_again_lets_nobody_wait(records: Records) -> None:
 def unchecked(records: Records, *, limit: int = 10) -> list[int]:
     """The destinations whose regular check is due after 100 seconds."""
     with records.database.read() as connection:
-        return destinations.unchecked(connection, cluster=CLUSTER, after=100.0, limit=limit)
+        return destinations.unchecked(connection, among=[1, 2], after=100.0, limit=limit)
 
 
 def test_a_check_is_due_when_the_last_one_is_long_ago(records: Records) -> None:
@@ -513,12 +513,12 @@ def test_a_check_is_due_when_the_last_one_is_long_ago(records: Records) -> None:
 
 
 def test_nobody_checks_what_is_gone(records: Records) -> None:
-    """A deleted destination and one of another cluster are never due, nor is one that is asked for already."""
+    """A deleted destination and one that nobody names are never due, nor is one that is asked for already."""
     gone, prod = records.destination("gone", folder="gone"), records.destination("prod")
     records.age("place", "since", seconds=101)
     with records.database.write() as connection:
         destinations.retire_destinations(connection, cluster=CLUSTER, keep={prod.uid})
-        assert destinations.unchecked(connection, cluster="other", after=0.0, limit=10) == []
+        assert destinations.unchecked(connection, among=[gone.id], after=0.0, limit=10) == []
     assert unchecked(records) == [prod.id]
     assert gone.id != prod.id
     with records.database.write() as connection:

@@ -91,6 +91,13 @@ def test_now_is_the_clock_of_the_database_moved_by_seconds(records: Records, off
     assert before - slack <= found - timedelta(seconds=offset) <= after + slack
 
 
+def test_a_duration_for_ever_ends_with_the_century(records: Records) -> None:
+    """No calendar ends for a setting that somebody wrote with many digits."""
+    for offset in (1e12, -1e300):
+        years = (clock(records, offset) - datetime.now(UTC)) / timedelta(days=365)
+        assert round(abs(years)) == 100
+
+
 def test_now_goes_on_inside_a_transaction(records: Records) -> None:
     """A lease is judged by the moment of the question, not by the start of its transaction."""
     with records.database.read() as connection:

@@ -6,21 +6,18 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import shutil
 import sqlite3
 from pathlib import Path
 
 import pytest
 
-from tests.system import checking
-from tests.system.cluster import Api, Destination, repo_config
+from tests.system.cluster import Api, Destination, rendered, repo_config
 from tests.system.installation import Embedded
 from tests.system.load import OBJECTS, Load, running
 from tests.system.repository import Repository
 from tests.system.test_crashes import wait_alive
-
-log = logging.getLogger(__name__)
+from tests.waiting import wait_until
 
 
 def database_of(own: Embedded) -> Path:
@@ -58,20 +55,28 @@ def test_the_database_is_restored_under_changes(
         wait_alive(repository, writing)
         wait_alive(repository, writing)
         own.stop()
-        before = repository.commits()
+        before, files = repository.commits(), repository.tree()
         lose(own)
         if backup:
             shutil.copy(tmp_path / "backup.db", database_of(own))
         own.start()
         wait_alive(repository, writing)
-    checking.check_mirrored(own, api, destination, repository)
+    wanted = rendered(api.list("configmaps", namespace), folder=destination.folder)
+    # Without a record nobody knows whose the file of an object is that went meanwhile: it stays.
+    left = set() if backup else files.keys() - wanted.keys()
+    wait_until(lambda: repository.tree() == {**wanted, **{path: files[path] for path in left}}, what="Git")
+    own.wait_drained(destination.ref)
+    assert all(map(passes, left))
 
     assert repository.commits()[: len(before)] == before
-    removed = set(repository.git("log", "--diff-filter=D", "--name-only", "--format=", "main").split())
+    removed = repository.git("log", "--diff-filter=D", "--name-only", "--format=", "main").split()
     assert removed
-    assert all(Path(path).name.startswith("passing-") for path in removed)
-    found = own.log("worker").read_text().count("own_commit_found")
-    numbers = repository.numbers("seq")
-    again = [path for path, found in numbers.items() if found != sorted(set(found))]
-    log.info(f"{len(before)} commits before, {len(repository.commits()) - len(before)} since, {found} found, {again}")
-    assert len(numbers) >= OBJECTS
+    assert all(map(passes, removed))
+    assert len(repository.numbers("seq")) >= OBJECTS
+    # What the record of before the backup forgot is delivered again, and its commits are found.
+    assert ("own_commit_found" in own.log("worker").read_text()) == backup
+
+
+def passes(path: str) -> bool:
+    """Whether the file is of an object that was deleted, or may have been."""
+    return Path(path).name.startswith("passing-")

@@ -100,13 +100,14 @@ class Desk:
         folder: str = "clusters/prod",
         allowed: str = "*",
         uid: str = "uid-prod",
+        prune: str = "Always",
         served: Sequence[types.ResourceType] = (CONFIG_MAPS, ROLES),
     ) -> routing.Routing:
         """Compile these rules for the destination shop/prod, and follow them."""
         config = kinds.GitRepoConfig.from_object(
             _object("repo", repoUrl="https://example.com/x.git", allowedBranches=[allowed])
         )
-        prod = _object("prod", repoRef={"name": "repo"}, branch="main", baseFolder=folder)
+        prod = _object("prod", repoRef={"name": "repo"}, branch="main", baseFolder=folder, prune=prune)
         prod["metadata"]["uid"] = uid
         target = kinds.GitDestination.from_object(prod)
         compilation = compiling.compile_all(

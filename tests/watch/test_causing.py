@@ -226,7 +226,7 @@ def test_workers_may_ask_for_a_seed(desk: Desk) -> None:
     desk.causes.seed_wanted()
     assert desk.runs()[-1] == ("the branch was rewritten", "listing")
     with desk.database.read() as connection:
-        assert not destinations.wants_seed(connection, cluster="home")
+        assert not destinations.wants_seed(connection, cluster="home", routed=[1])
 
 
 @pytest.mark.parametrize(("selects", "outcome"), [(True, "started"), (False, "no rule selects anything")])
@@ -303,6 +303,30 @@ def allowed(desk: Desk) -> int:
     with desk.database.read() as connection:
         (run,) = seeds.open_runs(connection, [1])
     return run.allow_prune
+
+
+def test_a_change_of_what_is_removed_is_a_seed(desk: Desk) -> None:
+    """Only a listing says which files stay now, and which wait for a person."""
+    desk.start(watch_rule("configmaps"))
+    desk.seed()
+    desk.adopt(watch_rule("configmaps"))
+    desk.causes.seed_wanted()
+    assert len(desk.runs()) == 1
+    desk.adopt(watch_rule("configmaps"), prune="Never")
+    desk.causes.seed_wanted()
+    assert ("spec.prune changed", "listing") in desk.runs()
+
+
+def test_a_permission_that_sql_cannot_hold_is_the_largest_that_it_can(desk: Desk) -> None:
+    """A number in a request ends no watch daemon."""
+    desk.start(watch_rule("configmaps"))
+    desk.seed()
+    with desk.database.write() as connection:
+        target = destinations.live(connection, cluster="home")[0]
+        destinations.ask_seed(connection, target.id, cause="asked for by me")
+        asking(connection, target, allow_prune=10**12)
+    desk.causes.seed_wanted()
+    assert allowed(desk) == seeds.MOST_FILES
 
 
 def test_a_seed_that_cannot_start_yet_stays_wanted(desk: Desk) -> None:

@@ -37,10 +37,11 @@ def state(**changes: Any) -> states.DestinationState:
 
 
 def judged(
-    found: states.DestinationState | None, *, seeding: bool = False, orphans: int = 0, verdict: Any = FINE
+    found: states.DestinationState | None, *, seeding: bool = False, waiting: int = 0, verdict: Any = FINE
 ) -> dict[str, str]:
     """The conditions of a destination as `status reason`, by type, with its syncStatus."""
-    result = judging.destination(SHOP, verdict, state=found, seeding=seeding, retained=2, orphans=orphans, outage="")
+    files = judging.Tally(2, {}, waiting + 3, waiting)
+    result = judging.destination(SHOP, verdict, state=found, seeding=seeding, files=files, outage="")
     return {one.type: f"{one.status} {one.reason}" for one in result.conditions} | {
         "sync": str(result.fields["syncStatus"])
     }
@@ -79,7 +80,7 @@ def test_a_destination_says_how_it_stands(
 def test_a_broker_that_takes_nothing_is_named_where_changes_wait(pending: int, *, said: bool) -> None:
     """What pends while publishing fails says so and stays Ready; where nothing pends nobody is told."""
     found = judging.destination(
-        SHOP, FINE, state=state(pending=pending), seeding=False, retained=0, orphans=0, outage="broker_blocked"
+        SHOP, FINE, state=state(pending=pending), seeding=False, files=judging.NO_FILES, outage="broker_blocked"
     )
     assert found.ready == "True"
     assert any("publishing fails (broker_blocked)" in one.message for one in found.conditions) is said
@@ -125,7 +126,7 @@ def test_the_next_try_stands_in_the_message() -> None:
     moment = datetime(2026, 1, 2, tzinfo=UTC)
     for error in ("no answer", "no answer; will try again in 30 s"):
         found = state(last_error=error, last_error_reason="Temporary", not_before=moment)
-        result = judging.destination(SHOP, FINE, state=found, seeding=False, retained=0, orphans=0, outage="")
+        result = judging.destination(SHOP, FINE, state=found, seeding=False, files=judging.NO_FILES, outage="")
         assert result.conditions[0].message == "no answer; next try at 2026-01-02T00:00:00Z"
 
 
@@ -138,19 +139,23 @@ def test_the_next_try_stands_in_the_message() -> None:
         # What a seed that goes on finds, nobody knows yet; a push that fails is the nearer trouble.
         (state(), True, "False Seeding"),
         (state(last_error="no", last_error_reason="PushRefused", stalled=True), False, "True PushRefused"),
-        # Where files stay by spec.prune, nobody has to decide.
-        (state(prunes=False), False, "False Ready"),
     ],
 )
 def test_files_whose_objects_are_gone_wait_for_a_person(
     found: states.DestinationState, *, seeding: bool, stalled: str
 ) -> None:
     """The condition says how many and what lets them go; changes are mirrored meanwhile."""
-    assert judged(found, seeding=seeding, orphans=21)["Stalled"] == stalled
-    result = judging.destination(SHOP, FINE, state=state(), seeding=False, retained=0, orphans=21, outage="")
-    assert result.fields["orphans"] == 21
+    assert judged(found, seeding=seeding, waiting=21)["Stalled"] == stalled
+    files = judging.Tally(0, {}, 23, 21)
+    result = judging.destination(SHOP, FINE, state=state(), seeding=False, files=files, outage="")
+    assert result.fields["orphans"] == 23
     assert [one.status for one in result.conditions if one.type == "Ready"] == ["True"]
     assert any("`reverser seed shop/prod --allow-prune 21`" in one.message for one in result.conditions)
+
+
+def test_where_files_stay_by_their_policy_nobody_has_to_decide() -> None:
+    """They are counted, and that is all."""
+    assert judged(state())["Stalled"] == "False Ready"
 
 
 def count(files: int, **changes: Any) -> states.FileCount:
@@ -181,10 +186,13 @@ def test_what_no_rule_selects_is_counted(counts: list[states.FileCount], retaine
 
 
 def test_orphans_of_what_is_selected_are_counted() -> None:
-    """A file whose object is gone waits for a person only where a rule stands behind it: else it is left over."""
-    counts = [count(5, orphans=2), count(3, orphans=3, rule="s"), count(4, orphans=4, namespace="web")]
-    told = judging.tally(counts, place_id=7, marks=WANTED)
-    assert (told.orphans, told.retained, told.held) == (5, 4, {"r": 5, "s": 3})
+    """A sweep asks for the type of a file, whatever selected it once: else a file is left over, not an orphan."""
+    counts = [
+        count(5, orphans=2), count(3, orphans=3, waiting=1, rule="s"),
+        count(6, orphans=2, waiting=2, selection="before"),
+        count(4, orphans=4, waiting=4, namespace="web"), count(7, orphans=7, waiting=7, place_id=6),
+    ]  # fmt: skip
+    assert judging.tally(counts, place_id=7, marks=WANTED) == judging.Tally(4 + 4 + 7, {"r": 5, "s": 3}, 7, 3)
 
 
 def ready(*members: str, selects: bool = False) -> compiling.RuleVerdict:
