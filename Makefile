@@ -30,7 +30,7 @@ status: run-packages ## show how far each destination is
 doctor: run-packages ## look at everything, and say what to do about what is wrong
 	@$(BIN)/reverser doctor $(ARGS)
 
-test: dev-packages ## run the tests that need no server, within 5 minutes; LANES=all adds those whose server is here
+test: dev-packages ## run the tests that need no server; LANES=all adds those whose server is here
 	@$(BIN)/python -m pytest -n $(JOBS) --lanes='$(LANES)' $(if $(COVERAGE),--cov --cov-report=term --cov-fail-under=$(COVERAGE)) $(ARGS)
 
 test-long: dev-packages ## run what takes minutes, and 20,000 examples of each property; writes docs/reference/properties.md
