@@ -13,30 +13,20 @@ import itertools
 import math
 import signal
 import statistics
-import tempfile
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
-from app import settings
-from app.kube import client, crds
-from bench import servers
+from bench import production, servers
 from tests import lanes
-from tests.git.servers import free_port
 from tests.servers import postgres, rabbitmq
-from tests.servers.kube import KubeServer
 from tests.servers.postgres import PostgresServer
 from tests.servers.rabbitmq import RabbitServer
 from tests.system import fleet
-from tests.system.cluster import Api
-from tests.system.installation import Separate
 
 WORKERS, DESTINATIONS = 3, 30
-# Where work directories and repositories are: making files is what a slow disk would measure here.
-MEMORY = next((path for path in ("/dev/shm",) if Path(path).is_dir()), None)  # noqa: S108 - a folder of our own in it
 # A change that takes longer, in seconds, is late: somebody waits for it. An outage is over when of the changes that
 # arrive in each second no larger share is late.
 LATE, SHARES = 2.0, (0.5, 0.1)
@@ -89,29 +79,12 @@ def _say(per_second: float, what: str) -> None:
 @contextlib.contextmanager
 def _fleet(broker_url: str, database_url: str, *, per_second: float) -> Iterator[fleet.Fleet]:
     """A fleet under load; checked at the end of the block."""
-    with tempfile.TemporaryDirectory(prefix="reverser-bench-", dir=MEMORY) as name:
-        folder = Path(name)
-        server = KubeServer(folder / "kube")
-        kubeconfig = str(server.start())
-        options = replace(
-            settings.Settings(),
-            database_url=database_url,
-            broker_url=broker_url,
-            kubeconfig=kubeconfig,
-            allow_local_repos=True,
-            log_format="json",
-        )
-        lane = Separate(folder, options, flower_port=free_port())
-        try:
-            crds.apply(client.connect(options), allow_local=True)
-            one = fleet.Fleet(lane, Api(server), workers=WORKERS, destinations=DESTINATIONS, per_second=per_second)
-            with one.running():
-                _calm()
-                yield one
-                _calm()
-        finally:
-            lane.stop()
-            server.stop()
+    with production.beside_a_cluster(broker_url, database_url) as (lane, api):
+        one = fleet.Fleet(lane, api, workers=WORKERS, destinations=DESTINATIONS, per_second=per_second)
+        with one.running():
+            _calm()
+            yield one
+            _calm()
 
 
 def _calm() -> None:

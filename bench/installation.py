@@ -162,6 +162,12 @@ def peak_memory_of(pid: int) -> float:
     return round(int(kilobytes) / 1024, 1)
 
 
+def memory_of(pid: int) -> float:
+    """Resident memory of a process in MB, now."""
+    text = Path(f"/proc/{pid}/status").read_text()
+    return round(int(next(line.split()[1] for line in text.splitlines() if line.startswith("VmRSS"))) / 1024, 1)
+
+
 def _children(pid: int) -> list[int]:
     found = []
     for path in Path("/proc").glob("[0-9]*/stat"):

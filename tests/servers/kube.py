@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import json
+import shutil
 import signal
 import socket
 import ssl
@@ -76,6 +77,19 @@ class KubeServer(processes.Server):
         """End both processes at once, as a crash does."""
         while self._processes:
             processes.end(self._processes.pop(), signal.SIGKILL)
+
+    def back_up(self, folder: Path) -> None:
+        """Copy what etcd holds; both processes restart for it."""
+        self.stop()
+        shutil.copytree(self._directory / "etcd", folder)
+        self.start()
+
+    def put_back(self, folder: Path) -> None:
+        """Put an older copy in the place of what etcd holds, as somebody does who restores a cluster."""
+        self.stop()
+        shutil.rmtree(self._directory / "etcd")
+        shutil.copytree(folder, self._directory / "etcd")
+        self.start()
 
     def compact(self) -> None:
         """Make etcd forget every state but the present one, as it does by itself after some minutes."""

@@ -130,6 +130,43 @@ class Fleet:
         self.wait_settled()
         log.info(f"SIGSTOP of {worker}: settled {time.time() - fault.at:.1f} s later")
 
+    def leader(self) -> str:
+        """The watch daemon that leads; empty for nobody."""
+        return next(
+            (str(row["owner"]) for row in self.lane.rows("SELECT owner FROM watch_lease WHERE until > now()")), ""
+        )
+
+    def end_leader(self) -> None:
+        """Kill -9 the watch daemon that leads, wait until another one does, and start it again."""
+        name = self.leader()
+        self._strike_leader("leader SIGKILL", lambda: self.lane.remove(name, signal.SIGKILL))
+        self._wait_led(name)
+        self.lane.add(name)
+
+    def freeze_leader(self, *, seconds: float) -> None:
+        """Stop the watch daemon that leads; another one leads, and after `seconds` this one wakes, sees it and ends."""
+        name = self.leader()
+        pid = self.lane.pid(name)
+        fault = self._strike_leader("leader SIGSTOP", lambda: os.kill(pid, signal.SIGSTOP))
+        try:
+            self._wait_led(name)
+            threading.Event().wait(max(0.0, fault.at + seconds - time.time()))
+        finally:
+            os.kill(pid, signal.SIGCONT)
+        self.lane.wait_ended(name)
+        self.lane.add(name)
+
+    def _strike_leader(self, what: str, how: Callable[[], object]) -> Fault:
+        fault = Fault(what, time.time(), frozenset(one.ref for one in self.destinations))
+        how()
+        self.faults.append(fault)
+        return fault
+
+    def _wait_led(self, before: str) -> None:
+        wait_until(lambda: self.leader() not in {"", before}, 120, what=f"another one than {before} leads")
+        after = [one.seq for one in self.loads]
+        wait_until(lambda: all(one.seq > seq for one, seq in zip(self.loads, after, strict=True)), what="changes")
+
     def wait_served(self, fault: Fault) -> None:
         """Wait until something was pushed for each destination since a fault."""
         query = "SELECT namespace || '/' || name AS ref FROM git_destination WHERE last_pushed_at > to_timestamp(:at)"

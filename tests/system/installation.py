@@ -275,14 +275,13 @@ class Separate(Lane):
             self.add(name)
 
     def add(self, name: str) -> None:
-        """Start one of them; a worker as on another machine, with a name and a work directory of its own."""
-        match name:
-            case "watch":
-                self._spawn(name, "watch")
-            case "flower":
-                self._spawn(name, "flower", "--port", str(self._flower_port))
-            case _:
-                self._spawn(name, "worker", REVERSER_NODE=name, REVERSER_WORK_DIR=str(self.folder / f"work-{name}"))
+        """Start one of them: another watch daemon or a worker as on another machine, by a name of its own."""
+        if name == "flower":
+            self._spawn(name, "flower", "--port", str(self._flower_port))
+        elif name.startswith("watch"):
+            self._spawn(name, "watch", REVERSER_NODE=name)
+        else:
+            self._spawn(name, "worker", REVERSER_NODE=name, REVERSER_WORK_DIR=str(self.folder / f"work-{name}"))
 
     def stop(self) -> None:
         for process in self._running.values():
@@ -303,6 +302,10 @@ class Separate(Lane):
         process = self._running.pop(name)
         process.send_signal(with_signal)
         process.wait(PATIENCE)
+
+    def wait_ended(self, name: str) -> int:
+        """Wait until one of them ended by itself; its exit code."""
+        return self._running.pop(name).wait(PATIENCE)
 
     def pid(self, name: str) -> int:
         return self._running[name].pid

@@ -9,10 +9,12 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
-from tests.servers.api import SANDBOX_ONLY, ApiServer
+from tests.servers.api import KUBE_ONLY, SANDBOX_ONLY, ApiServer
+from tests.servers.kube import KubeServer
 from tests.servers.sandbox import SandboxServer
 from tests.system.cluster import Api, Destination, rendered, repo_config
 from tests.system.installation import PAGE_SIZE, Lane, Row
@@ -219,6 +221,30 @@ def test_a_restored_cluster_is_mirrored_as_it_is_now(mirror: Mirror, faults: San
     assert mirror.path("lost") not in mirror.files()
     assert mirror.path(NAMES[0]) in mirror.files()
     assert mirror.api.get("configmaps", mirror.namespace, "kept")["data"] == {"key": "old"}
+
+
+@KUBE_ONLY
+@pytest.mark.promise("P1", "P10")
+def test_an_older_etcd_is_put_back(mirror: Mirror, server: ApiServer, tmp_path: Path) -> None:
+    """The same with a real etcd: a new epoch, and Git equals the cluster; what the older state has not got is gone."""
+    assert isinstance(server, KubeServer)
+    mirror.api.create("configmaps", mirror.namespace, "kept", data={"key": "old"})
+    mirror.mark("backup")
+    server.back_up(tmp_path / "etcd")
+    mirror.api.merge("configmaps", mirror.namespace, "kept", data={"key": "new"})
+    mirror.api.create("configmaps", mirror.namespace, "lost", data={"key": "value"})
+    mirror.api.delete("configmaps", mirror.namespace, NAMES[0])
+    mirror.wait_equal()
+    (before,) = mirror.shared.rows("SELECT max(source_epoch) AS epoch FROM event")
+    server.put_back(tmp_path / "etcd")
+    mirror.wait_equal()
+    assert mirror.path("lost") not in mirror.files()
+    assert mirror.path(NAMES[0]) in mirror.files()
+    assert mirror.api.get("configmaps", mirror.namespace, "kept")["data"] == {"key": "old"}
+    (after,) = mirror.shared.rows("SELECT max(source_epoch) AS epoch FROM event")
+    assert after["epoch"] > before["epoch"]
+    # Changes arrive as before.
+    mirror.mark("afterwards")
 
 
 @pytest.mark.promise("P10", "P11")
