@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from app import db, errors, events
 from app.cli import surveying
-from app.models import base, destinations, states
+from app.models import base, destinations, inventory, states
 from app.rules import compiling, selecting
 from app.watch import judging, routing
 
@@ -66,6 +66,35 @@ def count(
         tuple(_paths(connection, [(one, False if one in gone else None) for one in left])),
         tuple(_paths(connection, [(one, True) for one in gone])),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class LeftOver:
+    """Files that no rule stands behind any more: those at the present place, and how many stand at former ones."""
+
+    items: tuple[inventory.Item, ...]
+    elsewhere: int
+
+
+def left_over(
+    connection: base.Connection, compilation: compiling.Compilation, placed: destinations.Destination
+) -> LeftOver | None:
+    """The files of a destination that are kept for no rule; None while a seed gives each file its mark."""
+    if states.in_seed(connection, [placed.id]):
+        return None
+    counts, marks = states.file_counts(connection, [placed.id]).get(placed.id, []), _marks(compilation, placed.ref)
+    items = inventory.present(connection, placed.place_id)
+    return LeftOver(
+        items=tuple(one for one in items if _is_left(one, marks)),
+        elsewhere=sum(one.files for one in counts if one.place_id != placed.place_id),
+    )
+
+
+def _is_left(item: inventory.Item, marks: routing.Marks) -> bool:
+    what = item.identifier
+    mark = judging.mark_of(what.group, what.resource, what.namespace, marks=marks)
+    # Of an orphan of a type that is selected, a seed decides.
+    return mark is None or (item.orphan is None and item.selection not in {None, mark})
 
 
 def retained(database: db.Database, *, cluster: str) -> Mapping[events.Ref, int]:

@@ -7,8 +7,6 @@ The command only asks, in the database: the leading watch daemon starts the seed
 from __future__ import annotations
 
 import contextlib
-import getpass
-import os
 import time
 from pathlib import Path
 
@@ -17,7 +15,7 @@ import rich.console
 import rich.progress
 
 from app import db, errors, events
-from app.cli import options, records
+from app.cli import asking, options, records
 from app.models import commands, destinations, leases, progress, seeds
 
 _LOOK_AGAIN = 1.0
@@ -55,30 +53,13 @@ def _ask(
     database: db.Database, ref: events.Ref, *, cluster: str, allow_prune: int
 ) -> tuple[destinations.Destination, int]:
     """The destination and the id of what is asked. Raises PermanentError where there is nothing to seed."""
-    by = _who()
+    by = asking.who()
     with database.write() as connection:
-        found = next((one for one in destinations.by_ref(connection, ref) if _is_live(one, cluster)), None)
-        if found is None:
-            raise errors.PermanentError(
-                f"cluster {cluster} has no destination {ref} that is ready: see `reverser status`, and "
-                f"`reverser explain {ref}`; one that gets ready is seeded by itself"
-            )
+        found = asking.find(connection, ref, cluster=cluster)
         destinations.ask_seed(connection, found.id, cause=f"asked for by {by}")
         place = [found.place_id, found.place_generation]
         arguments = {"destination_id": found.id, "place": place, "allow_prune": allow_prune}
         return found, commands.ask(connection, verb=commands.SEED, by=by, target=str(ref), arguments=arguments)
-
-
-def _who() -> str:
-    """Who asks; a container may run as a user without a name."""
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        return f"uid {os.getuid()}"
-
-
-def _is_live(one: destinations.Destination, cluster: str) -> bool:
-    return one.cluster == cluster and not one.deleted
 
 
 def _wait(database: db.Database, found: destinations.Destination, command: int, *, deadline: float) -> str:

@@ -168,7 +168,7 @@ class Builder:
             )
 
     def _remove(self, row: ledger.Pending, path: str, item: inventory.Item | None) -> commits.Change | None:
-        if item is not None and not self._destination.pruning.policy.removes_deleted:
+        if item is not None and not row.is_pruned and not self._destination.pruning.policy.removes_deleted:
             # The version of the deletion keeps older rows from writing the object anew.
             kept = replace(
                 item, resource_version=row.resource_version, source_epoch=row.source_epoch, orphan=inventory.KEPT
@@ -205,6 +205,10 @@ class Builder:
         if unit.kind == "seed":
             subject = texts.seed_subject(len(changes), self._destination.ref)
             author = texts.COMMITTER
+            ids = self._ids(first, last)
+        elif unit.kind == "prune":
+            subject = texts.prune_subject(len(changes), self._destination.ref, rows[0].user)
+            author = texts.author(rows[0].user)
             ids = self._ids(first, last)
         else:
             subject = texts.subject(rows[0].operation, rows[0].identifier, rows[0].user)

@@ -16,9 +16,9 @@ from app.models import commits, inventory, ledger
 
 @dataclass(frozen=True, slots=True)
 class Unit:
-    """Rows that go into one commit: one change, a run of seed rows, or the end of a seed."""
+    """Rows that go into one commit: one change, a run of seed rows, the end of a seed, or what a person wants gone."""
 
-    kind: Literal["change", "seed", "sweep"]
+    kind: Literal["change", "seed", "sweep", "prune"]
     rows: tuple[ledger.Pending, ...]
 
 
@@ -66,7 +66,8 @@ def units(rows: Sequence[ledger.Pending], *, seed_rows: int) -> Iterator[Unit]:
         run = rows[start].seed_run_id
         while run and end < len(rows) and end - start < seed_rows and _continues(rows[end], run):
             end += 1
-        yield Unit("seed" if run else "change", tuple(rows[start:end]))
+        together: Literal["prune", "seed"] = "prune" if rows[start].is_pruned else "seed"
+        yield Unit(together if run else "change", tuple(rows[start:end]))
         start = end
 
 

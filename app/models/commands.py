@@ -13,9 +13,10 @@ from sqlalchemy.orm import Mapped, mapped_column
 from app.models import base
 
 # Verbs.
-SEED = "seed"
-# What becomes of a seed that is asked for.
+SEED, PRUNE = "seed", "prune"
+# What becomes of what is asked for.
 STARTED, NOTHING_SELECTED, TOO_LATE = "started", "no rule selects anything", "nobody did it within an hour"
+MOVED = "the destination points elsewhere now"
 # What a person saw when asking is not what is there an hour later.
 VALID = 3_600.0
 
@@ -33,13 +34,13 @@ class CommandRow(base.Base):
     arguments: Mapped[base.Json]
     done_at: Mapped[datetime | None] = mapped_column(base.Utc)
     outcome: Mapped[str | None] = mapped_column(base.Escaped)
-    # The seed that it started.
+    # The seed that it started, or the mark of its rows in the ledger.
     seed_run_id: Mapped[str | None] = mapped_column(Text)
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of a request: in words, None until somebody did it, and the seed that it started."""
+    """What became of a request: in words, None until somebody did it, and the seed of its rows."""
 
     words: str | None
     seed_run_id: str | None
@@ -67,6 +68,11 @@ def waiting(connection: Connection, *, verb: str) -> dict[int, Mapping[str, Any]
     connection.execute(late.values(done_at=base.now(), outcome=TOO_LATE))
     query = select(_C.id, _C.arguments).where(_C.verb == verb, _C.done_at.is_(None))
     return {row.id: row.arguments for row in connection.execute(query.order_by(_C.id))}
+
+
+def is_waiting(connection: Connection, *, verb: str) -> bool:
+    """Whether anything of a verb is left to do; cheap enough to be asked each second."""
+    return connection.scalar(select(_C.id).where(_C.verb == verb, _C.done_at.is_(None)).limit(1)) is not None
 
 
 def answer(connection: Connection, command: int, *, outcome: str, seed_run_id: str | None = None) -> None:

@@ -44,6 +44,9 @@ HELD = "held"
 DEAD = "dead"
 STATES = (PENDING, PUSHED, UNCHANGED, STALE, SUPERSEDED, HELD, DEAD)
 
+# How the seed of rows begins that remove what a person wants gone (`reverser prune`); they make one commit, too.
+PRUNE = "prune-"
+
 # In place of the mark of a selection: a listing found the object, and no rule selects it.
 LEFT = "-"
 
@@ -176,6 +179,11 @@ class Pending:
     source_epoch: int
     selection: str | None = None
     remover: str | None = None
+
+    @property
+    def is_pruned(self) -> bool:
+        """Whether a person wants the file gone, whatever became of its object."""
+        return self.seed_run_id is not None and self.seed_run_id.startswith(PRUNE)
 
 
 @dataclass(frozen=True, slots=True)

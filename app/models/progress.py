@@ -12,6 +12,9 @@ from app.models import commits, ledger, seeds
 
 _E = ledger.EventRow
 
+# State of the ledger -> how many rows.
+States = Mapping[str, int]
+
 
 @dataclass(frozen=True, slots=True)
 class SeedProgress:
@@ -22,7 +25,7 @@ class SeedProgress:
     # Listed to their end, or not to be listed.
     scopes_ended: int
     # How many objects have which state.
-    states: Mapping[str, int]
+    states: States
     # Reason -> types that could not be listed; nothing of theirs is removed.
     refused: Mapping[str, list[str]]
     # Files whose objects are gone; and why they are not, where a person has to decide.
@@ -69,14 +72,15 @@ def of_seed(connection: Connection, destination_id: int, run: str) -> SeedProgre
         state=state,
         scopes=len(outcomes),
         scopes_ended=sum(outcome != seeds.NOT_LISTED for outcome, _ in outcomes),
-        states=_states(connection, destination_id, run),
+        states=states_of(connection, destination_id, run),
         refused=refused,
         removed=_removed(connection, destination_id, run),
         held=_held(connection, destination_id, run),
     )
 
 
-def _states(connection: Connection, destination_id: int, run: str) -> dict[str, int]:
+def states_of(connection: Connection, destination_id: int, run: str) -> States:
+    """How many rows of a seed, or of what a person wants gone, have which state."""
     of_run = _E.destination_id == destination_id, _E.seed_run_id == run, _E.operation != Operation.SEED_SYNC.value
     query = select(_E.state, func.count().label("number")).where(*of_run).group_by(_E.state)
     return {row.state: row.number for row in connection.execute(query)}

@@ -55,10 +55,13 @@ class Trailer:
 
 def subject(operation: Operation, identifier: Identifier, user: UserInfo | None) -> str:
     """`[UPDATE] v1/configmaps/app-config by manager/kubectl-edit`; without `by` when nobody is known."""
-    by = ""
-    if user is not None and user.username:
-        by = f" by {'manager' if user.source == MANAGED_FIELDS else 'user'}/{user.username}"
-    return one_line(f"[{operation.value}] {identifier}{by}")
+    return one_line(f"[{operation.value}] {identifier}{_by(user)}")
+
+
+def _by(user: UserInfo | None) -> str:
+    if user is None or not user.username:
+        return ""
+    return f" by {'manager' if user.source == MANAGED_FIELDS else 'user'}/{user.username}"
 
 
 def seed_subject(count: int, destination: Ref) -> str:
@@ -69,6 +72,11 @@ def seed_subject(count: int, destination: Ref) -> str:
 def sweep_subject(count: int, destination: Ref) -> str:
     """The subject of a commit that removes orphans."""
     return one_line(f"[SEED_SYNC] remove {_counted(count, 'orphan')} of {destination}")
+
+
+def prune_subject(count: int, destination: Ref, user: UserInfo | None) -> str:
+    """The subject of a commit that removes what a person wants gone."""
+    return one_line(f"[PRUNE] {_counted(count, 'file')} of {destination}{_by(user)}")
 
 
 def sweep_body(removed: Sequence[tuple[Identifier, str]]) -> str:

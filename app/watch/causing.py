@@ -13,9 +13,9 @@ from typing import Any
 
 import structlog
 
-from app.models import base, commands, cursors, destinations, leases, rules, seeds
+from app.models import base, commands, cursors, destinations, inventory, leases, ledger, rules, seeds
 from app.rules import compiling, types
-from app.watch import comparing, inbox, recording, routing, writing
+from app.watch import comparing, inbox, recording, removing, routing, writing
 
 log = structlog.get_logger(__name__)
 
@@ -79,6 +79,10 @@ class Causes:
     def seed_wanted(self) -> None:
         """Start the seeds that were asked for: by workers (a branch that was rewritten), by people."""
         self._writer.call(self._seed_wanted)
+
+    def prune_wanted(self) -> None:
+        """Write the rows that remove what people want gone."""
+        self._writer.call(self._prune_wanted)
 
     @property
     def scopes(self) -> Mapping[int, Sequence[routing.WantedScope]]:
@@ -246,6 +250,36 @@ class Causes:
             outcome = commands.STARTED
         for command in asked:
             commands.answer(connection, command, outcome=outcome, seed_run_id=run)
+
+    def _prune_wanted(self) -> None:
+        targets = {target.id: target for target in self._writer.routes.targets.values()}
+        asked = self._writer.durably(lambda connection: commands.waiting(connection, verb=commands.PRUNE))
+        for command, words in asked.items():
+            # That of another cluster, or of what is not routed yet, is for whoever can do it.
+            if target := targets.get(words["destination_id"]):
+                self._prune(command, words, target)
+
+    def _prune(self, command: int, words: Mapping[str, Any], target: routing.Target) -> None:
+        seen = dict(words["files"])
+        seed = f"{ledger.PRUNE}{command}"
+
+        def work(connection: base.Connection) -> list[ledger.Entry]:
+            if words["place"] != [target.place_id, target.place_generation]:
+                commands.answer(connection, command, outcome=commands.MOVED)
+                return []
+            items = inventory.by_paths(connection, target.place_id, list(seen))
+            gone = removing.entries(target, items.values(), seen=seen, cluster=self._cluster, by=words["by"], seed=seed)
+            numbers = ledger.take_numbers(connection, {target.id: len(gone)})
+            ledger.append(connection, gone, numbers)
+            commands.answer(connection, command, outcome=commands.STARTED, seed_run_id=seed)
+            return gone
+
+        gone = self._writer.durably(work)
+        for entry in gone:
+            # Whoever selects the object again finds that it is not there.
+            assert entry.event.identifier is not None
+            self._writer.known[target.id].pop(inventory.key_of(entry.event.identifier), None)
+        log.info("prune", destination=str(target.ref), files=len(gone), by=words["by"])
 
 
 @dataclass(frozen=True, slots=True)

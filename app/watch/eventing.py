@@ -258,6 +258,23 @@ def sync_entry(
     return ledger.Entry(target.id, target.place_id, event, None)
 
 
+def removal(
+    target: routing.Target, origin: Origin, item: inventory.Item, *, rule: str, user: events.UserInfo, seed: str
+) -> ledger.Entry:
+    """The row that removes a file, as its object stands there."""
+    event = _event(
+        target,
+        origin,
+        operation=events.Operation.DELETE,
+        identifier=item.identifier,
+        resource_version=item.resource_version,
+        rule=rule,
+        user_info=user,
+        seed=seed,
+    )
+    return ledger.Entry(target.id, target.place_id, event, None)
+
+
 def _event(target: routing.Target, origin: Origin, **fields: Any) -> events.Event:
     """An Event for a destination, with the place that it has now (promise P4)."""
     return events.Event.create(

@@ -16,7 +16,7 @@ import structlog
 
 from app import db, errors, publishing, queues
 from app.events import Ref
-from app.models import destinations, leases, nodes, places, states
+from app.models import commands, destinations, leases, nodes, places, states
 from app.settings import Settings
 from app.watch import causing, checks
 
@@ -138,11 +138,14 @@ class Sweeper:
         with self._database.read() as connection:
             waiting = states.waiting(connection, cluster=self._settings.cluster)
             wanted = destinations.wants_seed(connection, cluster=self._settings.cluster, routed=self._causes.scopes)
+            pruned = commands.is_waiting(connection, verb=commands.PRUNE)
         for one in self._bells.due(waiting, now=time.monotonic(), lost=self._publisher.outage is not None):
             log.debug("ring", destination=str(one.ref), first=one.first, last=one.last)
             self._publisher.ring(one.ref, one.first, one.last)
         if wanted:
             self._causes.seed_wanted()
+        if pruned:
+            self._causes.prune_wanted()
         if time.monotonic() >= self._retire_at:
             self._retire_at = time.monotonic() + _RETIRE_EVERY
             self._retire()

@@ -28,6 +28,7 @@ COMMANDS = [
     "render",
     "explain",
     "seed",
+    "prune",
     "verify",
     "audit",
     "doctor",

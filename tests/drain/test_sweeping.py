@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
+from app import events
 from app.drain import sweeping
 from app.models import commits, destinations, inventory, ledger, rules, seeds
 from app.rules import pruning
@@ -199,6 +200,39 @@ def test_the_file_of_a_former_version_goes_under_each_policy(world: World, polic
     world.drain(prod)
     assert set(world.files()) == {path_of("n0").replace("/v1/", "/v2/")}
     assert held(world, prod)[2] == 0
+
+
+@pytest.mark.parametrize("policy", list(pruning.Policy))
+def test_what_a_person_wants_gone_is_one_commit(world: World, policy: pruning.Policy) -> None:
+    """Under each policy, in one commit that names who asked; a file that was written meanwhile stays."""
+    prod = large(world, 4, pruned=pruning.Pruning(policy))
+    world.change(prod, "n3", "later", version=50)
+    world.drain(prod)
+    before = world.log()
+    wanted = [world.event(prod, f"n{number}", None, version=number + 1, seed="prune-7") for number in range(1, 4)]
+    user = events.UserInfo("alice", "command")
+    world.write(*(dataclasses.replace(one, event=dataclasses.replace(one.event, user_info=user)) for one in wanted))
+    world.drain(prod)
+    assert world.states(prod)[-3:] == ["pushed", "pushed", "stale"]
+    assert set(world.files()) == {path_of("n0"), path_of("n3")}
+    assert len(world.log()) == len(before) + 1
+    assert (
+        world.git("log", "-1", "--format=%s/%an", "main").strip() == "[PRUNE] 2 files of shop/prod by user/alice/alice"
+    )
+    with world.database.read() as connection:
+        changes = list(connection.execute(select(commits.CommitChange.operation, commits.CommitChange.user_source)))
+    assert changes[-2:] == [("DELETE", "command")] * 2
+
+
+def test_what_a_person_wanted_gone_comes_back_with_its_object(world: World) -> None:
+    """A rule that selects the object again has it written, at whatever version it is."""
+    prod = large(world, 1)
+    world.write(world.event(prod, "n0", None, version=1, seed="prune-7"))
+    world.drain(prod)
+    assert world.files() == {}
+    world.seed(prod, [("n0", "1", 1)], list_version=100)
+    world.drain(prod)
+    assert set(world.files()) == {path_of("n0")}
 
 
 def test_an_incomplete_listing_removes_nothing(world: World) -> None:

@@ -86,6 +86,40 @@ def test_many_files_go_when_a_person_says_so(shared: Lane, api: Api, repository:
     assert shared.reverser("verify", destination.ref).returncode == 0
 
 
+@pytest.mark.promise("P2", "P10")
+def test_what_a_rule_left_behind_goes_when_a_person_says_so(shared: Lane, api: Api, repository: Repository) -> None:
+    """It is shown first, and goes in one commit with who asked; a rule that selects it again has it written again."""
+    namespace = api.namespace()
+    for name in ("one", "two"):
+        api.create("configmaps", namespace, name, data={"key": "value"})
+    api.create("limitranges", namespace, "limits", spec={"limits": []})
+    config = repo_config(api, namespace, "local", repository.url)
+    destination = Destination(api, namespace, "prod", repository=config, resources=["configmaps", "limitranges"])
+    shared.wait_seeded(destination.ref)
+    before, files = repository.commits(), repository.tree()
+    destination.select("limitranges")
+    wait_until(lambda: _retained(api, namespace) == 2, what="the files are counted")
+
+    refused = shared.reverser("prune", destination.ref, "--retired")
+    assert (refused.returncode, repository.commits()) == (1, before)
+    assert refused.stdout.splitlines() == [destination.path("configmaps", name) for name in ("one", "two")]
+    done = shared.reverser("prune", destination.ref, "--retired", "--yes")
+    assert done.stdout.splitlines()[-1] == "2 files are removed from main."
+    assert set(repository.tree()) == {destination.path("limitranges", "limits")}
+    assert repository.commits()[:-1] == before
+    assert repository.git("log", "-1", "--format=%s").startswith(f"[PRUNE] 2 files of {destination.ref} by user/")
+    wait_until(lambda: _retained(api, namespace) == 0, what="nothing is kept")
+    assert "keeps no file" in shared.reverser("prune", destination.ref, "--retired").stdout
+
+    destination.select("configmaps", "limitranges")
+    wait_until(lambda: repository.tree() == files, what="the files are back")
+
+
+def _retained(api: Api, namespace: str) -> int:
+    status = api.get("gitdestinations", namespace, "prod").get("status") or {}
+    return int(status.get("retained", 0))
+
+
 def _stalled(api: Api, namespace: str) -> str:
     """Why a person has to act, or that nobody has to."""
     status = api.get("gitdestinations", namespace, "prod").get("status") or {}

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 from sqlalchemy import update
 
-from app.models import base, commands, cursors, destinations, seeds
+from app.events import Identifier
+from app.models import base, commands, cursors, destinations, inventory, seeds
 from app.rules import selecting, types
 from app.watch import recording, routing
 from tests.watch.desk import CONFIG_MAPS, ROLES, SHOP, Desk, cluster_rule, config_map, watch_rule
@@ -303,6 +304,68 @@ def allowed(desk: Desk) -> int:
     with desk.database.read() as connection:
         (run,) = seeds.open_runs(connection, [1])
     return run.allow_prune
+
+
+def wanting_gone(desk: Desk, target: destinations.Destination, files: dict[str, str], **arguments: Any) -> int:
+    """Write down that a person wants these files gone, as they are."""
+    place = [target.place_id, target.place_generation]
+    words = {"destination_id": target.id, "place": place, "by": "alice", "files": sorted(files.items()), **arguments}
+    with desk.database.write() as connection:
+        return commands.ask(connection, verb=commands.PRUNE, by="alice", target="shop/prod", arguments=words)
+
+
+def in_git(desk: Desk, *names: str) -> dict[str, str]:
+    """Files of ConfigMaps that stand in Git, with their blobs; the writer knows them."""
+    items = [
+        inventory.Item(
+            f"{name}.yaml", Identifier("", "v1", "configmaps", "shop", name, "ConfigMap", f"uid-{name}"), "7", "h",
+            f"blob-{name}", None, removed=False,
+        )
+        for name in names
+    ]  # fmt: skip
+    with desk.database.write() as connection:
+        inventory.save(connection, 1, items)
+    desk.writer.known[1] = {inventory.key_of(one.identifier): inventory.Known("u", "h") for one in items}
+    return {one.path: str(one.blob_id) for one in items}
+
+
+def test_what_people_want_gone_is_a_row_for_each_file(desk: Desk) -> None:
+    """At the version that stands there, as it was shown; what is another file by now, or unknown, is left alone."""
+    desk.start(watch_rule("configmaps"))
+    desk.seed()
+    files = in_git(desk, "a", "b", "c")
+    with desk.database.read() as connection:
+        target = destinations.live(connection, cluster="home")[0]
+    asked = wanting_gone(desk, target, {**files, "b.yaml": "another", "d.yaml": "none"})
+    desk.causes.prune_wanted()
+    rows = desk.events()[-2:]
+    assert [(row.operation, row.name, row.resource_version, row.user_name, row.rule) for row in rows] == [
+        ("DELETE", name, "7", "alice", "reverser prune") for name in ("a", "c")
+    ]
+    assert [name for _, _, _, name in desk.writer.known[1]] == ["b"]
+    with desk.database.read() as connection:
+        assert commands.outcome(connection, asked) == commands.Outcome(commands.STARTED, f"prune-{asked}")
+        assert not commands.is_waiting(connection, verb=commands.PRUNE)
+    count = len(desk.events())
+    desk.causes.prune_wanted()
+    assert len(desk.events()) == count
+
+
+def test_what_people_want_gone_elsewhere_is_left_alone(desk: Desk) -> None:
+    """The place is another one by now: nothing is removed, and who asked is told; other clusters' requests wait."""
+    desk.start(watch_rule("configmaps"))
+    desk.seed()
+    files = in_git(desk, "a")
+    with desk.database.read() as connection:
+        target = destinations.live(connection, cluster="home")[0]
+    before = len(desk.events())
+    asked = wanting_gone(desk, target, files, place=[1, 2])
+    other = wanting_gone(desk, target, files, destination_id=7)
+    desk.causes.prune_wanted()
+    assert len(desk.events()) == before
+    with desk.database.read() as connection:
+        assert commands.outcome(connection, asked).words == commands.MOVED
+        assert commands.outcome(connection, other).words is None
 
 
 def test_a_change_of_what_is_removed_is_a_seed(desk: Desk) -> None:

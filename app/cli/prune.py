@@ -1,0 +1,118 @@
+"""`reverser prune --retired`: remove the files that changed rules left behind, after a look at them.
+
+The command only asks, in the database, and names each file with the content that was shown: the leading watch daemon
+writes the rows that remove them, and a worker makes one commit of it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from pathlib import Path
+
+import click
+
+from app import db, errors, events
+from app.cli import asking, counting, options, overviews, records, surveying, tables
+from app.models import commands, destinations, leases, ledger, progress
+
+# So many files are named, the rest is counted.
+_NAMED = 20
+# What one request names: it is one value of a table.
+_MOST = 10_000
+_LOOK_AGAIN = 0.5
+
+
+@click.command(
+    epilog=options.examples("reverser prune shop/prod --retired", "reverser prune shop/prod --retired --yes")
+)
+@options.destination
+@click.option("--retired", is_flag=True, help="Files that no rule selects any more. Required: it says what goes.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--kubeconfig", default="", help="The cluster; else that of --data-dir, or of KUBECONFIG.")
+@click.option("--timeout", type=click.FloatRange(0.0), default=60.0, show_default=True, help="How long to wait.")
+@options.data_dir
+def prune(
+    *, destination: events.Ref, retired: bool, yes: bool, kubeconfig: str, timeout: float, data_dir: Path
+) -> None:
+    """Remove the files that are kept although no rule selects their objects any more.
+
+    Shows them first, and asks. The history keeps what they were.
+    """
+    if not retired:
+        raise click.UsageError("say what goes: --retired, the files that no rule selects any more")
+    with surveying.view(data_dir, kubeconfig) as view:
+        if view.survey.cluster is None or view.database is None:
+            raise errors.PermanentError(" ".join(view.silent) + " Both have to answer to know what no rule selects.")
+        overviews.find(view, destination)
+        cluster = view.settings.cluster
+        with view.database.read() as connection:
+            placed = asking.find(connection, destination, cluster=cluster)
+            left = counting.left_over(connection, view.survey.compilation, placed)
+    if left is None:
+        raise errors.PermanentError(
+            f"a seed of {destination} goes on, and says which files are kept: ask again after it"
+        )
+    _show(left, placed)
+    if not left.items:
+        return
+    shown = left.items[:_MOST]
+    if not yes:
+        click.confirm(f"Remove these {len(shown)} files from {placed.branch}?", abort=True, err=True)
+    with records.opened(data_dir, writing=True) as database:
+        command = _ask(database, placed, {item.path: str(item.blob_id) for item in shown})
+        with database.read() as connection:
+            if not leases.leader(connection, cluster=cluster):
+                click.echo(f"No watch daemon leads cluster {cluster}: it begins when one does.", err=True)
+        click.echo(_wait(database, placed, command, deadline=time.monotonic() + timeout))
+
+
+def _show(left: counting.LeftOver, placed: destinations.Destination) -> None:
+    for item in left.items[:_NAMED]:
+        click.echo(tables.printable(item.path))
+    if len(left.items) > _NAMED:
+        click.echo(f"... and {len(left.items) - _NAMED} more")
+    if not left.items:
+        click.echo(f"{placed.ref} keeps no file at its place that no rule selects.")
+    if left.elsewhere:
+        click.echo(
+            f"{left.elsewhere} files stand where {placed.ref} pointed before: nothing is written there any more, so "
+            "remove them with git.",
+            err=True,
+        )
+
+
+def _ask(database: db.Database, placed: destinations.Destination, files: dict[str, str]) -> int:
+    """Write down what goes; the id of the request."""
+    by = asking.who()
+    arguments = {
+        "destination_id": placed.id,
+        "place": [placed.place_id, placed.place_generation],
+        "by": by,
+        "files": sorted(files.items()),
+    }
+    with database.write() as connection:
+        return commands.ask(connection, verb=commands.PRUNE, by=by, target=str(placed.ref), arguments=arguments)
+
+
+def _wait(database: db.Database, placed: destinations.Destination, command: int, *, deadline: float) -> str:
+    """Wait until they are gone; how it ended, in words. Raises PermanentError."""
+    while True:
+        with contextlib.suppress(errors.TemporaryError), database.read() as connection:
+            outcome = commands.outcome(connection, command)
+            seed = outcome.seed_run_id
+            found = progress.states_of(connection, placed.id, seed) if seed else {}
+            if outcome.words in {commands.MOVED, commands.TOO_LATE}:
+                raise errors.PermanentError(f"nothing is removed: {outcome.words}")
+            if seed and not found.get(ledger.PENDING):
+                return _said(placed, found)
+        if time.monotonic() > deadline:
+            raise errors.PermanentError("it takes longer, and goes on: see `reverser status`")
+        time.sleep(_LOOK_AGAIN)
+
+
+def _said(placed: destinations.Destination, found: progress.States) -> str:
+    gone = found.get(ledger.PUSHED, 0)
+    others = {state: count for state, count in found.items() if state != ledger.PUSHED}
+    rest = "".join(f", {count} {state}" for state, count in sorted(others.items()))
+    return f"{gone} files are removed from {placed.branch}{rest}."
