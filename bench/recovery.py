@@ -90,16 +90,17 @@ def restart(objects: int) -> dict[str, Any]:
             if not cursors:
                 _forget_cursors(lane)
             began = time.time()
-            lane.start()
+            for name in ("watch", "worker"):
+                lane.add(name)
             wait_until(lambda began=began: _is_live(lane, began), 600, what="live")  # type: ignore[misc]
-            followed = time.time() - began
+            found[what] = {"streams_follow_s": time.time() - began}
             if not cursors:
                 wait_until(lambda began=began: _swept_since(lane, began), 600, what="the seed")  # type: ignore[misc]
-            seconds = time.time() - began
+                found[what]["seeded_s"] = time.time() - began
             threading.Event().wait(QUIET)
             commits = len(repository.commits()) - len(before)
-            found[what] = {"streams_follow_s": followed, "live_s": seconds, "commits": commits}
-            print(f"  {what:<32} streams follow {followed:5.1f} s, all is done {seconds:5.1f} s, {commits} commits")
+            found[what]["commits"] = commits
+            print(f"  {what:<34}" + ", ".join(f"{name} {value:.1f}" for name, value in found[what].items()))
             if commits:
                 raise SystemExit("a restart made commits")
         return found
@@ -147,14 +148,16 @@ def away(minutes: float, *, per_second: float, max_pending: int) -> dict[str, An
                 wait_until(lambda ref=destination.ref: lane.seeded(ref) or lane.pending(ref) == 0, 120, what="a seed")  # type: ignore[misc]
             threading.Event().wait(QUIET)
             memory.look("before")
-            host.status = 503
-            ends = time.monotonic() + 60 * minutes
+            host.hang.set()
+            ends, pending, near = time.monotonic() + 60 * minutes, 0, 0.0
             while time.monotonic() < ends:
                 threading.Event().wait(QUIET)
                 memory.look("while it was away")
-            pending = max(lane.pending(one.ref) for one in destinations)
-            near = _lag_of(lane, destinations[2].ref)
-            host.status, began = 0, time.monotonic()
+                pending = max(pending, *(lane.pending(one.ref) for one in destinations))
+                near = max(near, _lag_of(lane, destinations[2].ref))
+            host.hang.clear()
+            host.go_on.set()
+            began = time.monotonic()
             wait_until(lambda: all(lane.pending(one.ref) < per_second * 5 for one in destinations), 900, what="drained")
             drained = time.monotonic() - began
             memory.look("after")
@@ -166,8 +169,8 @@ def away(minutes: float, *, per_second: float, max_pending: int) -> dict[str, An
             "pending_at_most": pending, "lag_of_the_other_s": near, "drained_s": drained, "rows": states,
             "memory_mb": memory.found,
         }  # fmt: skip
-        print(f"  {pending:,} rows pended of one, at the end; {states.get('superseded', 0):,} were superseded")
-        print(f"  drained {drained:.0f} s after it answered again; the other's oldest row was {near:.1f} s old")
+        print(f"  {pending:,} rows pended of one at most; {states.get('superseded', 0):,} were superseded")
+        print(f"  drained {drained:.0f} s after it answered again; the other's oldest row was {near:.1f} s old at most")
         for name, values in memory.found.items():
             print(f"  {name} MB: " + ", ".join(f"{when} {value:.0f}" for when, value in values.items()))
         return found

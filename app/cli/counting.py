@@ -85,16 +85,9 @@ def left_over(
     counts, marks = states.file_counts(connection, [placed.id]).get(placed.id, []), _marks(compilation, placed.ref)
     items = inventory.present(connection, placed.place_id)
     return LeftOver(
-        items=tuple(one for one in items if _is_left(one, marks)),
+        items=tuple(one for one in items if judging.is_left_over(one, marks=marks)),
         elsewhere=sum(one.files for one in counts if one.place_id != placed.place_id),
     )
-
-
-def _is_left(item: inventory.Item, marks: routing.Marks) -> bool:
-    what = item.identifier
-    mark = judging.mark_of(what.group, what.resource, what.namespace, marks=marks)
-    # Of an orphan of a type that is selected, a seed decides.
-    return mark is None or (item.orphan is None and item.selection not in {None, mark})
 
 
 def retained(database: db.Database, *, cluster: str) -> Mapping[events.Ref, int]:

@@ -42,17 +42,7 @@ def prune(
     if not retired:
         raise click.UsageError("say what goes: --retired, the files that no rule selects any more")
     with surveying.view(data_dir, kubeconfig) as view:
-        if view.survey.cluster is None or view.database is None:
-            raise errors.PermanentError(" ".join(view.silent) + " Both have to answer to know what no rule selects.")
-        overviews.find(view, destination)
-        cluster = view.settings.cluster
-        with view.database.read() as connection:
-            placed = asking.find(connection, destination, cluster=cluster)
-            left = counting.left_over(connection, view.survey.compilation, placed)
-    if left is None:
-        raise errors.PermanentError(
-            f"a seed of {destination} goes on, and says which files are kept: ask again after it"
-        )
+        placed, left = _left_over(view, destination)
     _show(left, placed)
     if not left.items:
         return
@@ -62,9 +52,38 @@ def prune(
     with records.opened(data_dir, writing=True) as database:
         command = _ask(database, placed, {item.path: str(item.blob_id) for item in shown})
         with database.read() as connection:
-            if not leases.leader(connection, cluster=cluster):
-                click.echo(f"No watch daemon leads cluster {cluster}: it begins when one does.", err=True)
-        click.echo(_wait(database, placed, command, deadline=time.monotonic() + timeout))
+            if not leases.leader(connection, cluster=placed.cluster):
+                click.echo(f"No watch daemon leads cluster {placed.cluster}: it begins when one does.", err=True)
+        found = _wait(database, placed, command, deadline=time.monotonic() + timeout)
+    gone = sum(found.get(state, 0) for state in (ledger.PUSHED, ledger.UNCHANGED))
+    click.echo(f"{gone} files are removed from {placed.branch}.")
+    if len(left.items) > len(shown):
+        click.echo(f"{len(left.items) - len(shown)} more are left over: run it again.", err=True)
+    if gone < len(shown):
+        raise errors.PermanentError(
+            f"{len(shown) - gone} files stay: they were changed meanwhile, in the cluster or in Git, or a rule may "
+            f"stand behind them; see `reverser explain {destination}`"
+        )
+
+
+def _left_over(view: surveying.View, destination: events.Ref) -> tuple[destinations.Destination, counting.LeftOver]:
+    """The files that no rule selects. Raises PermanentError where that cannot be known for certain."""
+    if view.survey.cluster is None or view.database is None or view.silent:
+        raise errors.PermanentError(" ".join(view.silent) + " So nobody knows for certain what no rule selects.")
+    overviews.find(view, destination)
+    for key, verdict in view.survey.rules_of(destination):
+        if verdict.rule is None:
+            raise errors.PermanentError(f"{key} is not ready, and may stand behind files: {verdict.message}")
+    for key, error in view.survey.unreadable_of(destination):
+        raise errors.PermanentError(f"{key} cannot be used, and may stand behind files: {error.message}")
+    with view.database.read() as connection:
+        placed = asking.find(connection, destination, cluster=view.settings.cluster)
+        left = counting.left_over(connection, view.survey.compilation, placed)
+    if left is None:
+        raise errors.PermanentError(
+            f"a seed of {destination} goes on, and says which files are kept: ask again after it"
+        )
+    return placed, left
 
 
 def _show(left: counting.LeftOver, placed: destinations.Destination) -> None:
@@ -84,35 +103,30 @@ def _show(left: counting.LeftOver, placed: destinations.Destination) -> None:
 
 def _ask(database: db.Database, placed: destinations.Destination, files: dict[str, str]) -> int:
     """Write down what goes; the id of the request."""
-    by = asking.who()
-    arguments = {
-        "destination_id": placed.id,
-        "place": [placed.place_id, placed.place_generation],
-        "by": by,
-        "files": sorted(files.items()),
-    }
     with database.write() as connection:
-        return commands.ask(connection, verb=commands.PRUNE, by=by, target=str(placed.ref), arguments=arguments)
+        return commands.ask(
+            connection,
+            verb=commands.PRUNE,
+            by=asking.who(),
+            target=str(placed.ref),
+            destination_id=placed.id,
+            place=(placed.place_id, placed.place_generation),
+            arguments={"files": sorted(files.items())},
+        )
 
 
-def _wait(database: db.Database, placed: destinations.Destination, command: int, *, deadline: float) -> str:
-    """Wait until they are gone; how it ended, in words. Raises PermanentError."""
+def _wait(database: db.Database, placed: destinations.Destination, command: int, *, deadline: float) -> progress.States:
+    """Wait until the rows are done; how many ended in which state. Raises PermanentError."""
     while True:
         with contextlib.suppress(errors.TemporaryError), database.read() as connection:
             outcome = commands.outcome(connection, command)
-            seed = outcome.seed_run_id
-            found = progress.states_of(connection, placed.id, seed) if seed else {}
-            if outcome.words in {commands.MOVED, commands.TOO_LATE}:
+            found = progress.states_of(connection, placed.id, outcome.seed_run_id) if outcome.seed_run_id else {}
+            if outcome.words is not None and outcome.words != commands.STARTED:
                 raise errors.PermanentError(f"nothing is removed: {outcome.words}")
-            if seed and not found.get(ledger.PENDING):
-                return _said(placed, found)
+            if outcome.words == commands.STARTED and not found.get(ledger.PENDING):
+                return found
         if time.monotonic() > deadline:
-            raise errors.PermanentError("it takes longer, and goes on: see `reverser status`")
+            raise errors.PermanentError(
+                "it takes longer: see `reverser status`. What is not begun within an hour is not done"
+            )
         time.sleep(_LOOK_AGAIN)
-
-
-def _said(placed: destinations.Destination, found: progress.States) -> str:
-    gone = found.get(ledger.PUSHED, 0)
-    others = {state: count for state, count in found.items() if state != ledger.PUSHED}
-    rest = "".join(f", {count} {state}" for state, count in sorted(others.items()))
-    return f"{gone} files are removed from {placed.branch}{rest}."

@@ -57,9 +57,15 @@ def _ask(
     with database.write() as connection:
         found = asking.find(connection, ref, cluster=cluster)
         destinations.ask_seed(connection, found.id, cause=f"asked for by {by}")
-        place = [found.place_id, found.place_generation]
-        arguments = {"destination_id": found.id, "place": place, "allow_prune": allow_prune}
-        return found, commands.ask(connection, verb=commands.SEED, by=by, target=str(ref), arguments=arguments)
+        return found, commands.ask(
+            connection,
+            verb=commands.SEED,
+            by=by,
+            target=str(ref),
+            destination_id=found.id,
+            place=(found.place_id, found.place_generation),
+            arguments={"allow_prune": allow_prune},
+        )
 
 
 def _wait(database: db.Database, found: destinations.Destination, command: int, *, deadline: float) -> str:

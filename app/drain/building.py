@@ -177,6 +177,9 @@ class Builder:
             self.plan.end(row, ledger.UNCHANGED, f"spec.prune is {self._destination.pruning.policy}: the file stays")
             return None
         there = self._editor.get(path)
+        if row.is_pruned and there is not None and (item is None or there.id != item.blob_id):
+            self.plan.end(row, ledger.STALE, "the file was changed in Git: remove it there")
+            return None
         self._note(row, path, blob=None)
         if there is None:
             self.plan.end(row, ledger.UNCHANGED, "the file is gone from Git already")
@@ -267,6 +270,8 @@ class Builder:
         swept = sweeping.find(self._database, destination=self._destination, run=run)
         for item in swept.back:
             self._keep(replace(item, orphan=None))
+        for item in swept.kept:
+            self._keep(replace(item, orphan=inventory.KEPT))
         if refusal := self._refusal(run, swept):
             for orphan in swept.gone:
                 self._keep(replace(orphan.item, orphan=inventory.HELD))

@@ -78,8 +78,10 @@ class Relief:
                 # A stream that was resumed from further back repeats some versions, and they are later rows.
                 if later is not None and change.is_older(later):
                     earlier.append(change.sequence)
-                else:
-                    newest[change.object] = change
+                    continue
+                if later is not None and later.is_older(change):
+                    earlier.append(later.sequence)
+                newest[change.object] = change
             for start in range(0, len(earlier), self._options.batch_rows):
                 yield earlier[start : start + self._options.batch_rows]
 

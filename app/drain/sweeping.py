@@ -33,12 +33,14 @@ class Orphan:
 class Swept:
     """What a seed proves of so many files.
 
-    `back` are those that an earlier one took for orphans, and whose objects are there.
+    `back` are those that an earlier one took for orphans, and whose objects are there; `kept` wait for a person, though
+    no rule removes them any more.
     """
 
     files: int = 0
     orphans: Sequence[Orphan] = ()
     back: Sequence[inventory.Item] = ()
+    kept: Sequence[inventory.Item] = ()
 
     @property
     def gone(self) -> list[Orphan]:
@@ -72,23 +74,25 @@ def find(database: db.Database, *, destination: destinations.Destination, run: s
             return Swept()
         listed = _listed(ledger.seed_identities(connection, destination.id, run), destination.base_folder)
         removers = Removers(rules.specs_of(connection, destination.id))
-        files, orphans, back = 0, [], []
-        for scope in filter(is_evidence, seeds.scopes_of(connection, run)):
+        files, orphans, back, kept = 0, [], [], []
+        for scope in filter(is_complete, seeds.scopes_of(connection, run)):
             key = scope.key
             items = inventory.of_scope(
                 connection, destination.place_id, group=key.group, resource=key.resource, namespace=key.namespace
             )
             present = {item.path for item in items}
-            files += len(items)
+            files += len(items) if is_evidence(scope) else 0
             for item in items:
                 if may_be_newer(item, scope):
                     continue
                 if _is_held(item, listed, present):
                     back += [item] if item.orphan else []
-                elif rule := removers.of(item):
+                elif is_evidence(scope) and (rule := removers.of(item)):
                     moved = inventory.key_of(item.identifier) in listed
                     orphans.append(Orphan(item, scope, rule, moved))
-    return Swept(files, orphans, back)
+                elif item.orphan == inventory.HELD:
+                    kept.append(item)
+    return Swept(files, orphans, back, kept)
 
 
 def _listed(identities: Iterable[Identifier], base_folder: str) -> dict[inventory.Key, set[str]]:
@@ -112,9 +116,14 @@ def _is_held(item: inventory.Item, listed: Mapping[inventory.Key, set[str]], pre
     return wanted is not None and (item.path in wanted or not wanted & present)
 
 
+def is_complete(scope: seeds.Scope) -> bool:
+    """Whether a scope was listed to its end, and is wholly in the ledger."""
+    return scope.outcome == seeds.COMPLETE and scope.listed == scope.written
+
+
 def is_evidence(scope: seeds.Scope) -> bool:
-    """Whether a scope was listed to its end, is wholly in the ledger, and a rule on it selects DELETE."""
-    return scope.outcome == seeds.COMPLETE and scope.sweepable and scope.listed == scope.written
+    """Whether a scope is complete, and a rule on it selects DELETE: nothing less proves an orphan."""
+    return is_complete(scope) and scope.sweepable
 
 
 class Removers:

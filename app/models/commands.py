@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -16,7 +16,7 @@ from app.models import base
 SEED, PRUNE = "seed", "prune"
 # What becomes of what is asked for.
 STARTED, NOTHING_SELECTED, TOO_LATE = "started", "no rule selects anything", "nobody did it within an hour"
-MOVED = "the destination points elsewhere now"
+MOVED, UNREADABLE = "the destination points elsewhere now", "the request cannot be read"
 # What a person saw when asking is not what is there an hour later.
 VALID = 3_600.0
 
@@ -31,6 +31,8 @@ class CommandRow(base.Base):
     asked_by: Mapped[base.Name]
     verb: Mapped[str] = mapped_column(Text)
     target: Mapped[base.Name]
+    # The destination that `target` names; null of a release that did not say.
+    destination_id: Mapped[int | None] = mapped_column(base.RowId)
     arguments: Mapped[base.Json]
     done_at: Mapped[datetime | None] = mapped_column(base.Utc)
     outcome: Mapped[str | None] = mapped_column(base.Escaped)
@@ -46,14 +48,48 @@ class Outcome:
     seed_run_id: str | None
 
 
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What a person asks for of one destination, at one generation of one place."""
+
+    id: int
+    destination_id: int
+    place: tuple[int, int]
+    by: str
+    allow_prune: int = 0
+    # Path -> blob, as the person saw them.
+    files: Mapping[str, str] = field(default_factory=dict)
+
+    def is_at(self, place_id: int, generation: int) -> bool:
+        """Whether the destination points still where it did when it was asked for."""
+        return self.place == (place_id, generation)
+
+
 _C = CommandRow
 
 
 def ask(
-    connection: Connection, *, verb: str, by: str, target: str, arguments: Mapping[str, object] | None = None
+    connection: Connection,
+    *,
+    verb: str,
+    by: str,
+    target: str,
+    destination_id: int,
+    place: tuple[int, int],
+    arguments: Mapping[str, object] | None = None,
 ) -> int:
-    """Write down a request; its id. `target` is `namespace/name` of a destination, `arguments` become JSON."""
-    values = {"asked_at": base.now(), "asked_by": by, "verb": verb, "target": target, "arguments": arguments or {}}
+    """Write down a request; its id.
+
+    `target` is `namespace/name` of the destination, `place` its place and generation; `arguments` become JSON.
+    """
+    values = {
+        "asked_at": base.now(),
+        "asked_by": by,
+        "verb": verb,
+        "target": target,
+        "destination_id": destination_id,
+        "arguments": {"place": list(place), **(arguments or {})},
+    }
     return int(connection.execute(insert(_C).values(**values).returning(_C.id)).scalar_one())
 
 
@@ -62,20 +98,56 @@ def outcome(connection: Connection, command: int) -> Outcome:
     return Outcome(*connection.execute(select(_C.outcome, _C.seed_run_id).where(_C.id == command)).one())
 
 
-def waiting(connection: Connection, *, verb: str) -> dict[int, Mapping[str, Any]]:
-    """The arguments of what nobody did yet, by the id of the request. What waited too long is answered so."""
+def is_waiting(connection: Connection, *, verb: str, among: Collection[int]) -> bool:
+    """Whether anything of a verb is left to do for some destinations; cheap enough to be asked each second."""
+    return any(found in among for found in connection.scalars(_waiting(verb, _C.destination_id)))
+
+
+def take_waiting(connection: Connection, *, verb: str, among: Collection[int]) -> list[Request]:
+    """What nobody did yet for some destinations, the oldest first.
+
+    What waited too long is answered so, and what cannot be read: no row of this table ends a watch daemon.
+    """
     late = update(_C).where(_C.verb == verb, _C.done_at.is_(None), _C.asked_at < base.now(-VALID))
     connection.execute(late.values(done_at=base.now(), outcome=TOO_LATE))
-    query = select(_C.id, _C.arguments).where(_C.verb == verb, _C.done_at.is_(None))
-    return {row.id: row.arguments for row in connection.execute(query.order_by(_C.id))}
+    found = []
+    for row in connection.execute(_waiting(verb, _C.id, _C.destination_id, _C.asked_by).order_by(_C.id)):
+        if row.destination_id not in among:
+            continue
+        arguments = connection.scalar(select(_C.arguments).where(_C.id == row.id))
+        try:
+            found.append(_request(row.id, row.destination_id, row.asked_by, arguments))
+        except (AttributeError, KeyError, TypeError, ValueError):
+            answer(connection, row.id, outcome=UNREADABLE)
+    return found
 
 
-def is_waiting(connection: Connection, *, verb: str) -> bool:
-    """Whether anything of a verb is left to do; cheap enough to be asked each second."""
-    return connection.scalar(select(_C.id).where(_C.verb == verb, _C.done_at.is_(None)).limit(1)) is not None
+def _waiting(verb: str, *columns: base.AnyColumn) -> base.AnySelect:
+    return select(*columns).where(_C.verb == verb, _C.done_at.is_(None))
+
+
+def _request(command: int, destination_id: int, by: str, arguments: Any) -> Request:
+    """Raises AttributeError, KeyError, TypeError or ValueError for arguments of another shape."""
+    place_id, generation = arguments["place"]
+    files = {str(path): str(blob) for path, blob in arguments.get("files", ())}
+    return Request(
+        id=command,
+        destination_id=destination_id,
+        place=(int(place_id), int(generation)),
+        by=by,
+        allow_prune=int(arguments.get("allow_prune", 0)),
+        files=files,
+    )
 
 
 def answer(connection: Connection, command: int, *, outcome: str, seed_run_id: str | None = None) -> None:
     """A request was done, or cannot be."""
     values = {"done_at": base.now(), "outcome": outcome, "seed_run_id": seed_run_id}
     connection.execute(update(_C).where(_C.id == command).values(values))
+
+
+def forget_files(connection: Connection, command: int) -> None:
+    """The rows of the ledger name the files of a request by now: it need not, ten thousand of them."""
+    arguments = connection.scalar(select(_C.arguments).where(_C.id == command))
+    kept = {name: value for name, value in arguments.items() if name != "files"}
+    connection.execute(update(_C).where(_C.id == command).values(arguments=kept))

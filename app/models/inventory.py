@@ -201,9 +201,9 @@ def take_over(connection: Connection, run: str, *, destination_id: int) -> None:
 
 
 def _stamps(run: str) -> tuple[base.Condition, ...]:
-    """The rows of a seed that only say what selects a file."""
+    """The rows of a seed that only say what selects a file: what is as it was, and what cannot be written (P10)."""
     row = ledger.EventRow
-    return row.seed_run_id == run, row.state == ledger.STALE, row.selection.is_not(None)
+    return row.seed_run_id == run, row.state.in_([ledger.STALE, ledger.DEAD]), row.selection.is_not(None)
 
 
 def _is_of(row: type[ledger.EventRow]) -> tuple[base.Condition, ...]:

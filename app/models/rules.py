@@ -133,6 +133,22 @@ def in_force(connection: Connection, *, cluster: str) -> list[base.AnyRow]:
     return list(connection.execute(query))
 
 
+def paused_specs(
+    connection: Connection, destination_id: int, *, cluster: str, present: Collection[str]
+) -> list[Mapping[str, Any]]:
+    """What the rules of a destination said last that are there and not ready now; `present` are the uids of all."""
+    own = select(_R.rule).where(_R.cluster == cluster, _R.destination_id == destination_id)
+    columns = _R.rule, _R.uid, _R.destination_id, _R.valid_to, _R.spec
+    query = select(*columns).where(_R.cluster == cluster, _R.rule.in_(own)).order_by(_R.id)
+    # The newest version of each, wherever it points.
+    last = {row.rule: row for row in connection.execute(query)}
+    return [
+        row.spec
+        for row in last.values()
+        if row.destination_id == destination_id and row.valid_to is not None and row.uid in present
+    ]
+
+
 def specs_of(connection: Connection, destination_id: int) -> dict[str, Mapping[str, Any]]:
     """What the rules in force of one destination say, by name."""
     query = select(_R.rule, _R.spec).where(_R.destination_id == destination_id, _R.valid_to.is_(None))

@@ -281,6 +281,18 @@ def finish(connection: Connection, run: str, *, state: str) -> None:
     connection.execute(update(_R).where(_R.id == run).values(state=state, finished_at=base.now()))
 
 
+def incomplete_types(connection: Connection, place_id: int) -> set[tuple[str, str]]:
+    """(group, resource) of the types of a place whose last listing did not come to its end anywhere."""
+    query = (
+        select(_S.api_group, _S.resource, _S.namespace, _S.outcome)
+        .join(_R, _R.id == _S.seed_run_id)
+        .where(_R.place_id == place_id, _R.state == SWEPT)
+        .order_by(_R.started_at)
+    )
+    last = {(row.api_group, row.resource, row.namespace): row.outcome for row in connection.execute(query)}
+    return {(group, resource) for (group, resource, _), outcome in last.items() if outcome != COMPLETE}
+
+
 def synced_places(connection: Connection, destination_ids: Iterable[int]) -> set[int]:
     """The places of some destinations, former ones too, at which a seed of their present generation was closed."""
     place = destinations.PlaceRow

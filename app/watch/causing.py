@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from functools import partial
 
 import structlog
 
-from app.models import base, commands, cursors, destinations, inventory, leases, ledger, rules, seeds
+from app.models import base, commands, cursors, destinations, inventory, leases, ledger, rules, seeds, states
 from app.rules import compiling, types
 from app.watch import comparing, inbox, recording, removing, routing, writing
 
@@ -36,6 +36,8 @@ class Causes:
         self._cluster = writer.settings.cluster
         self._first = True
         self._recorded = recording.NOTHING
+        # The uids of all our objects, readable or not.
+        self._present: frozenset[str] = frozenset()
 
     def adopt(self, seen: recording.Seen) -> routing.Routing:
         """Write what was compiled, start the seeds that it causes, and let the writer follow it."""
@@ -114,6 +116,7 @@ class Causes:
 
         self._recorded = self._writer.durably(work)
         self._first = False
+        self._present = seen.present
         self._writer.follow(self._recorded.routes)
         return self._recorded.routes
 
@@ -225,16 +228,16 @@ class Causes:
             # What is not routed, because nothing is before the first adoption, keeps its wish.
             scopes = self._writer.routes.scopes
             taken = destinations.take_wanted_seeds(connection, cluster=self._cluster, routed=scopes)
-            asked = commands.waiting(connection, verb=commands.SEED)
+            asked = commands.take_waiting(connection, verb=commands.SEED, among=taken)
             for destination_id, cause in taken.items():
-                own = {id_: words for id_, words in asked.items() if words["destination_id"] == destination_id}
+                own = [one for one in asked if one.destination_id == destination_id]
                 self._seed_asked(connection, destination_id, cause, own)
 
         self._writer.durably(work)
         self._writer.read_seeds()
 
     def _seed_asked(
-        self, connection: base.Connection, destination_id: int, cause: str, asked: Mapping[int, Mapping[str, Any]]
+        self, connection: base.Connection, destination_id: int, cause: str, asked: Sequence[commands.Request]
     ) -> None:
         """One seed for everybody who asked, and the answer to the requests that are written down."""
         scopes = self._writer.routes.scopes[destination_id]
@@ -242,44 +245,55 @@ class Causes:
         if scopes:
             target = self._writer.routes.target_of(destination_id)
             # What somebody allowed at another place, or before this one was taken away for a while, is void.
-            place = [target.place_id, target.place_generation]
-            allowed = [words["allow_prune"] for words in asked.values() if words["place"] == place]
+            allowed = [one.allow_prune for one in asked if one.is_at(target.place_id, target.place_generation)]
             # A number that SQL refuses would end each leader that reads it.
             allow_prune = min(max(allowed, default=0), seeds.MOST_FILES)
             run = _start(connection, target, scopes, cause, allow_prune=allow_prune)
             outcome = commands.STARTED
-        for command in asked:
-            commands.answer(connection, command, outcome=outcome, seed_run_id=run)
+        for one in asked:
+            commands.answer(connection, one.id, outcome=outcome, seed_run_id=run)
 
     def _prune_wanted(self) -> None:
         targets = {target.id: target for target in self._writer.routes.targets.values()}
-        asked = self._writer.durably(lambda connection: commands.waiting(connection, verb=commands.PRUNE))
-        for command, words in asked.items():
-            # That of another cluster, or of what is not routed yet, is for whoever can do it.
-            if target := targets.get(words["destination_id"]):
-                self._prune(command, words, target)
 
-    def _prune(self, command: int, words: Mapping[str, Any], target: routing.Target) -> None:
-        seen = dict(words["files"])
-        seed = f"{ledger.PRUNE}{command}"
+        def work(connection: base.Connection) -> list[commands.Request]:
+            asked = commands.take_waiting(connection, verb=commands.PRUNE, among=targets)
+            # A seed gives each file its mark: until its end in Git nobody knows which are left over.
+            seeded = states.in_seed(connection, [one.destination_id for one in asked])
+            return [one for one in asked if one.destination_id not in seeded]
 
-        def work(connection: base.Connection) -> list[ledger.Entry]:
-            if words["place"] != [target.place_id, target.place_generation]:
-                commands.answer(connection, command, outcome=commands.MOVED)
-                return []
-            items = inventory.by_paths(connection, target.place_id, list(seen))
-            gone = removing.entries(target, items.values(), seen=seen, cluster=self._cluster, by=words["by"], seed=seed)
-            numbers = ledger.take_numbers(connection, {target.id: len(gone)})
-            ledger.append(connection, gone, numbers)
-            commands.answer(connection, command, outcome=commands.STARTED, seed_run_id=seed)
-            return gone
+        for one in self._writer.durably(work):
+            self._prune(one, targets[one.destination_id])
 
-        gone = self._writer.durably(work)
-        for entry in gone:
-            # Whoever selects the object again finds that it is not there.
-            assert entry.event.identifier is not None
-            self._writer.known[target.id].pop(inventory.key_of(entry.event.identifier), None)
-        log.info("prune", destination=str(target.ref), files=len(gone), by=words["by"])
+    def _prune(self, asked: commands.Request, target: routing.Target) -> None:
+        """Write the rows of one request, in transactions that are as short as any, and answer it."""
+        if not asked.is_at(target.place_id, target.place_generation):
+            self._writer.durably(lambda connection: commands.answer(connection, asked.id, outcome=commands.MOVED))
+            return
+        removal = removing.Removal(
+            target, self._writer.routes.marks[target.id], cluster=self._cluster, present=self._present, by=asked.by
+        )
+        seed, paths, gone = f"{ledger.PRUNE}{asked.id}", sorted(asked.files), 0
+        for start in range(0, len(paths), self._writer.settings.batch_rows):
+            seen = {path: asked.files[path] for path in paths[start : start + self._writer.settings.batch_rows]}
+            items = self._writer.durably(partial(removal.write, seen=seen, seed=seed))
+            self._forget(target.id, items)
+            gone += len(items)
+
+        def finish(connection: base.Connection) -> None:
+            commands.answer(connection, asked.id, outcome=commands.STARTED, seed_run_id=seed)
+            commands.forget_files(connection, asked.id)
+
+        self._writer.durably(finish)
+        log.info("prune", destination=str(target.ref), files=gone, by=asked.by)
+
+    def _forget(self, destination_id: int, items: Iterable[inventory.Item]) -> None:
+        """Whoever selects these objects again finds that their files are not there."""
+        known = self._writer.known[destination_id]
+        for item in items:
+            found = known.get(inventory.key_of(item.identifier))
+            if found is not None and found.uid == item.identifier.uid:
+                del known[inventory.key_of(item.identifier)]
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from typing import Any
 
 from app import errors, events
 from app.kube import status
-from app.models import seeds, states
+from app.models import inventory, seeds, states
 from app.rules import compiling
 from app.watch import routing
 
@@ -187,6 +187,13 @@ def has_orphans(count: states.FileCount, *, place_id: int | None, marks: routing
     return bool(count.orphans) and count.place_id == place_id and mark is not None
 
 
+def is_left_over(item: inventory.Item, *, marks: routing.Marks) -> bool:
+    """Whether a file at the present place is left over; of an orphan of a type that is selected, a seed decides."""
+    what = item.identifier
+    mark = mark_of(what.group, what.resource, what.namespace, marks=marks)
+    return mark is None or (item.orphan is None and item.selection not in {None, mark})
+
+
 def mark_of(group: str, resource: str, namespace: str, *, marks: routing.Marks) -> str | None:
     """The mark of what is selected of a type in a namespace now; None for nothing."""
     wide, own = (marks.get(seeds.ScopeKey(group, resource, name)) for name in ("", namespace))
@@ -226,8 +233,8 @@ def _failed(state: states.DestinationState, message: str) -> Conditions:
 def _prune_held(ref: events.Ref, files: int) -> str:
     """Why files wait for a person, who may let them go."""
     return (
-        f"a seed did not find the objects of {files} files, more than spec.maxPruneRatio lets it remove: if they are "
-        f"really gone, let it pass with `reverser seed {ref} --allow-prune {files}`"
+        f"a seed did not find the objects of {files} files, too many to remove them unasked: if they are really gone, "
+        f"let it pass with `reverser seed {ref} --allow-prune {files}`"
     )
 
 

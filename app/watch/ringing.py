@@ -138,7 +138,7 @@ class Sweeper:
         with self._database.read() as connection:
             waiting = states.waiting(connection, cluster=self._settings.cluster)
             wanted = destinations.wants_seed(connection, cluster=self._settings.cluster, routed=self._causes.scopes)
-            pruned = commands.is_waiting(connection, verb=commands.PRUNE)
+            pruned = commands.is_waiting(connection, verb=commands.PRUNE, among=self._causes.scopes)
         for one in self._bells.due(waiting, now=time.monotonic(), lost=self._publisher.outage is not None):
             log.debug("ring", destination=str(one.ref), first=one.first, last=one.last)
             self._publisher.ring(one.ref, one.first, one.last)

@@ -36,6 +36,7 @@ def upgrade() -> None:
     op.add_column("git_destination", sa.Column("superseded", sa.BigInteger(), nullable=True))
     op.add_column("git_destination", sa.Column("checked_at", sa.DateTime(timezone=True), nullable=True))
     op.add_column("seed_run", sa.Column("allow_prune", sa.Integer(), nullable=True))
+    op.add_column("command", sa.Column("destination_id", sa.BigInteger(), nullable=True))
     op.add_column("command", sa.Column("seed_run_id", sa.Text(), nullable=True))
     op.add_column("inventory", sa.Column("orphan", sa.Text(), nullable=True))
 
@@ -43,6 +44,7 @@ def upgrade() -> None:
 def downgrade() -> None:
     op.drop_column("inventory", "orphan")
     op.drop_column("command", "seed_run_id")
+    op.drop_column("command", "destination_id")
     op.drop_column("seed_run", "allow_prune")
     for name in ("checked_at", "superseded", "max_prune_ratio", "prune"):
         op.drop_column("git_destination", name)

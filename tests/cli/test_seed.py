@@ -50,11 +50,12 @@ def test_a_seed_is_asked_for_and_written_down(records: Records) -> None:
     assert done.stderr == f"No watch daemon leads cluster {CLUSTER}: it begins when one does.\n"
     assert wishes(records) == [f"asked for by {getpass.getuser()}", None]
     with records.database.read() as connection:
-        row = connection.execute(text("SELECT verb, target, asked_by, arguments, done_at FROM command")).one()
+        query = "SELECT verb, target, asked_by, destination_id, arguments, done_at FROM command"
+        row = connection.execute(text(query)).one()
         assert commands.outcome(connection, 1) == commands.Outcome(None, None)
-    assert tuple(row)[:3] == ("seed", "shop/prod", getpass.getuser())
+    assert tuple(row)[:4] == ("seed", "shop/prod", getpass.getuser(), prod.id)
     arguments = row.arguments if isinstance(row.arguments, dict) else json.loads(row.arguments)
-    assert arguments == {"destination_id": prod.id, "place": [prod.place_id, 1], "allow_prune": 0}
+    assert arguments == {"place": [prod.place_id, 1], "allow_prune": 0}
     assert row.done_at is None
 
 

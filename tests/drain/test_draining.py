@@ -133,7 +133,7 @@ def test_under_pressure_a_version_that_is_repeated_late_does_not_win(pressed: Wo
         pressed.change(prod, "a", str(version), version=version)
     pressed.change(prod, "b", "1", version=11)
     pressed.drain(prod)
-    assert pressed.states(prod) == [*["superseded"] * 3, "pushed", "superseded", "stale", "pushed"]
+    assert pressed.states(prod) == [*["superseded"] * 3, "pushed", "superseded", "superseded", "pushed"]
     assert pressed.files()[path_of("a")].strip('"') == "10"
 
 

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from app import events
 from app.drain import sweeping
 from app.models import commits, destinations, inventory, ledger, rules, seeds
 from app.rules import pruning
-from tests.drain.world import World, path_of
+from tests.drain.world import EVERYTHING, World, path_of
 
 
 @pytest.fixture
@@ -222,6 +222,32 @@ def test_what_a_person_wants_gone_is_one_commit(world: World, policy: pruning.Po
     with world.database.read() as connection:
         changes = list(connection.execute(select(commits.CommitChange.operation, commits.CommitChange.user_source)))
     assert changes[-2:] == [("DELETE", "command")] * 2
+
+
+def test_a_file_that_somebody_maintains_in_git_is_not_removed(world: World, tmp_path: Path) -> None:
+    """Where nothing overwrites it any more, people may: what they made of it was not shown."""
+    prod = large(world, 2)
+    world.somebody_pushes(tmp_path, path_of("n0"), "edited: true\n")
+    world.write(*(world.event(prod, f"n{number}", None, version=number + 1, seed="prune-7") for number in (0, 1)))
+    world.drain(prod)
+    assert world.states(prod)[-2:] == ["stale", "pushed"]
+    assert set(world.files()) == {path_of("n0")}
+
+
+def test_what_waits_for_a_person_waits_no_more_where_no_rule_removes_it(world: World) -> None:
+    """Whoever takes DELETE out of the rule has decided."""
+    prod = large(world, 22)
+    world.seed(prod, [], list_version=100)
+    world.drain(prod)
+    with world.database.write() as connection:
+        connection.execute(
+            update(rules.CompiledRuleRow).values(spec={"scopes": [{**EVERYTHING, "operations": ["CREATE"]}]})
+        )
+    world.seed(prod, [], list_version=110)
+    world.drain(prod)
+    with world.database.read() as connection:
+        marks = {item.orphan for item in inventory.present(connection, prod.place_id)}
+    assert (marks, len(world.files())) == ({inventory.KEPT}, 22)
 
 
 def test_what_a_person_wanted_gone_comes_back_with_its_object(world: World) -> None:

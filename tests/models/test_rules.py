@@ -63,6 +63,27 @@ def test_a_change_is_a_new_version_and_the_old_one_is_kept(records: Records) -> 
     assert all(older.valid_from <= older.valid_to <= newer.valid_from for older, newer in itertools.pairwise(found))
 
 
+def test_a_rule_that_is_out_of_order_is_known_by_what_it_said_last(records: Records) -> None:
+    """One that is not ready, and neither one that is, nor one that is deleted, nor one that points elsewhere now."""
+    prod, dev = records.destination("prod"), records.destination("dev", folder="dev")
+    words = {"paused": {"paused": 2}, "ready": {"ready": 1}, "deleted": {"deleted": 1}, "moved": {"moved": 1}}
+    save(records, seen(prod, "paused", spec={"paused": 1}, uid="paused"))
+    save(records, *(seen(prod, name, spec=spec, uid=name) for name, spec in words.items()))
+    save(
+        records,
+        seen(prod, "ready", spec=words["ready"], uid="ready"), seen(dev, "moved", spec=words["moved"], uid="moved"),
+        present={"paused", "ready", "moved"},
+    )  # fmt: skip
+
+    def paused(present: set[str], *, cluster: str = CLUSTER) -> list[Mapping[str, Any]]:
+        with records.database.read() as connection:
+            return rules.paused_specs(connection, prod.id, cluster=cluster, present=present)
+
+    assert paused({"paused", "ready", "moved"}) == [{"paused": 2}]
+    assert paused({"ready", "moved"}) == []
+    assert paused({"paused"}, cluster="other") == []
+
+
 def told(records: Records) -> list[tuple[str, str | None]]:
     """What `rule_history` says of each version: what changed, and why it ended; the oldest first."""
     with records.database.read() as connection:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import select, update
 
 from app.events import Identifier
-from app.models import base, commands, cursors, destinations, inventory, seeds
+from app.models import base, commands, cursors, destinations, inventory, rules, seeds
 from app.rules import selecting, types
 from app.watch import recording, routing
 from tests.watch.desk import CONFIG_MAPS, ROLES, SHOP, Desk, cluster_rule, config_map, watch_rule
@@ -249,11 +249,25 @@ def test_people_may_ask_for_a_seed(desk: Desk, *, selects: bool, outcome: str) -
         assert commands.outcome(connection, other) == commands.Outcome(None, None)
 
 
-def asking(connection: base.Connection, target: destinations.Destination, **arguments: Any) -> int:
-    """Write down that a person asks for a seed that may remove 30 files."""
-    place = [target.place_id, target.place_generation]
-    words = {"destination_id": target.id, "place": place, "allow_prune": 30, **arguments}
-    return commands.ask(connection, verb=commands.SEED, by="me", target="shop/prod", arguments=words)
+def asking(
+    connection: base.Connection,
+    target: destinations.Destination,
+    *,
+    verb: str = commands.SEED,
+    destination_id: int = 0,
+    place: tuple[int, int] | None = None,
+    **arguments: Any,
+) -> int:
+    """Write down what a person asks for: a seed that may remove 30 files, unless it is something else."""
+    return commands.ask(
+        connection,
+        verb=verb,
+        by="alice",
+        target="shop/prod",
+        destination_id=destination_id or target.id,
+        place=place or (target.place_id, target.place_generation),
+        arguments=arguments or {"allow_prune": 30},
+    )
 
 
 @pytest.mark.parametrize(
@@ -261,8 +275,8 @@ def asking(connection: base.Connection, target: destinations.Destination, **argu
     [
         ({}, 3_500.0, 30, "started"),
         ({}, 3_700.0, 0, "nobody did it within an hour"),
-        ({"place": [1, 7]}, 0.0, 0, "started"),
-        ({"place": [7, 1]}, 0.0, 0, "started"),
+        ({"place": (1, 7)}, 0.0, 0, "started"),
+        ({"place": (7, 1)}, 0.0, 0, "started"),
     ],
 )
 def test_what_was_allowed_long_ago_or_elsewhere_is_void(
@@ -306,27 +320,34 @@ def allowed(desk: Desk) -> int:
     return run.allow_prune
 
 
-def wanting_gone(desk: Desk, target: destinations.Destination, files: dict[str, str], **arguments: Any) -> int:
-    """Write down that a person wants these files gone, as they are."""
-    place = [target.place_id, target.place_generation]
-    words = {"destination_id": target.id, "place": place, "by": "alice", "files": sorted(files.items()), **arguments}
+def wanting_gone(desk: Desk, files: dict[str, str], **more: Any) -> int:
+    """Write down that a person wants these files of the first destination gone, as they are."""
     with desk.database.write() as connection:
-        return commands.ask(connection, verb=commands.PRUNE, by="alice", target="shop/prod", arguments=words)
+        target = destinations.live(connection, cluster="home")[0]
+        return asking(connection, target, verb=commands.PRUNE, files=sorted(files.items()), **more)
 
 
-def in_git(desk: Desk, *names: str) -> dict[str, str]:
-    """Files of ConfigMaps that stand in Git, with their blobs; the writer knows them."""
+def in_git(desk: Desk, *names: str, resource: str = "services", **more: Any) -> dict[str, str]:
+    """Files that stand in Git, with their blobs; the writer knows them, and no rule of these tests selects Services."""
     items = [
         inventory.Item(
-            f"{name}.yaml", Identifier("", "v1", "configmaps", "shop", name, "ConfigMap", f"uid-{name}"), "7", "h",
-            f"blob-{name}", None, removed=False,
+            f"{name}.yaml", Identifier("", "v1", resource, "shop", name, "Kind", f"uid-{name}"), "7", "h",
+            f"blob-{name}", None, removed=False, **more,
         )
         for name in names
     ]  # fmt: skip
     with desk.database.write() as connection:
         inventory.save(connection, 1, items)
-    desk.writer.known[1] = {inventory.key_of(one.identifier): inventory.Known("u", "h") for one in items}
+        connection.execute(update(seeds.SeedRun).values(state=seeds.SWEPT))
+    desk.writer.known[1] |= {
+        inventory.key_of(one.identifier): inventory.Known(one.identifier.uid, "h") for one in items
+    }
     return {one.path: str(one.blob_id) for one in items}
+
+
+def removed(desk: Desk) -> list[str]:
+    """The files for whose removal there are rows."""
+    return [row.name for row in desk.events() if (row.seed_run_id or "").startswith("prune-")]
 
 
 def test_what_people_want_gone_is_a_row_for_each_file(desk: Desk) -> None:
@@ -334,21 +355,20 @@ def test_what_people_want_gone_is_a_row_for_each_file(desk: Desk) -> None:
     desk.start(watch_rule("configmaps"))
     desk.seed()
     files = in_git(desk, "a", "b", "c")
-    with desk.database.read() as connection:
-        target = destinations.live(connection, cluster="home")[0]
-    asked = wanting_gone(desk, target, {**files, "b.yaml": "another", "d.yaml": "none"})
+    desk.writer.known[1]["", "services", "shop", "c"] = inventory.Known("uid-of-its-successor", "h")
+    asked = wanting_gone(desk, {**files, "b.yaml": "another", "d.yaml": "none"})
     desk.causes.prune_wanted()
     rows = desk.events()[-2:]
     assert [(row.operation, row.name, row.resource_version, row.user_name, row.rule) for row in rows] == [
         ("DELETE", name, "7", "alice", "reverser prune") for name in ("a", "c")
     ]
-    assert [name for _, _, _, name in desk.writer.known[1]] == ["b"]
+    assert sorted(name for _, _, _, name in desk.writer.known[1]) == ["b", "c"]
     with desk.database.read() as connection:
         assert commands.outcome(connection, asked) == commands.Outcome(commands.STARTED, f"prune-{asked}")
-        assert not commands.is_waiting(connection, verb=commands.PRUNE)
-    count = len(desk.events())
+        assert not commands.is_waiting(connection, verb=commands.PRUNE, among=[1])
+        assert set(connection.scalar(select(commands.CommandRow.arguments))) == {"place"}
     desk.causes.prune_wanted()
-    assert len(desk.events()) == count
+    assert removed(desk) == ["a", "c"]
 
 
 def test_what_people_want_gone_elsewhere_is_left_alone(desk: Desk) -> None:
@@ -356,16 +376,80 @@ def test_what_people_want_gone_elsewhere_is_left_alone(desk: Desk) -> None:
     desk.start(watch_rule("configmaps"))
     desk.seed()
     files = in_git(desk, "a")
-    with desk.database.read() as connection:
-        target = destinations.live(connection, cluster="home")[0]
-    before = len(desk.events())
-    asked = wanting_gone(desk, target, files, place=[1, 2])
-    other = wanting_gone(desk, target, files, destination_id=7)
+    asked = wanting_gone(desk, files, place=(1, 2))
+    other = wanting_gone(desk, files, destination_id=7)
     desk.causes.prune_wanted()
-    assert len(desk.events()) == before
+    assert removed(desk) == []
     with desk.database.read() as connection:
         assert commands.outcome(connection, asked).words == commands.MOVED
         assert commands.outcome(connection, other).words is None
+        assert not commands.is_waiting(connection, verb=commands.PRUNE, among=[1])
+        assert commands.is_waiting(connection, verb=commands.PRUNE, among=[1, 7])
+
+
+def test_what_a_rule_stands_behind_is_left_alone(desk: Desk) -> None:
+    """Whatever was shown: a rule that selects it now, or one that is only out of order, keeps its files."""
+    desk.start(watch_rule("configmaps"), watch_rule("roles.rbac.authorization.k8s.io", name="roles"))
+    desk.seed()
+    marks = desk.writer.routes.marks[1]
+    files = in_git(desk, "selected", resource="configmaps", selection=marks[seeds.ScopeKey("", "configmaps", "shop")])
+    files |= in_git(desk, "narrowed", resource="configmaps", selection="before")
+    wanting_gone(desk, files)
+    desk.causes.prune_wanted()
+    assert removed(desk) == ["narrowed"]
+
+
+def test_what_a_rule_that_is_out_of_order_selected_is_left_alone(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It comes back, and its files are right then; what it never selected goes."""
+    desk.start(watch_rule("configmaps"))
+    desk.seed()
+    spec = {"scopes": [{"group": "", "resource": "services", "namespace": "shop"}]}
+    monkeypatch.setattr(rules, "paused_specs", lambda *_, **__: [spec])
+    wanting_gone(desk, in_git(desk, "a") | in_git(desk, "b", resource="pods"))
+    desk.causes.prune_wanted()
+    assert removed(desk) == ["b"]
+
+
+def test_what_could_not_be_listed_is_left_alone(desk: Desk) -> None:
+    """Its files keep the mark of the rules of before, though a rule selects their objects."""
+    desk.start(watch_rule("configmaps"))
+    desk.causes.refuse_stream(desk.key(), reason="Forbidden")
+    desk.write()
+    files = in_git(desk, "a", resource="configmaps", selection="before")
+    wanting_gone(desk, files)
+    desk.causes.prune_wanted()
+    assert removed(desk) == []
+
+
+def test_while_a_seed_goes_on_nothing_is_left_over(desk: Desk) -> None:
+    """Each file gets its mark with it: the request waits for its end."""
+    desk.start(watch_rule("configmaps"))
+    files = in_git(desk, "a")
+    with desk.database.write() as connection:
+        connection.execute(update(seeds.SeedRun).values(state=seeds.SYNCED))
+    asked = wanting_gone(desk, files)
+    desk.causes.prune_wanted()
+    with desk.database.write() as connection:
+        assert commands.outcome(connection, asked).words is None
+        connection.execute(update(seeds.SeedRun).values(state=seeds.SWEPT))
+    desk.causes.prune_wanted()
+    assert removed(desk) == ["a"]
+
+
+@pytest.mark.parametrize("arguments", [{"files": 7}, {"files": [["a"]]}, {"allow_prune": "many"}])
+@pytest.mark.parametrize("verb", [commands.SEED, commands.PRUNE])
+def test_a_request_that_cannot_be_read_ends_nobody(desk: Desk, verb: str, arguments: dict[str, Any]) -> None:
+    """It is answered so: a row that somebody wrote by hand must not end each leader that reads it."""
+    desk.start(watch_rule("configmaps"))
+    desk.seed()
+    with desk.database.write() as connection:
+        target = destinations.live(connection, cluster="home")[0]
+        destinations.ask_seed(connection, target.id, cause="asked for by me")
+        asked = asking(connection, target, verb=verb, **arguments)
+    desk.causes.seed_wanted()
+    desk.causes.prune_wanted()
+    with desk.database.read() as connection:
+        assert commands.outcome(connection, asked).words == commands.UNREADABLE
 
 
 def test_a_change_of_what_is_removed_is_a_seed(desk: Desk) -> None:
