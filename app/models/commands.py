@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Text, insert, select, update
+from sqlalchemy import BigInteger, Connection, Text, insert, select, update
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.models import base
@@ -32,7 +32,7 @@ class CommandRow(base.Base):
     verb: Mapped[str] = mapped_column(Text)
     target: Mapped[base.Name]
     # The destination that `target` names; null of a release that did not say.
-    destination_id: Mapped[int | None] = mapped_column(base.RowId)
+    destination_id: Mapped[int | None] = mapped_column(BigInteger)
     arguments: Mapped[base.Json]
     done_at: Mapped[datetime | None] = mapped_column(base.Utc)
     outcome: Mapped[str | None] = mapped_column(base.Escaped)
