@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import signal
 import statistics
 import threading
 import time
@@ -47,7 +48,7 @@ def failover(each: int) -> dict[str, Any]:
             for number in range(each):
                 threading.Event().wait(STANDBY)
                 one.end_leader()
-                one.end("worker SIGKILL", one.workers[number % WORKERS], fleet.signal.SIGKILL)
+                one.end("worker SIGKILL", one.workers[number % WORKERS], signal.SIGKILL)
                 one.freeze_leader(seconds=FREEZE_LEADER)
                 one.freeze(one.workers[number % WORKERS], seconds=FREEZE_HOLDER)
                 print(f"  {number + 1} of {each}", flush=True)

@@ -14,7 +14,7 @@ import click
 
 from app import db, errors, events
 from app.cli import asking, counting, options, overviews, records, surveying, tables
-from app.models import commands, destinations, leases, ledger, progress
+from app.models import commands, destinations, ledger, progress
 
 # So many files are named, the rest is counted.
 _NAMED = 20
@@ -50,10 +50,10 @@ def prune(
     if not yes:
         click.confirm(f"Remove these {len(shown)} files from {placed.branch}?", abort=True, err=True)
     with records.opened(data_dir, writing=True) as database:
-        command = _ask(database, placed, {item.path: str(item.blob_id) for item in shown})
-        with database.read() as connection:
-            if not leases.leader(connection, cluster=placed.cluster):
-                click.echo(f"No watch daemon leads cluster {placed.cluster}: it begins when one does.", err=True)
+        files = sorted((item.path, str(item.blob_id)) for item in shown)
+        with database.write() as connection:
+            command = asking.ask(connection, placed, verb=commands.PRUNE, arguments={"files": files})
+        asking.say_if_nobody_leads(database, cluster=placed.cluster)
         found = _wait(database, placed, command, deadline=time.monotonic() + timeout)
     gone = sum(found.get(state, 0) for state in (ledger.PUSHED, ledger.UNCHANGED))
     click.echo(f"{gone} files are removed from {placed.branch}.")
@@ -98,20 +98,6 @@ def _show(left: counting.LeftOver, placed: destinations.Destination) -> None:
             f"{left.elsewhere} files stand where {placed.ref} pointed before: nothing is written there any more, so "
             "remove them with git.",
             err=True,
-        )
-
-
-def _ask(database: db.Database, placed: destinations.Destination, files: dict[str, str]) -> int:
-    """Write down what goes; the id of the request."""
-    with database.write() as connection:
-        return commands.ask(
-            connection,
-            verb=commands.PRUNE,
-            by=asking.who(),
-            target=str(placed.ref),
-            destination_id=placed.id,
-            place=(placed.place_id, placed.place_generation),
-            arguments={"files": sorted(files.items())},
         )
 
 

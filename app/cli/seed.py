@@ -16,7 +16,7 @@ import rich.progress
 
 from app import db, errors, events
 from app.cli import asking, options, records
-from app.models import commands, destinations, leases, progress, seeds
+from app.models import commands, destinations, progress, seeds
 
 _LOOK_AGAIN = 1.0
 
@@ -42,9 +42,7 @@ def seed(*, destination: events.Ref, wait: bool, timeout: float, allow_prune: in
     with records.opened(data_dir, writing=True) as database:
         found, command = _ask(database, destination, cluster=cluster, allow_prune=allow_prune)
         click.echo(f"A seed of {destination} is asked for.")
-        with database.read() as connection:
-            if not leases.leader(connection, cluster=cluster):
-                click.echo(f"No watch daemon leads cluster {cluster}: it begins when one does.", err=True)
+        asking.say_if_nobody_leads(database, cluster=cluster)
         if wait:
             click.echo(_wait(database, found, command, deadline=time.monotonic() + timeout))
 
@@ -53,19 +51,10 @@ def _ask(
     database: db.Database, ref: events.Ref, *, cluster: str, allow_prune: int
 ) -> tuple[destinations.Destination, int]:
     """The destination and the id of what is asked. Raises PermanentError where there is nothing to seed."""
-    by = asking.who()
     with database.write() as connection:
         found = asking.find(connection, ref, cluster=cluster)
-        destinations.ask_seed(connection, found.id, cause=f"asked for by {by}")
-        return found, commands.ask(
-            connection,
-            verb=commands.SEED,
-            by=by,
-            target=str(ref),
-            destination_id=found.id,
-            place=(found.place_id, found.place_generation),
-            arguments={"allow_prune": allow_prune},
-        )
+        destinations.ask_seed(connection, found.id, cause=f"asked for by {asking.who()}")
+        return found, asking.ask(connection, found, verb=commands.SEED, arguments={"allow_prune": allow_prune})
 
 
 def _wait(database: db.Database, found: destinations.Destination, command: int, *, deadline: float) -> str:

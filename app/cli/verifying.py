@@ -88,8 +88,9 @@ def verify(
     """Compare them. Raises as the cluster, the database and the Git host answer."""
     verifier = _Verifier(view, database, cluster, destination)
     first = verifier.look()
-    if first.seeding or not any(sighting.is_wrong for sighting in first.found.values()):
-        return first.verified(destination)
+    verified = first.verified(destination)
+    if verified.is_equal:
+        return verified
     time.sleep(_SETTLES)
     second = verifier.look()
     found = {
@@ -106,10 +107,6 @@ class _Sighting:
     what: str
     blobs: tuple[str | None, str | None]
     pending: bool
-
-    @property
-    def is_wrong(self) -> bool:
-        return not self.pending and self.what != KEPT
 
 
 @dataclass(frozen=True, slots=True)

@@ -272,19 +272,18 @@ class Builder:
             self._keep(replace(item, orphan=None))
         for item in swept.kept:
             self._keep(replace(item, orphan=inventory.KEPT))
-        if refusal := self._refusal(run, swept):
+        if refusal := sweeping.refusal(self._database, destination=self._destination, run=run, swept=swept):
             for orphan in swept.gone:
                 self._keep(replace(orphan.item, orphan=inventory.HELD))
             log.warning("sweep_held", destination=str(self._destination.ref), orphans=len(swept.gone))
             self.plan.end(row, ledger.HELD, refusal)
             return
-        stays = [] if self._destination.pruning.policy.removes_orphans else swept.gone
+        policy = self._destination.pruning.policy
+        stays = [] if policy.removes_orphans else swept.gone
         for orphan in stays:
             self._keep(replace(orphan.item, orphan=inventory.KEPT))
-        notes = (
-            [f"{len(stays)} orphans stay, because spec.prune is {self._destination.pruning.policy}"] if stays else []
-        )
-        changes = self._remove_orphans(row, [one for one in swept.orphans if one not in stays])
+        notes = [f"{len(stays)} orphans stay, because spec.prune is {policy}"] if stays else []
+        changes = self._remove_orphans(row, [one for one in swept.orphans if one.moved or policy.removes_orphans])
         if not changes:
             self.plan.end(row, ledger.UNCHANGED, *(notes or ["no orphans"]))
             return
@@ -295,12 +294,6 @@ class Builder:
         )  # fmt: skip
         reason = "; ".join([f"{len(changes)} orphans removed", *notes])
         self.plan.end(row, ledger.PUSHED, reason, commit=len(self.plan.commits) - 1)
-
-    def _refusal(self, run: str, swept: sweeping.Swept) -> str:
-        """Why a sweep waits for a person."""
-        if not self._destination.pruning.policy.removes_orphans:
-            return ""
-        return sweeping.refusal(self._database, destination=self._destination, run=run, swept=swept)
 
     def _remove_orphans(self, row: ledger.Pending, orphans: Iterable[sweeping.Orphan]) -> tuple[commits.Change, ...]:
         changes = []

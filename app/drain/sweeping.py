@@ -49,12 +49,14 @@ class Swept:
 
 
 def refusal(database: db.Database, *, destination: destinations.Destination, run: str, swept: Swept) -> str:
-    """Why a sweep waits for a person, and what lets it pass; empty where it need not.
+    """Why a sweep waits for a person, and what lets it pass; empty where it need not, or would remove nothing.
 
     What waited once does so until somebody decides: while objects come back one by one, the rest of them is no reason
     to go.
     """
     pruning, gone = destination.pruning, len(swept.gone)
+    if not pruning.policy.removes_orphans:
+        return ""
     with database.read() as connection:
         allowed = seeds.allowed(connection, run)
     waits = gone > allowed and any(orphan.item.orphan == inventory.HELD for orphan in swept.gone)
