@@ -33,8 +33,10 @@ SIZES = {"run": 270, "dev": 450, "mutation": 480}
 # Obeys pip's settings, but nobody's PYTHONPATH; a pip that asks for a password would wait for ever behind a pipe.
 PIP = (str(PYTHON), "-I", "-m", "pip", "--disable-pip-version-check", "--no-input")
 # The lock file names the packages of packages too. Python compiles the modules that are used when they are, which are
-# few: compiling all of them would be a third of the time and of the disk.
-INSTALL = ("install", "--no-deps", "--no-compile", "--progress-bar=off")
+# few: compiling all of them would be a third of the time and of the disk. Where it may not keep what it compiled
+# (PYTHONDONTWRITEBYTECODE, as in many container images), each process would take a second longer.
+COMPILE = "--compile" if sys.dont_write_bytecode else "--no-compile"
+INSTALL = ("install", "--no-deps", COMPILE, "--progress-bar=off")
 
 # A program inside .venv that makes it anew has to be one that outlives it. Python's own `venv` asks the same name.
 BASE_PYTHON = getattr(sys, "_base_executable", sys.executable)
