@@ -90,28 +90,36 @@ def left_over(
     )
 
 
-def retained(database: db.Database, *, cluster: str) -> Mapping[events.Ref, int]:
-    """How many files each destination of a cluster keeps, by the rules in force in SQL; without those in a seed.
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How many files a destination keeps for no rule, None during a seed; and what a person has to see to."""
 
-    Nothing where the database does not count them in its time: whoever asks has more to say than this.
+    retained: int | None = None
+    wanting: tuple[judging.Wanting, ...] = ()
+
+
+def standings(database: db.Database, *, cluster: str) -> Mapping[events.Ref, Standing]:
+    """How each destination of a cluster stands, by the rules in force in SQL.
+
+    Nothing where the database does not count in its time: whoever asks has more to say than this.
     """
     with contextlib.suppress(errors.TemporaryError), database.read() as connection:
-        return _retained(connection, cluster=cluster)
+        return _standings(connection, cluster=cluster)
     return {}
 
 
-def _retained(connection: base.Connection, *, cluster: str) -> Mapping[events.Ref, int]:
+def _standings(connection: base.Connection, *, cluster: str) -> Mapping[events.Ref, Standing]:
     placed = destinations.live(connection, cluster=cluster)
     ids = [one.id for one in placed]
     compilation = surveying.in_force(connection, cluster=cluster).compilation
     counts, unsettled = states.file_counts(connection, ids), states.in_seed(connection, ids)
-    return {
-        one.ref: judging.tally(
-            counts.get(one.id, []), place_id=one.place_id, marks=_marks(compilation, one.ref)
-        ).retained
-        for one in placed
-        if one.id not in unsettled
-    }
+    unwritable = states.unwritable(connection, ids)
+    found = {}
+    for one in placed:
+        tally = judging.tally(counts.get(one.id, []), place_id=one.place_id, marks=_marks(compilation, one.ref))
+        wanting = judging.wanting(one.ref, files=tally, unwritable=unwritable.get(one.id, ()))
+        found[one.ref] = Standing(None if one.id in unsettled else tally.retained, wanting)
+    return found
 
 
 def _marks(compilation: compiling.Compilation, ref: events.Ref) -> routing.Marks:

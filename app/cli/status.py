@@ -53,14 +53,14 @@ def status(*, of_streams: bool, data_dir: Path, output: str) -> None:
     with records.opened(data_dir) as database:
         with database.read() as connection:
             found, lives = reports.destination_statuses(connection), _lives(connection, settings)
-        kept = _retained(database, found)
+        standings = _standings(database, found)
     nothing_runs = _nothing_runs(data_dir)
     depths = {} if nothing_runs else _queue_depths(settings, found)
     if output == "json":
         tables.show_json(
             [
-                {**asdict(one), "queue_depth": depths.get(one.destination), "retained": retained}
-                for one, retained in zip(found, kept, strict=True)
+                {**asdict(one), "queue_depth": depths.get(one.destination), **asdict(standing)}
+                for one, standing in zip(found, standings, strict=True)
             ]
         )
     elif found:
@@ -68,12 +68,15 @@ def status(*, of_streams: bool, data_dir: Path, output: str) -> None:
         tables.show_table(
             _COLUMNS,
             [
-                _row(one, (depths.get(one.destination), retained), now)
-                for one, retained in zip(found, kept, strict=True)
+                _row(one, (depths.get(one.destination), standing.retained), now)
+                for one, standing in zip(found, standings, strict=True)
             ],
         )
     else:
         click.echo("There is no destination yet: apply a GitRepoConfig, a GitDestination and a WatchRule.", err=True)
+    for one, standing in zip(found, standings, strict=True):
+        for wanted in standing.wanting:
+            click.echo(tables.printable(f"{one.destination}: {wanted.found}. To do: {wanted.do}."), err=True)
     for line in [nothing_runs] if nothing_runs else _not_well(lives, settings):
         click.echo(line, err=True)
 
@@ -123,10 +126,14 @@ def _lives(connection: db.Connection, settings: Settings) -> _Lives:
     )
 
 
-def _retained(database: db.Database, found: Sequence[reports.DestinationStatus]) -> list[int | None]:
-    """What each keeps, of whatever cluster it is; None for a deleted one, whose name another may have by now."""
-    counts = {cluster: counting.retained(database, cluster=cluster) for cluster in {one.cluster for one in found}}
-    return [None if one.deleted_at else counts[one.cluster].get(events.Ref.parse(one.destination)) for one in found]
+def _standings(database: db.Database, found: Sequence[reports.DestinationStatus]) -> list[counting.Standing]:
+    """How each stands, of whatever cluster it is; nothing of a deleted one, whose name another may have by now."""
+    known = {cluster: counting.standings(database, cluster=cluster) for cluster in {one.cluster for one in found}}
+    nothing = counting.Standing()
+    return [
+        nothing if one.deleted_at else known[one.cluster].get(events.Ref.parse(one.destination), nothing)
+        for one in found
+    ]
 
 
 def _nothing_runs(data_dir: Path) -> str:

@@ -208,14 +208,23 @@ def _stamps(run: str) -> tuple[base.Condition, ...]:
 
 def _is_of(row: type[ledger.EventRow]) -> tuple[base.Condition, ...]:
     """The present file of a row's object."""
+    return *_is_named_as(row), ~_I.removed
+
+
+def _is_named_as(row: type[ledger.EventRow]) -> tuple[base.Condition, ...]:
+    """What a row's place says of its object, a tombstone included."""
     return (
         _I.place_id == row.place_id,
         _I.api_group == row.api_group,
         _I.resource == row.resource,
         _I.namespace == row.namespace,
         _I.name == row.name,
-        ~_I.removed,
     )
+
+
+def recorded_since(row: type[ledger.EventRow]) -> base.Condition:
+    """Whether Git got, or lost, the file of a row's object at a newer version."""
+    return select(_I.path).where(*_is_named_as(row), _is_newer_than(row)).exists()
 
 
 def _is_newer_than(row: type[ledger.EventRow]) -> base.Condition:

@@ -76,6 +76,14 @@ class EventRow(base.Base):
             postgresql_where=text("state = 'pending'"),
             sqlite_where=text("state = 'pending'"),
         ),
+        # Few or none, and the status asks for them all the time.
+        Index(
+            "ix_event_dead",
+            "destination_id",
+            "sequence",
+            postgresql_where=text("state = 'dead'"),
+            sqlite_where=text("state = 'dead'"),
+        ),
         # Most rows are live Events, which belong to no seed.
         Index(
             "ix_event_seed_run_id",
@@ -211,6 +219,7 @@ _E = EventRow
 
 # Spelt out, not bound: with a parameter in its place, a prepared statement's plan could not use the partial index.
 IS_PENDING = EventRow.state == literal_column(f"'{PENDING}'")
+IS_DEAD = EventRow.state == literal_column(f"'{DEAD}'")
 
 
 def open_head(connection: Connection, destination_id: int) -> None:

@@ -8,11 +8,13 @@ from datetime import datetime
 
 from sqlalchemy import Connection, func, or_, select
 
-from app.events import Ref
+from app.events import Identifier, Operation, Ref
 from app.models import base, destinations, inventory, ledger, seeds
 
 _D, _P, _I = destinations.GitDestinationRow, destinations.PlaceRow, inventory.InventoryRow
-_C, _R = destinations.GitRepoConfigRow, seeds.SeedRun
+_C, _R, _S, _E = destinations.GitRepoConfigRow, seeds.SeedRun, seeds.SeedScope, ledger.EventRow
+# More dead rows than this are not looked at: a status names a few objects and counts the others.
+_MOST_DEAD = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,3 +175,46 @@ def in_seed(connection: Connection, destination_ids: Sequence[int]) -> set[int]:
         )
     )
     return set(connection.scalars(query.distinct()))
+
+
+@dataclass(frozen=True, slots=True)
+class Unwritable:
+    """An object whose newest row is dead, and why; without an identity, the end of a seed."""
+
+    identifier: Identifier
+    reason: str
+
+
+def unwritable(connection: Connection, destination_ids: Sequence[int]) -> Mapping[int, list[Unwritable]]:
+    """The objects that destinations cannot write at their places, the newest first, by destination id.
+
+    Not those that were recorded since, nor those that a listing which ended in Git since then did not find, or could
+    write. One that is deleted before it ever was written stands here until the next seed.
+    """
+    covers = (_S.api_group == _E.api_group) & (_S.resource == _E.resource) & _S.namespace.in_(["", _E.namespace])
+    listed_since = (
+        select(_R.id)
+        .join(_S, _S.seed_run_id == _R.id)
+        .where(
+            _R.destination_id == _E.destination_id,
+            _R.place_id == _E.place_id,
+            _R.state == seeds.SWEPT,
+            _R.started_at > _E.settled_at,
+            _S.outcome == seeds.COMPLETE,
+            or_(_E.operation == Operation.SEED_SYNC.value, covers),
+        )
+        .exists()
+    )
+    query = (
+        select(_E.__table__)
+        .join(_D, (_D.id == _E.destination_id) & (_D.place_id == _E.place_id))
+        .where(_E.destination_id.in_(destination_ids), ledger.IS_DEAD, ~listed_since, ~inventory.recorded_since(_E))
+        .order_by(_E.destination_id, _E.sequence.desc())
+        .limit(_MOST_DEAD)
+    )
+    found: dict[int, dict[inventory.Key, Unwritable]] = {}
+    for row in connection.execute(query):
+        what = ledger.identifier_of(row)
+        one = Unwritable(what, row.state_reason or "")
+        found.setdefault(row.destination_id, {}).setdefault(inventory.key_of(what), one)
+    return {destination_id: list(objects.values()) for destination_id, objects in found.items()}

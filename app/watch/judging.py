@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -21,6 +21,8 @@ from app.watch import routing
 
 # Reasons of errors that are about the Secret itself; every other end of a connection has found it.
 SECRET_PROBLEMS = frozenset({"SecretNotFound", "SecretUnreadable", "SecretInvalid", "Forbidden"})
+# So many objects that cannot be written are named, the rest is counted.
+_NAMED = 3
 # What an error says of its next try at the moment when it is raised.
 _TRY_AGAIN = re.compile(r"; will try again in \d+ s$")
 
@@ -70,6 +72,7 @@ def destination(
     state: states.DestinationState | None,
     seeding: bool,
     files: Tally,
+    unwritable: Sequence[states.Unwritable],
     outage: str,
 ) -> Judged:
     """A GitDestination; `outage` says why the broker takes no messages, empty while it does."""
@@ -78,13 +81,13 @@ def destination(
         conditions = _progressing("Recording", "it is being recorded") if verdict.ready else _refused(verdict)
         return Judged({**fields, "syncStatus": "syncing" if verdict.ready else "error"}, conditions)
     fields |= {"pending": state.pending, "superseded": state.superseded}
-    fields |= {"retained": files.retained, "orphans": files.orphans}
+    fields |= {"retained": files.retained, "orphans": files.orphans, "unwritable": len(unwritable)}
     fields |= {"lastCommitSHA": state.last_sha} if state.last_sha else {}
     fields |= {"branchExists": state.branch_exists} if state.branch_exists is not None else {}
     fields |= {"lastSyncTime": _time(state.last_pushed_at)} if state.last_pushed_at else {}
     fields["syncStatus"] = _sync_status(verdict, state, seeding=seeding)
-    held = _prune_held(ref, files.waiting) if files.waiting else ""
-    return Judged(fields, _destination_conditions(verdict, state, seeding=seeding, held=held, outage=outage))
+    wanted = wanting(ref, files=files, unwritable=unwritable)
+    return Judged(fields, _destination_conditions(verdict, state, seeding=seeding, wanted=wanted, outage=outage))
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,7 +204,12 @@ def mark_of(group: str, resource: str, namespace: str, *, marks: routing.Marks) 
 
 
 def _destination_conditions(
-    verdict: compiling.DestinationVerdict, state: states.DestinationState, *, seeding: bool, held: str, outage: str
+    verdict: compiling.DestinationVerdict,
+    state: states.DestinationState,
+    *,
+    seeding: bool,
+    wanted: Sequence[Wanting],
+    outage: str,
 ) -> Conditions:
     if not verdict.ready:
         return _refused(verdict)
@@ -210,8 +218,9 @@ def _destination_conditions(
     if seeding:
         ready = "True" if state.last_sha else "Unknown"
         return _progressing("Seeding", "the objects that the rules select are being listed", ready=ready)
-    if held:
-        return _stalled("PruneHeld", held, ready=True, fine=verdict.message)
+    if wanted:
+        message = "; ".join(f"{one.found}; {one.do}" for one in wanted)
+        return _stalled(wanted[0].reason, message, ready=True, fine=verdict.message)
     if state.pending:
         ready = "True" if state.last_sha else "Unknown"
         # No number here: a condition that changes with each Event would be written with each Event.
@@ -230,12 +239,42 @@ def _failed(state: states.DestinationState, message: str) -> Conditions:
     return _stalled(reason, message) if state.stalled else _progressing(reason, message, ready="False")
 
 
-def _prune_held(ref: events.Ref, files: int) -> str:
-    """Why files wait for a person, who may let them go."""
-    return (
-        f"a seed did not find the objects of {files} files, too many to remove them unasked: if they are really gone, "
-        f"let it pass with `reverser seed {ref} --allow-prune {files}`"
-    )
+@dataclass(frozen=True, slots=True)
+class Wanting:
+    """What a person has to see to, while everything else goes on: what is so, and what to do."""
+
+    reason: str
+    found: str
+    do: str
+
+
+def wanting(ref: events.Ref, *, files: Tally, unwritable: Sequence[states.Unwritable]) -> tuple[Wanting, ...]:
+    """What a person has to see to at one destination; nothing, most of the time."""
+    found = []
+    if files.waiting:
+        gone = f"a seed did not find the objects of {files.waiting} files, too many to remove them unasked"
+        let = f"if they are really gone, let it pass with `reverser seed {ref} --allow-prune {files.waiting}`"
+        found.append(Wanting("PruneHeld", gone, let))
+    if unwritable:
+        count = "1 object" if len(unwritable) == 1 else f"{len(unwritable)} objects"
+        names = f"{count} cannot be written: {', '.join(_first(unwritable))}"
+        found.append(
+            Wanting("Unwritable", names, "mend what the reason says: the next change of each object is tried again")
+        )
+    return tuple(found)
+
+
+def _first(objects: Sequence[states.Unwritable]) -> Iterator[str]:
+    for one in objects[:_NAMED]:
+        yield f"{_named(one.identifier)} ({one.reason})"
+    if len(objects) > _NAMED:
+        yield f"and {len(objects) - _NAMED} more"
+
+
+def _named(what: events.Identifier) -> str:
+    if not what.name:
+        return "the end of a seed"
+    return f"{what} in {what.namespace}" if what.namespace else str(what)
 
 
 def _sync_status(verdict: compiling.DestinationVerdict, state: states.DestinationState, *, seeding: bool) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
@@ -77,6 +77,8 @@ class Reporter:
         self._repos: dict[str, states.RepoState] = {}
         # Destination -> its files.
         self._tallies: dict[int, judging.Tally] = {}
+        # Destination -> the objects that it cannot write.
+        self._unwritable: Mapping[int, Sequence[states.Unwritable]] = {}
         # Rule -> files that it holds, and its version in SQL.
         self._held: Mapping[str, int] = {}
         self._versions: Mapping[str, int] = {}
@@ -109,6 +111,7 @@ class Reporter:
             by_id = {state.destination_id: state for state in self._states.values()}
             counts = states.file_counts(connection, list(by_id))
             unsettled = states.in_seed(connection, list(by_id))
+            self._unwritable = states.unwritable(connection, list(by_id))
             self._versions = rules.versions(connection, cluster=self._settings.cluster)
         now = time.monotonic()
         self._count_at = now + max(_COUNT_EVERY, _COUNT_SHARE * (now - started))
@@ -151,8 +154,15 @@ class Reporter:
             run.destination_id == state.destination_id for run in list(self._writer.book.runs.values())
         )
         files = self._tallies.get(state.destination_id, judging.NO_FILES) if state else judging.NO_FILES
-        outage = self._publisher.outage or ""
-        return judging.destination(ref, verdict, state=state, seeding=seeding, files=files, outage=outage)
+        return judging.destination(
+            ref,
+            verdict,
+            state=state,
+            seeding=seeding,
+            files=files,
+            unwritable=self._unwritable.get(state.destination_id, ()) if state else (),
+            outage=self._publisher.outage or "",
+        )
 
     def _report(self, kind: str, ref: events.Ref, judged: judging.Judged, *, generations: Mapping[str, int]) -> None:
         raw = self._objects.snapshot_of(kind, ref)

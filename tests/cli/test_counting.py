@@ -72,13 +72,13 @@ def test_a_type_that_is_served_no_more(desk: Desk, resources: list[str]) -> None
     desk.adopt(watch_rule(*resources), served=(CONFIG_MAPS, ROLES, WIDGETS))
     mark = next(mark for key, mark in desk.writer.routes.marks[1].items() if key.resource == "widgets")
     put(desk, WIDGETS, mark=mark)
-    assert counting.retained(desk.database, cluster="home") == {SHOP: 0}
+    assert counting.standings(desk.database, cluster="home") == {SHOP: counting.Standing(0)}
     marks = desk.adopt(watch_rule(*resources), served=(CONFIG_MAPS, ROLES)).marks[1]
     put(desk, WIDGETS, mark=mark)
     with desk.database.read() as connection:
         counts = states.file_counts(connection, [1])[1]
     assert judging.tally(counts, place_id=1, marks=marks).retained == 1
-    assert counting.retained(desk.database, cluster="home") == {SHOP: 1}
+    assert counting.standings(desk.database, cluster="home") == {SHOP: counting.Standing(1)}
 
 
 def test_kept_files_are_named_in_the_order_of_git(desk: Desk) -> None:
@@ -140,3 +140,19 @@ def test_a_count_that_takes_too_long(desk: Desk, monkeypatch: pytest.MonkeyPatch
     assert "destination shop/prod" in said
     for words in ("is kept", "canceling"):
         assert words not in said + ask(desk, "status")
+
+
+def test_an_object_that_cannot_be_written(desk: Desk) -> None:
+    """`status` and `doctor` name it, say why and what to do; JSON has the same."""
+    desk.start(watch_rule("configmaps"))
+    desk.live("ADDED", config_map("one", 200))
+    desk.write()
+    with desk.database.write() as connection:
+        connection.execute(
+            sqlalchemy.text("UPDATE event SET state = 'dead', state_reason = 'it is too long' WHERE name = 'one'")
+        )
+    said = "1 object cannot be written: v1/configmaps/one in shop (it is too long)"
+    assert f"shop/prod: {said}. To do: " in ask(desk, "status")
+    assert said in ask(desk, "doctor")
+    (found,) = json.loads(ask(desk, "status", "--output", "json"))
+    assert [(one["reason"], one["found"]) for one in found["wanting"]] == [("Unwritable", said)]

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
 from app import errors
-from app.events import Ref
+from app.events import Identifier, Ref
 from app.models import seeds, states
 from app.rules import compiling, urls
 from app.watch import judging, routing
@@ -36,12 +37,26 @@ def state(**changes: Any) -> states.DestinationState:
     return states.DestinationState(**values | changes)
 
 
+def judge(
+    found: states.DestinationState | None,
+    verdict: compiling.DestinationVerdict = FINE,
+    *,
+    seeding: bool = False,
+    files: judging.Tally = judging.NO_FILES,
+    unwritable: Sequence[states.Unwritable] = (),
+    outage: str = "",
+) -> judging.Judged:
+    """The status of shop/prod."""
+    return judging.destination(
+        SHOP, verdict, state=found, seeding=seeding, files=files, unwritable=unwritable, outage=outage
+    )
+
+
 def judged(
     found: states.DestinationState | None, *, seeding: bool = False, waiting: int = 0, verdict: Any = FINE
 ) -> dict[str, str]:
     """The conditions of a destination as `status reason`, by type, with its syncStatus."""
-    files = judging.Tally(2, {}, waiting + 3, waiting)
-    result = judging.destination(SHOP, verdict, state=found, seeding=seeding, files=files, outage="")
+    result = judge(found, verdict, seeding=seeding, files=judging.Tally(2, {}, waiting + 3, waiting))
     return {one.type: f"{one.status} {one.reason}" for one in result.conditions} | {
         "sync": str(result.fields["syncStatus"])
     }
@@ -79,9 +94,7 @@ def test_a_destination_says_how_it_stands(
 @pytest.mark.parametrize(("pending", "said"), [(3, True), (0, False)])
 def test_a_broker_that_takes_nothing_is_named_where_changes_wait(pending: int, *, said: bool) -> None:
     """What pends while publishing fails says so and stays Ready; where nothing pends nobody is told."""
-    found = judging.destination(
-        SHOP, FINE, state=state(pending=pending), seeding=False, files=judging.NO_FILES, outage="broker_blocked"
-    )
+    found = judge(state(pending=pending), outage="broker_blocked")
     assert found.ready == "True"
     assert any("publishing fails (broker_blocked)" in one.message for one in found.conditions) is said
 
@@ -126,7 +139,7 @@ def test_the_next_try_stands_in_the_message() -> None:
     moment = datetime(2026, 1, 2, tzinfo=UTC)
     for error in ("no answer", "no answer; will try again in 30 s"):
         found = state(last_error=error, last_error_reason="Temporary", not_before=moment)
-        result = judging.destination(SHOP, FINE, state=found, seeding=False, files=judging.NO_FILES, outage="")
+        result = judge(found)
         assert result.conditions[0].message == "no answer; next try at 2026-01-02T00:00:00Z"
 
 
@@ -146,11 +159,41 @@ def test_files_whose_objects_are_gone_wait_for_a_person(
 ) -> None:
     """The condition says how many and what lets them go; changes are mirrored meanwhile."""
     assert judged(found, seeding=seeding, waiting=21)["Stalled"] == stalled
-    files = judging.Tally(0, {}, 23, 21)
-    result = judging.destination(SHOP, FINE, state=state(), seeding=False, files=files, outage="")
+    result = judge(state(), files=judging.Tally(0, {}, 23, 21))
     assert result.fields["orphans"] == 23
     assert [one.status for one in result.conditions if one.type == "Ready"] == ["True"]
     assert any("`reverser seed shop/prod --allow-prune 21`" in one.message for one in result.conditions)
+
+
+def unwritable(*names: str) -> list[states.Unwritable]:
+    """ConfigMaps of shop that cannot be written."""
+    return [
+        states.Unwritable(Identifier("", "v1", "configmaps", "shop", name, "ConfigMap", f"uid-{name}"), "too long")
+        for name in names
+    ]
+
+
+def test_objects_that_cannot_be_written_are_named() -> None:
+    """The first few, with the reason; whatever else is mirrored."""
+    result = judge(state(pending=3), unwritable=unwritable("a", "b", "c", "d", "e"))
+    assert (result.ready, result.fields["unwritable"]) == ("True", 5)
+    told = next(one for one in result.conditions if one.type == "Stalled")
+    assert (told.status, told.reason) == ("True", "Unwritable")
+    assert told.message == (
+        "5 objects cannot be written: v1/configmaps/a in shop (too long), v1/configmaps/b in shop (too long), "
+        "v1/configmaps/c in shop (too long), and 2 more; "
+        "mend what the reason says: the next change of each object is tried again"
+    )
+
+
+def test_all_that_a_person_has_to_see_to_is_said() -> None:
+    """The files that wait come first: they are more than one object."""
+    files = judging.Tally(0, {}, 23, 21)
+    told = next(
+        one for one in judge(state(), files=files, unwritable=unwritable("a")).conditions if one.type == "Stalled"
+    )
+    assert told.reason == "PruneHeld"
+    assert "--allow-prune 21`; 1 object cannot be written: v1/configmaps/a in shop (too long); " in told.message
 
 
 def test_where_files_stay_by_their_policy_nobody_has_to_decide() -> None:

@@ -29,8 +29,9 @@ class Facts:
     destinations: list[health.DestinationHealth]
     # By id, the destinations that have a place.
     placed: Mapping[int, stored.Destination]
-    # How many files each keeps although no rule selects them, as `status.retained` says; empty where nobody knows.
-    retained: Mapping[Ref, int]
+    # What each keeps although no rule selects it, and what it wants of a person, as its status says; empty where
+    # nobody knows.
+    standings: Mapping[Ref, counting.Standing]
     # Group, resource and namespace (empty for all) of the streams that compiled rules need.
     streams: list[tuple[str, str, str]]
 
@@ -38,7 +39,7 @@ class Facts:
 def read(database: db.Database, options: settings.Settings) -> Facts:
     """Read them. Raises TemporaryError."""
     cluster = options.cluster
-    retained = counting.retained(database, cluster=cluster)
+    standings = counting.standings(database, cluster=cluster)
     with database.read() as connection:
         return Facts(
             leader=leases.leader(connection, cluster=cluster) or "",
@@ -48,7 +49,7 @@ def read(database: db.Database, options: settings.Settings) -> Facts:
             queues=stored.queue_refs(connection),
             destinations=health.of_destinations(connection, cluster=cluster),
             placed={one.id: one for one in stored.live(connection, cluster=cluster)},
-            retained=retained,
+            standings=standings,
             streams=_streams(rules.in_force(connection, cluster=cluster)),
         )
 

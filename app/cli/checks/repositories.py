@@ -17,8 +17,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeAlias
 
-from app import errors, settings
-from app.cli import tables
+from app import errors, events, settings
+from app.cli import counting, tables
 from app.cli.checks import findings
 from app.cli.checks.facts import Facts
 from app.cli.checks.findings import Finding
@@ -96,9 +96,16 @@ def examine(
             judged = _judge(subject, question, answers[question.repository])
             yield judged
             yield from _last_drain(subject, one, judged.level)
-        if kept := known.retained.get(one.ref):
-            said = "1 file is" if kept == 1 else f"{kept} files are"
-            yield subject.ok(f"{said} kept, which no rule selects any more: `reverser explain {one.ref}` lists them")
+        if standing := known.standings.get(one.ref):
+            yield from _stands(subject, one.ref, standing)
+
+
+def _stands(subject: findings.Subject, ref: events.Ref, standing: counting.Standing) -> Iterator[Finding]:
+    for wanted in standing.wanting:
+        yield subject.warn(wanted.found, do=wanted.do)
+    if kept := standing.retained:
+        said = "1 file is" if kept == 1 else f"{kept} files are"
+        yield subject.ok(f"{said} kept, which no rule selects any more: `reverser explain {ref}` lists them")
 
 
 def _judge(subject: findings.Subject, question: _Question, answer: _Answer) -> Finding:

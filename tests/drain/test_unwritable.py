@@ -1,0 +1,102 @@
+"""Objects that cannot be written, as the status of their destination tells of them: on each database."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from app.models import destinations, seeds, states
+from tests.drain.world import World
+
+
+@pytest.fixture
+def world(tmp_path: Path, database_url: str) -> Iterator[World]:
+    """A fresh world on each database."""
+    made = World(tmp_path, database_url)
+    yield made
+    made.close()
+
+
+def break_(world: World, prod: destinations.Destination, name: str, *, version: int, namespace: str = "shop") -> None:
+    """A version of an object that cannot be written."""
+    world.write(dataclasses.replace(world.event(prod, name, "1", version=version, namespace=namespace), body=b"[]"))
+    world.drain(prod)
+
+
+def told(world: World, *of: destinations.Destination) -> list[str]:
+    """The names of what cannot be written, the newest first."""
+    with world.database.read() as connection:
+        found = states.unwritable(connection, [one.id for one in of])
+    assert all(one.reason for objects in found.values() for one in objects)
+    return [one.identifier.name for objects in found.values() for one in objects]
+
+
+def test_an_object_is_told_of_once_until_it_is_written(world: World) -> None:
+    """Whichever of its versions cannot be written; the next one that can, or its removal, ends it."""
+    prod = world.destination()
+    for name in ("old", "a", "b"):
+        world.change(prod, name, "1", version=1)
+    world.drain(prod)
+    assert told(world, prod) == []
+    for name, version in (("a", 2), ("a", 3), ("b", 4), ("never", 5)):
+        break_(world, prod, name, version=version)
+    assert told(world, prod) == ["never", "b", "a"]
+    world.change(prod, "a", "2", version=6)
+    world.change(prod, "b", None, version=7)
+    world.drain(prod)
+    assert told(world, prod) == ["never"]
+
+
+def test_a_seed_tells_anew(world: World) -> None:
+    """What it does not find is gone, what it writes is written; of what it does not list it says nothing."""
+    prod = world.destination()
+    for version, name in enumerate(("gone", "mended", "broken"), start=1):
+        break_(world, prod, name, version=version)
+    break_(world, prod, "elsewhere", version=9, namespace="other")
+    with world.database.write() as connection:
+        run = seeds.start(
+            connection, destination_id=prod.id, place_id=prod.place_id, cause="test",
+            scopes=[(seeds.ScopeKey("", "configmaps", "shop"), "v1", True)],
+        )  # fmt: skip
+    broken = world.event(prod, "broken", "1", version=3, seed=run)
+    world.write(world.event(prod, "mended", "1", version=2, seed=run), dataclasses.replace(broken, body=b"[]"))
+    world.close_seed(prod, run, listed=2, list_version=10)
+    assert told(world, prod) == ["elsewhere", "broken", "mended", "gone"]
+    world.drain(prod)
+    assert told(world, prod) == ["broken", "elsewhere"]
+
+
+def test_half_a_listing_tells_nothing(world: World) -> None:
+    """A type that answers 403 may still have the object."""
+    prod = world.destination()
+    break_(world, prod, "a", version=1)
+    world.seed(prod, [], list_version=10, complete=False)
+    world.drain(prod)
+    assert told(world, prod) == ["a"]
+
+
+def test_each_destination_tells_of_its_own_at_its_place(world: World) -> None:
+    """What could not be written at a former place is nobody's trouble any more."""
+    prod, dev = world.destination(), world.destination("dev", folder="clusters/dev")
+    break_(world, prod, "a", version=1)
+    break_(world, dev, "b", version=1)
+    assert (told(world, prod), told(world, dev), told(world, prod, dev)) == (["a"], ["b"], ["a", "b"])
+    world.destination(folder="clusters/moved")
+    assert told(world, prod, dev) == ["b"]
+
+
+def test_a_sweep_that_killed_its_workers_is_told_of_until_the_next_one(world: World) -> None:
+    """It has no object."""
+    prod = world.destination()
+    world.seed(prod, [], list_version=10)
+    with world.database.write() as connection:
+        for _ in range(6):
+            destinations.note_crash(connection, prod.id)
+    world.drain(prod)
+    assert told(world, prod) == [""]
+    world.seed(prod, [], list_version=20)
+    world.drain(prod)
+    assert told(world, prod) == []
