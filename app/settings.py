@@ -66,6 +66,8 @@ class Settings:
     ring_longest: float = 60.0
     # How often the API groups are discovered again when no CRD or APIService changed.
     discovery_interval: float = 30.0
+    # A type that is not served any more counts as served for so long: its definition may be back in a moment.
+    type_grace: float = 60.0
     # Each destination is listed anew this often, though nothing asks for it.
     seed_interval: float = 86_400.0
     # Days for which rows of the ledger stay after they ended; those that say why something is not in Git stay longer.

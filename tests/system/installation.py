@@ -35,12 +35,13 @@ FLOWER_LOGIN = "operator:flower-login"
 # Small, so that most listings have more pages than one.
 PAGE_SIZE = 5
 # A status is written as soon as it changes: tests wait for it all the time. Nothing asks by itself which types are
-# served: only the watch of CRDs and APIServices makes rules follow.
+# served: only the watch of CRDs and APIServices makes rules follow. Nobody waits a minute for a type to be gone.
 CHOSEN = {
     "flower_login": FLOWER_LOGIN,
     "page_size": str(PAGE_SIZE),
     "status_interval": "0.2",
     "discovery_interval": "3600",
+    "type_grace": "1",
 }
 
 

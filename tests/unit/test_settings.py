@@ -32,6 +32,7 @@ DEFAULTS = {
     "sweep_interval": 1.0,
     "ring_longest": 60.0,
     "discovery_interval": 30.0,
+    "type_grace": 60.0,
     "seed_interval": 86_400.0,
     "keep_rows": 30.0,
     "keep_problems": 90.0,

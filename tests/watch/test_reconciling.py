@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any, NoReturn
@@ -42,6 +43,43 @@ def silent(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(namespaces, "PATIENCE", 0.2)
     yield
     answer.set()
+
+
+def test_a_type_that_is_away_for_a_moment_changes_no_rule(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It counts as served for the time of grace, however often somebody looks, and is gone after it."""
+    served = [(CONFIG_MAPS, ROLES, THINGS)]
+    monkeypatch.setattr(
+        discovery, "discover", lambda _cluster: discovery.Discovery(served[-1], frozenset(), frozenset())
+    )
+    desk.settings = replace(desk.settings, type_grace=1.0, discovery_interval=0.05)
+    with running(desk, our_objects({"resources": ["things.example.com"], "scope": "Namespaced"})) as reconciler:
+        wait_until(lambda: outcome(reconciler)[WIDE].ready, what="the rule")
+        before = reconciler.outcome
+        served.append((CONFIG_MAPS, ROLES))
+        time.sleep(0.5)
+        served.append((CONFIG_MAPS, ROLES, THINGS))
+        time.sleep(0.7)
+        assert reconciler.outcome is before
+        served.append((CONFIG_MAPS, ROLES))
+        wait_until(lambda: outcome(reconciler)[WIDE].reason == "NotServed", what="the end of the type")
+
+
+def test_a_type_that_gets_another_version_is_not_away(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its former version is gone at once: there must not be two that are preferred."""
+    served = [(THINGS,)]
+    monkeypatch.setattr(
+        discovery, "discover", lambda _cluster: discovery.Discovery(served[-1], frozenset(), frozenset())
+    )
+    desk.settings = replace(desk.settings, discovery_interval=0.05)
+    with running(desk, our_objects({"resources": ["things.example.com"], "scope": "Namespaced"})) as reconciler:
+
+        def versions() -> list[str]:
+            rule = outcome(reconciler)[WIDE].rule
+            return [scope.type.version for scope in rule.scopes] if rule else []
+
+        wait_until(lambda: versions() == ["v1"], what="the type")
+        served.append((replace(THINGS, version="v2"),))
+        wait_until(lambda: versions() == ["v2"], what="its other version")
 
 
 def test_a_list_of_namespaces_that_hangs_holds_up_its_own_rule_only(desk: Desk) -> None:
@@ -98,6 +136,7 @@ def test_a_group_that_does_not_answer_is_told_from_one_that_is_not_there(
     def message() -> str:
         return outcome(reconciler)[WIDE].message
 
+    desk.settings = replace(desk.settings, type_grace=0.2)
     objects = our_objects({"resources": ["configmaps", f"things.{THINGS.group}"], "scope": "Namespaced"})
     serve(CONFIG_MAPS, ROLES)
     with running(desk, objects) as reconciler:

@@ -34,7 +34,7 @@ def cluster(tmp_path: Path) -> Iterator[client.Cluster]:
 def triggers(desk: Desk, cluster: client.Cluster, monkeypatch: pytest.MonkeyPatch) -> Iterator[Triggers]:
     """A rule on a type that is not there; nobody looks for it but when something changed, and then once."""
     monkeypatch.setattr(reconciling, "_LOOK_AGAIN", ())
-    desk.settings = replace(desk.settings, discovery_interval=3600.0)
+    desk.settings = replace(desk.settings, discovery_interval=3600.0, type_grace=0.2)
     found = Triggers(desk, cluster, our_objects({"resources": [f"things.{GROUP}"], "scope": "Namespaced"}))
     threads = [threading.Thread(target=found.follow_trigger, args=(one,), daemon=True) for one in ours.TRIGGERS]
     for thread in threads:
