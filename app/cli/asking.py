@@ -1,15 +1,29 @@
-"""What the commands share that ask the watch daemon for something: who asks, for which destination, and of whom."""
+"""What the commands share that ask the watch daemon for something: who asks, for which destination, and of whom.
+
+`remove` is for those that want files gone: the leading watch daemon writes the rows that remove them, and a worker
+makes one commit of it.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import getpass
 import os
-from collections.abc import Mapping
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import click
 
 from app import db, errors, events
-from app.models import commands, destinations, leases
+from app.cli import records, tables
+from app.models import commands, destinations, leases, ledger, progress
+
+# So many files are named, the rest is counted.
+_NAMED = 20
+# What one request names: it is one value of a table.
+MOST_FILES = 10_000
+_LOOK_AGAIN = 0.5
 
 
 def who() -> str:
@@ -51,3 +65,60 @@ def say_if_nobody_leads(database: db.Database, *, cluster: str) -> None:
     with database.read() as connection:
         if not leases.leader(connection, cluster=cluster):
             click.echo(f"No watch daemon leads cluster {cluster}: it begins when one does.", err=True)
+
+
+def show(paths: Sequence[str]) -> None:
+    """Name the first of some files, and count the others."""
+    for path in paths[:_NAMED]:
+        click.echo(tables.printable(path))
+    if len(paths) > _NAMED:
+        click.echo(f"... and {len(paths) - _NAMED} more")
+
+
+def remove(
+    data_dir: Path,
+    placed: destinations.Destination,
+    *,
+    verb: str,
+    files: Sequence[tuple[str, ...]],
+    timeout: float,
+    confirmed: bool,
+) -> None:
+    """Have files removed, once a person agrees: path, blob and what else the verb wants of each.
+
+    Raises PermanentError where some of them stay, or where it takes longer than `timeout` seconds.
+    """
+    asked = sorted(files)[:MOST_FILES]
+    if not confirmed:
+        click.confirm(f"Remove these {len(asked)} files from {placed.branch}?", abort=True, err=True)
+    with records.opened(data_dir, writing=True) as database:
+        with database.write() as connection:
+            command = ask(connection, placed, verb=verb, arguments={"files": asked})
+        say_if_nobody_leads(database, cluster=placed.cluster)
+        found = _wait(database, placed, command, deadline=time.monotonic() + timeout)
+    gone = sum(found.get(state, 0) for state in (ledger.PUSHED, ledger.UNCHANGED))
+    click.echo(f"{gone} files are removed from {placed.branch}.")
+    if len(files) > len(asked):
+        click.echo(f"{len(files) - len(asked)} more are left over: run it again.", err=True)
+    if gone < len(asked):
+        raise errors.PermanentError(
+            f"{len(asked) - gone} files stay: they were changed meanwhile, in the cluster or in Git, or a rule may "
+            f"stand behind them; see `reverser explain {placed.ref}`"
+        )
+
+
+def _wait(database: db.Database, placed: destinations.Destination, command: int, *, deadline: float) -> progress.States:
+    """Wait until the rows are done; how many ended in which state. Raises PermanentError."""
+    while True:
+        with contextlib.suppress(errors.TemporaryError), database.read() as connection:
+            outcome = commands.outcome(connection, command)
+            found = progress.states_of(connection, placed.id, outcome.seed_run_id) if outcome.seed_run_id else {}
+            if outcome.words is not None and outcome.words != commands.STARTED:
+                raise errors.PermanentError(f"nothing is removed: {outcome.words}")
+            if outcome.words == commands.STARTED and not found.get(ledger.PENDING):
+                return found
+        if time.monotonic() > deadline:
+            raise errors.PermanentError(
+                "it takes longer: see `reverser status`. What is not begun within an hour is not done"
+            )
+        time.sleep(_LOOK_AGAIN)

@@ -113,11 +113,14 @@ def _standings(connection: base.Connection, *, cluster: str) -> Mapping[events.R
     ids = [one.id for one in placed]
     compilation = surveying.in_force(connection, cluster=cluster).compilation
     counts, unsettled = states.file_counts(connection, ids), states.in_seed(connection, ids)
-    unwritable = states.unwritable(connection, ids)
+    unwritable, of_drains = states.unwritable(connection, ids), states.of_destinations(connection, cluster=cluster)
+    foreign = {state.destination_id: state.foreign_sha for state in of_drains.values()}
     found = {}
     for one in placed:
         tally = judging.tally(counts.get(one.id, []), place_id=one.place_id, marks=_marks(compilation, one.ref))
-        wanting = judging.wanting(one.ref, files=tally, unwritable=unwritable.get(one.id, ()))
+        wanting = judging.wanting(
+            one.ref, files=tally, unwritable=unwritable.get(one.id, ()), foreign_sha=foreign.get(one.id)
+        )
         found[one.ref] = Standing(None if one.id in unsettled else tally.retained, wanting)
     return found
 

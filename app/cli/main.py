@@ -25,6 +25,7 @@ _COMMANDS = {
     "explain": ("app.cli.explain:explain", "Say what a destination mirrors, and why an object is there or not."),
     "seed": ("app.cli.seed:seed", "List everything that a destination selects anew."),
     "prune": ("app.cli.prune:prune", "Remove files that no rule selects any more."),
+    "adopt": ("app.cli.adopt:adopt", "Remove files without a record, whose objects are gone."),
     "verify": ("app.cli.verify:verify", "Compare cluster, Git and record of a destination."),
     "audit": ("app.cli.audit:audit", "Ask the record of pushed changes."),
     "doctor": ("app.cli.doctor:doctor", "Look at everything, and say what to do about what is wrong."),

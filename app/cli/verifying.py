@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -23,11 +23,12 @@ from app.drain import credentials, sweeping
 from app.events import Operation
 from app.git import cache as caches
 from app.git import commits as git_commits
-from app.git import objects, trees
+from app.git import objects, problems, trees
 from app.git import remote as remotes
+from app.git.names import BlobId
 from app.kube import client, listing
 from app.models import destinations, inventory, ledger, rules, states
-from app.rules import matching, sanitising, selecting
+from app.rules import foreign, matching, sanitising, selecting
 from app.rules import paths as files
 from app.rules import rendering as yaml
 from app.watch import judging, routing
@@ -39,6 +40,7 @@ FOREIGN = "a file that Reverser did not write stands where the object's belongs:
 UNRECORDED = "the file is right, and the record does not know it"
 GONE = "the object is gone or selected no more, and its file is there"
 KEPT = "the file is kept: no rule selects its object, or removes it"
+STRAY = "a file as Reverser writes them, of which there is no record, and no object that a rule selects"
 LOST = "the record says that the file is there, and Git has none"
 UNWRITABLE = "the object cannot be written"
 
@@ -57,7 +59,17 @@ class Difference:
     @property
     def is_wrong(self) -> bool:
         """Whether something has to be done about it."""
-        return not self.pending and self.what != KEPT
+        return not self.pending and self.what not in {KEPT, STRAY}
+
+
+@dataclass(frozen=True, slots=True)
+class Stray:
+    """A file that says by path and content whose it is, and of which there is no record."""
+
+    path: str
+    blob: str
+    kind: str
+    location: files.Location
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +112,13 @@ def verify(
     return replace(second, found=found).verified(destination)
 
 
+def strays(
+    view: surveying.View, database: db.Database, cluster: client.Cluster, destination: destinations.Destination
+) -> Sequence[Stray]:
+    """The files without a record of what no rule selects, or that is gone. Raises as `verify` does."""
+    return _Verifier(view, database, cluster, destination).look().strays
+
+
 @dataclass(frozen=True, slots=True)
 class _Sighting:
     """What was seen of a path, with the blobs that Git has and that the object is written as."""
@@ -119,6 +138,7 @@ class _Look:
     pending: int
     seeding: bool
     found: Mapping[str, _Sighting]
+    strays: Sequence[Stray] = ()
 
     def verified(self, destination: destinations.Destination) -> Verified:
         return Verified(
@@ -162,6 +182,7 @@ class _Verifier:
                 seeding = bool(states.in_seed(connection, [self._destination.id]))
                 removers = sweeping.Removers(rules.specs_of(connection, self._destination.id))
             there = {path: _blob(tree, path) for path in {*read.written, *recorded}}
+            strays = list(_strays(tree, self._destination.base_folder, known=there))
         pending = {path for row in rows if (path := _path(row, self._destination.base_folder))}
         judge = _Judge(read, recorded, removers, routing.marks(self._scopes), self._destination)
         found = {
@@ -176,7 +197,8 @@ class _Verifier:
             files=sum(blob is not None for blob in there.values()),
             pending=len(rows),
             seeding=seeding,
-            found=found,
+            found=found | {one.path: _Sighting(STRAY, (one.blob, None), one.path in pending) for one in strays},
+            strays=strays,
         )
 
     def _read_cluster(self) -> _Read:
@@ -302,6 +324,28 @@ def _blob(tree: trees.TreeEditor, path: str) -> str | None:
         # The path leads through something that is no folder.
         return ""
     return found.id if found else None
+
+
+def _strays(tree: trees.TreeEditor, base_folder: str, *, known: Container[str]) -> Iterator[Stray]:
+    """What looks like a file of ours and is not known; other files of that folder are nobody's business."""
+    with contextlib.suppress(problems.ForeignContentError):
+        for path, blob in tree.files(base_folder, depth=files.MOST_SEGMENTS):
+            if path not in known and path.endswith(files.EXTENSION) and (said := _identity(tree, blob)):
+                location = files.decode(base_folder, path, name=said.name)
+                if location and _is_same(said, location):
+                    yield Stray(path, blob, said.kind, location)
+
+
+def _identity(tree: trees.TreeEditor, blob: BlobId) -> foreign.FileIdentity | None:
+    try:
+        return foreign.identity_of(tree.read(blob, foreign.MAX_BYTES))
+    except errors.PermanentError:
+        return None
+
+
+def _is_same(said: foreign.FileIdentity, location: files.Location) -> bool:
+    api_version = f"{location.group}/{location.version}" if location.group else location.version
+    return said[:1] + said[2:] == (api_version, location.namespace, location.name)
 
 
 def _path(row: ledger.Pending, base_folder: str) -> str | None:

@@ -118,7 +118,7 @@ class Builder:
                 self.plan.end(row, verdict.state, verdict.reason)
                 return None
             if isinstance(verdict, deciding.Remove):
-                return self._remove(row, path, item)
+                return self._remove(row, path, item, body)
             return self._write(row, path, item, body)
         except errors.PermanentError as error:
             self.plan.end(row, ledger.DEAD, error.message)
@@ -167,7 +167,9 @@ class Builder:
                 reason="ForeignContent",
             )
 
-    def _remove(self, row: ledger.Pending, path: str, item: inventory.Item | None) -> commits.Change | None:
+    def _remove(
+        self, row: ledger.Pending, path: str, item: inventory.Item | None, body: bytes | None
+    ) -> commits.Change | None:
         if item is not None and not row.is_pruned and not self._destination.pruning.policy.removes_deleted:
             # The version of the deletion keeps older rows from writing the object anew.
             kept = replace(
@@ -177,10 +179,15 @@ class Builder:
             self.plan.end(row, ledger.UNCHANGED, f"spec.prune is {self._destination.pruning.policy}: the file stays")
             return None
         there = self._editor.get(path)
-        if row.is_pruned and there is not None and (item is None or there.id != item.blob_id):
+        seen = (body or b"").decode() if row.is_adopted else item.blob_id if item else None
+        if row.is_pruned and there is not None and there.id != seen:
             self.plan.end(row, ledger.STALE, "the file was changed in Git: remove it there")
             return None
-        self._note(row, path, blob=None)
+        if row.is_adopted and there is not None:
+            self._check_adoption(row, path, BlobId(there.id))
+        if not row.is_adopted:
+            # Of a file without a record there is no version that could come late.
+            self._note(row, path, blob=None)
         if there is None:
             self.plan.end(row, ledger.UNCHANGED, "the file is gone from Git already")
             return None

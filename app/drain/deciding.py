@@ -46,7 +46,14 @@ def judge(row: ledger.Pending, item: inventory.Item | None) -> Verdict:
         return End(ledger.STALE, f"Git holds resourceVersion {item.resource_version} of this object already")
     if row.operation is not Operation.DELETE:
         return _judge_write(row, item, same_object=same_object)
-    if item is None or item.removed:
+    return _judge_removal(row, item, same_object=same_object)
+
+
+def _judge_removal(row: ledger.Pending, item: inventory.Item | None, *, same_object: bool) -> Verdict:
+    recorded = item is not None and not item.removed
+    if row.is_adopted:
+        return End(ledger.STALE, "there is a record of the file by now") if recorded else REMOVE
+    if not recorded:
         return End(ledger.UNCHANGED, "no file of ours at this path")
     if not same_object:
         return End(ledger.STALE, "the file belongs to a newer object of the same name")

@@ -2,13 +2,14 @@
 
 After every fetch, the commits from the recorded head to the tip are read. One whose trailer matches in all parts
 (destination, ledger, numbers, digest of ids) is recorded with its changes from its own tree diff, even when its rows
-were superseded meanwhile; any other commit is somebody else's and stays history.
+were superseded meanwhile; any other commit is somebody else's and stays history. One of another installation, whose
+trailer names a ledger that is not here, is told of where it writes into a folder of ours.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 
 import structlog
 
@@ -38,20 +39,41 @@ class Found:
     swept: str | None
 
 
-def find(database: db.Database, cache: caches.Cache, *, tip: Sha, until: Sha | None, branch_id: int) -> list[Found]:
-    """Unrecorded commits of ours between `until` (exclusive) and `tip`, oldest first."""
-    found = []
+@dataclass(frozen=True, slots=True)
+class Scan:
+    """Unrecorded commits of ours, oldest first; and by destination the newest one of another installation."""
+
+    own: list[Found] = field(default_factory=list)
+    foreign: dict[int, Sha] = field(default_factory=dict)
+
+
+def find(database: db.Database, cache: caches.Cache, *, tip: Sha, until: Sha | None, branch_id: int) -> Scan:
+    """What came to the branch between `until` (exclusive) and `tip`."""
+    scan = Scan()
     for info in git_commits.ancestry(cache, tip, until, SCAN_LIMIT):
         trailer = texts.parse_trailers(info.message)
         if trailer is None:
             continue
         with database.read() as connection:
+            if not ledger.is_known(connection, trailer.ledger):
+                paths = [file.path for file in git_commits.changes(cache, info.sha)]
+                for destination_id in _touched(connection, paths, branch_id=branch_id):
+                    scan.foreign.setdefault(destination_id, info.sha)
+                continue
             ours = _ours(connection, trailer, branch_id=branch_id)
             if ours is None or commits.id_of(connection, branch_id=branch_id, sha=info.sha) is not None:
                 continue
-            found.append(_describe(connection, ours, info, git_commits.changes(cache, info.sha)))
+            scan.own.append(_describe(connection, ours, info, git_commits.changes(cache, info.sha)))
         log.info("own_commit_found", sha=info.sha, destination=str(trailer.destination), first=trailer.first)
-    return found[::-1]
+    scan.own.reverse()
+    return scan
+
+
+def _touched(connection: db.Connection, paths: Sequence[str], *, branch_id: int) -> Iterator[int]:
+    """The destinations in whose folders some paths lie."""
+    for place in places.live_on_branch(connection, branch_id):
+        if any(path.startswith(f"{place.base_folder}/") for path in paths):
+            yield place.destination_id
 
 
 @dataclass(frozen=True, slots=True)

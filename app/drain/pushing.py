@@ -141,7 +141,7 @@ class Pusher:
         if lease.state == leases.PRESENT and not fetched.contains_until:
             self._diverged(lease, destination, fetched.tip)
         until = _head(lease) if fetched.contains_until else None
-        found = []
+        found = finding.Scan()
         if lease.state != leases.UNKNOWN:
             found = finding.find(self.database, cache, tip=fetched.tip, until=until, branch_id=lease.branch_id)
         held.lease = recording.record_found(self.database, lease, found, tip=fetched.tip)

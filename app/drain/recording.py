@@ -64,14 +64,16 @@ def _settled(plan: planning.Plan, ids: Sequence[int | None]) -> list[ledger.Sett
 
 
 def record_found(
-    database: db.Database, lease: leases.BranchLease, found: Sequence[finding.Found], *, tip: Sha
+    database: db.Database, lease: leases.BranchLease, found: finding.Scan, *, tip: Sha
 ) -> leases.BranchLease:
-    """Record own commits that were found on the remote, and the tip as the head to build on."""
+    """Record own commits that were found on the remote, those of strangers, and the tip as the head to build on."""
     with database.write() as connection:
         leases.fence_branch(connection, lease)
-        destinations.locked(connection, {one.place.destination_id for one in found})
-        for one in found:
+        destinations.locked(connection, {one.place.destination_id for one in found.own} | found.foreign.keys())
+        for one in found.own:
             _record_one(connection, one, branch_id=lease.branch_id)
+        for destination_id, sha in found.foreign.items():
+            destinations.note_foreign(connection, destination_id, sha=sha)
         return leases.move_head(connection, lease, head=tip, state=leases.PRESENT)
 
 

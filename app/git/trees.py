@@ -7,6 +7,7 @@ Neighbours: `cache.py` holds the objects, `commits.py` makes a commit of the tre
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
@@ -85,6 +86,28 @@ class TreeEditor:
                 return None
             folder = below
         return self._entry(folder, name)
+
+    def files(self, folder: str, *, depth: int) -> Iterator[tuple[str, BlobId]]:
+        """The plain files of at most `depth` segments below a folder, by path; names that are no UTF-8 are left out."""
+        found = self._root
+        for name in _segments(folder):
+            below = self._open(found, name, folder)
+            if below is None:
+                return
+            found = below
+        yield from self._files(found, folder, depth)
+
+    def _files(self, folder: _Folder, path: str, depth: int) -> Iterator[tuple[str, BlobId]]:
+        for name in list(folder.lines):
+            entry = self._entry(folder, name)
+            try:
+                full = f"{path}/{name.decode()}"
+            except UnicodeDecodeError:
+                continue
+            if entry is not None and entry.kind == "blob":
+                yield full, BlobId(entry.id)
+            elif entry is not None and entry.kind == "tree" and depth > 1:
+                yield from self._files(folder.folders.get(name) or self._folder(TreeId(entry.id)), full, depth - 1)
 
     def put(self, path: str, blob: BlobId) -> None:
         """Have `path` be a plain file of this content. Raises ForeignContentError where it is anything else."""

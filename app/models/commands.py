@@ -13,7 +13,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 from app.models import base
 
 # Verbs.
-SEED, PRUNE = "seed", "prune"
+SEED, PRUNE, ADOPT = "seed", "prune", "adopt"
 # What becomes of what is asked for.
 STARTED, NOTHING_SELECTED, TOO_LATE = "started", "no rule selects anything", "nobody did it within an hour"
 MOVED, UNREADABLE = "the destination points elsewhere now", "the request cannot be read"
@@ -49,6 +49,15 @@ class Outcome:
 
 
 @dataclass(frozen=True, slots=True)
+class SeenFile:
+    """A file as a person saw it: its blob, and of one without a record what it calls its object."""
+
+    blob: str
+    kind: str = ""
+    name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Request:
     """What a person asks for of one destination, at one generation of one place."""
 
@@ -57,8 +66,8 @@ class Request:
     place: tuple[int, int]
     by: str
     allow_prune: int = 0
-    # Path -> blob, as the person saw them.
-    files: Mapping[str, str] = field(default_factory=dict)
+    # By path.
+    files: Mapping[str, SeenFile] = field(default_factory=dict)
 
     def is_at(self, place_id: int, generation: int) -> bool:
         """Whether the destination points still where it did when it was asked for."""
@@ -129,7 +138,7 @@ def _waiting(verb: str, *columns: base.AnyColumn) -> base.AnySelect:
 def _request(command: int, destination_id: int, by: str, arguments: Any) -> Request:
     """Raises AttributeError, KeyError, TypeError or ValueError for arguments of another shape."""
     place_id, generation = arguments["place"]
-    files = {str(path): str(blob) for path, blob in arguments.get("files", ())}
+    files = {_text(path): SeenFile(*map(_text, seen)) for path, *seen in arguments.get("files", ())}
     return Request(
         id=command,
         destination_id=destination_id,
@@ -138,6 +147,13 @@ def _request(command: int, destination_id: int, by: str, arguments: Any) -> Requ
         allow_prune=int(arguments.get("allow_prune", 0)),
         files=files,
     )
+
+
+def _text(value: object) -> str:
+    """Raises ValueError for what JSON can hold and UTF-8 cannot."""
+    text = str(value)
+    text.encode()
+    return text
 
 
 def answer(connection: Connection, command: int, *, outcome: str, seed_run_id: str | None = None) -> None:

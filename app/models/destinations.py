@@ -94,6 +94,9 @@ class GitDestinationRow(base.Base):
     checked_at: Mapped[datetime | None] = mapped_column(base.Utc)
     # How many rows were superseded because too many pended; workers count them.
     superseded: Mapped[int | None] = mapped_column(BigInteger)
+    # The newest commit in its folder of an installation that is not this one, and when it was found.
+    foreign_sha: Mapped[str | None] = mapped_column(Text)
+    foreign_at: Mapped[datetime | None] = mapped_column(base.Utc)
     # What its spec says of removing files; null is of a watch daemon that does not say.
     prune: Mapped[str | None] = mapped_column(Text)
     max_prune_ratio: Mapped[float | None] = mapped_column(Float)
@@ -476,6 +479,12 @@ def note_superseded(connection: Connection, destination_id: int, *, count: int) 
     """Rows were left out for later states of their objects."""
     total = func.coalesce(_D.superseded, 0) + count
     connection.execute(update(_D).where(_D.id == destination_id).values(superseded=total))
+
+
+def note_foreign(connection: Connection, destination_id: int, *, sha: str) -> None:
+    """Another installation writes to the folder of a destination, too."""
+    values = {"foreign_sha": sha, "foreign_at": base.now()}
+    connection.execute(update(_D).where(_D.id == destination_id).values(values))
 
 
 def note_connection(connection: Connection, repo_config_id: int, *, check: str, branches: int | None = None) -> None:

@@ -44,8 +44,9 @@ HELD = "held"
 DEAD = "dead"
 STATES = (PENDING, PUSHED, UNCHANGED, STALE, SUPERSEDED, HELD, DEAD)
 
-# How the seed of rows begins that remove what a person wants gone (`reverser prune`); they make one commit, too.
-PRUNE = "prune-"
+# How the seed of rows begins that remove what a person wants gone: files that no rule selects (`reverser prune`), and
+# files of which there is no record (`reverser adopt`). They make one commit, too.
+PRUNE, ADOPT = "prune-", "adopt-"
 
 # In place of the mark of a selection: a listing found the object, and no rule selects it.
 LEFT = "-"
@@ -127,7 +128,10 @@ class EventRow(base.Base):
 
 
 class EventBody(base.Base):
-    """The sanitised object of a pending row, as JSON bytes; gone when the row is final."""
+    """The sanitised object of a pending row, as JSON bytes; gone when the row is final.
+
+    Of a row that removes a file of which there is no record (`reverser adopt`), the blob that a person saw.
+    """
 
     __tablename__ = "event_body"
 
@@ -191,7 +195,12 @@ class Pending:
     @property
     def is_pruned(self) -> bool:
         """Whether a person wants the file gone, whatever became of its object."""
-        return self.seed_run_id is not None and self.seed_run_id.startswith(PRUNE)
+        return self.seed_run_id is not None and self.seed_run_id.startswith((PRUNE, ADOPT))
+
+    @property
+    def is_adopted(self) -> bool:
+        """The same of a file of which there is no record; the row's body is the blob that the person saw."""
+        return self.seed_run_id is not None and self.seed_run_id.startswith(ADOPT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,6 +242,11 @@ def open_head(connection: Connection, destination_id: int) -> None:
 def ledger_uuid(connection: Connection, destination_id: int) -> str:
     """The uuid of a destination's ledger."""
     return connection.execute(select(LedgerHead.ledger_uuid).filter_by(destination_id=destination_id)).scalar_one()
+
+
+def is_known(connection: Connection, uuid: str) -> bool:
+    """Whether a ledger is of this database, be its destination deleted."""
+    return connection.scalar(select(LedgerHead.destination_id).filter_by(ledger_uuid=uuid).limit(1)) is not None
 
 
 def take_numbers(connection: Connection, counts: Mapping[int, int]) -> dict[int, int]:

@@ -141,6 +141,16 @@ def displaced(connection: Connection, place_id: int) -> list[int]:
     ]
 
 
+def live_on_branch(connection: Connection, branch_id: int) -> list[Place]:
+    """The present places of the live destinations on a branch."""
+    query = (
+        select(_P.id, _P.destination_id, _P.base_folder)
+        .join(_D, _D.place_id == _P.id)
+        .where(_P.branch_id == branch_id, _P.retired_at.is_(None), _D.deleted_at.is_(None))
+    )
+    return [Place(row.id, row.destination_id, row.base_folder) for row in connection.execute(query.order_by(_P.id))]
+
+
 def on_branch(connection: Connection, *, branch_id: int, ref: Ref) -> list[Place]:
     """All places, former ones too, that destinations of this name have had on a branch, newest first."""
     query = (

@@ -13,6 +13,8 @@ from app.models import base, destinations, inventory, ledger, seeds
 
 _D, _P, _I = destinations.GitDestinationRow, destinations.PlaceRow, inventory.InventoryRow
 _C, _R, _S, _E = destinations.GitRepoConfigRow, seeds.SeedRun, seeds.SeedScope, ledger.EventRow
+# For so many seconds it is told that another installation wrote to a folder.
+FOREIGN_SHOWN = 3_600.0
 # More dead rows than this are not looked at: a status names a few objects and counts the others.
 _MOST_DEAD = 1_000
 
@@ -44,6 +46,8 @@ class DestinationState:
     pending: int
     # Rows that were left out because too many pended, ever.
     superseded: int = 0
+    # A commit of another installation in its folder, found within the last hour.
+    foreign_sha: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +88,8 @@ def waiting(connection: Connection, *, cluster: str) -> list[Waiting]:
 
 def of_destinations(connection: Connection, *, cluster: str) -> dict[str, DestinationState]:
     """The live destinations of a cluster, by uid."""
-    query = select(_D.__table__).where(_D.cluster == cluster, _D.deleted_at.is_(None))
+    is_shared = (_D.foreign_at > base.now(-FOREIGN_SHOWN)).label("is_shared")
+    query = select(_D.__table__, is_shared).where(_D.cluster == cluster, _D.deleted_at.is_(None))
     rows = list(connection.execute(query))
     pending = {one.destination_id: one.count for one in ledger.backlogs(connection, [row.id for row in rows])}
     return {
@@ -99,6 +104,7 @@ def of_destinations(connection: Connection, *, cluster: str) -> dict[str, Destin
             last_pushed_at=row.last_pushed_at,
             branch_exists=row.branch_exists,
             superseded=row.superseded or 0,
+            foreign_sha=row.foreign_sha if row.is_shared else None,
             pending=pending.get(row.id, 0),
         )
         for row in rows

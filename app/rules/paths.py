@@ -26,6 +26,8 @@ RepoPath = NewType("RepoPath", str)
 MAX_FOLDER_BYTES = 200
 MAX_FILE_NAME_BYTES = 200
 EXTENSION = ".yaml"
+# Group, version, resource, namespace, file.
+MOST_SEGMENTS = 5
 
 _FOLDER = re.compile(r"([A-Za-z0-9._-]+/)*[A-Za-z0-9._-]+")
 # Files that Git reads itself: a folder of that name breaks a checkout or `git fsck`.

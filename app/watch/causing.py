@@ -13,7 +13,8 @@ from functools import partial
 
 import structlog
 
-from app.models import base, commands, cursors, destinations, inventory, leases, ledger, rules, seeds, states
+from app import events
+from app.models import base, commands, cursors, destinations, inventory, leases, rules, seeds, states
 from app.rules import compiling, types
 from app.watch import comparing, inbox, recording, removing, routing, writing
 
@@ -82,9 +83,9 @@ class Causes:
         """Start the seeds that were asked for: by workers (a branch that was rewritten), by people."""
         self._writer.call(self._seed_wanted)
 
-    def prune_wanted(self) -> None:
+    def removals_wanted(self) -> None:
         """Write the rows that remove what people want gone."""
-        self._writer.call(self._prune_wanted)
+        self._writer.call(self._removals_wanted)
 
     @property
     def scopes(self) -> Mapping[int, Sequence[routing.WantedScope]]:
@@ -253,47 +254,54 @@ class Causes:
         for one in asked:
             commands.answer(connection, one.id, outcome=outcome, seed_run_id=run)
 
-    def _prune_wanted(self) -> None:
+    def _removals_wanted(self) -> None:
         targets = {target.id: target for target in self._writer.routes.targets.values()}
 
-        def work(connection: base.Connection) -> list[commands.Request]:
-            asked = commands.take_waiting(connection, verb=commands.PRUNE, among=targets)
-            # A seed gives each file its mark: until its end in Git nobody knows which are left over.
-            seeded = states.in_seed(connection, [one.destination_id for one in asked])
-            return [one for one in asked if one.destination_id not in seeded]
+        def work(connection: base.Connection) -> list[tuple[str, commands.Request]]:
+            asked = [
+                (verb, one)
+                for verb in (commands.PRUNE, commands.ADOPT)
+                for one in commands.take_waiting(connection, verb=verb, among=targets)
+            ]
+            # A seed gives each file its mark: until its end in Git nobody knows which are left over, or unknown.
+            seeded = states.in_seed(connection, [one.destination_id for _, one in asked])
+            return [(verb, one) for verb, one in asked if one.destination_id not in seeded]
 
-        for one in self._writer.durably(work):
-            self._prune(one, targets[one.destination_id])
+        for verb, one in self._writer.durably(work):
+            self._remove(verb, one, targets[one.destination_id])
 
-    def _prune(self, asked: commands.Request, target: routing.Target) -> None:
+    def _remove(self, verb: str, asked: commands.Request, target: routing.Target) -> None:
         """Write the rows of one request, in transactions that are as short as any, and answer it."""
         if not asked.is_at(target.place_id, target.place_generation):
             self._writer.durably(lambda connection: commands.answer(connection, asked.id, outcome=commands.MOVED))
             return
-        removal = removing.Removal(
-            target, self._writer.routes.marks[target.id], cluster=self._cluster, present=self._present, by=asked.by
-        )
-        seed, paths, gone = f"{ledger.PRUNE}{asked.id}", sorted(asked.files), 0
+        removal, paths, gone = self._removal(verb, asked, target), sorted(asked.files), 0
         for start in range(0, len(paths), self._writer.settings.batch_rows):
             seen = {path: asked.files[path] for path in paths[start : start + self._writer.settings.batch_rows]}
-            items = self._writer.durably(partial(removal.write, seen=seen, seed=seed))
-            self._forget(target.id, items)
-            gone += len(items)
+            objects = self._writer.durably(partial(removal.write, seen=seen))
+            self._forget(target.id, objects)
+            gone += len(objects)
 
         def finish(connection: base.Connection) -> None:
-            commands.answer(connection, asked.id, outcome=commands.STARTED, seed_run_id=seed)
+            commands.answer(connection, asked.id, outcome=commands.STARTED, seed_run_id=removal.seed)
             commands.forget_files(connection, asked.id)
 
         self._writer.durably(finish)
-        log.info("prune", destination=str(target.ref), files=gone, by=asked.by)
+        log.info(verb, destination=str(target.ref), files=gone, by=asked.by)
 
-    def _forget(self, destination_id: int, items: Iterable[inventory.Item]) -> None:
+    def _removal(self, verb: str, asked: commands.Request, target: routing.Target) -> removing.Removal:
+        if verb == commands.ADOPT:
+            return removing.Adoption(asked, target, cluster=self._cluster)
+        marks = self._writer.routes.marks[target.id]
+        return removing.Pruning(asked, target, marks=marks, cluster=self._cluster, present=self._present)
+
+    def _forget(self, destination_id: int, objects: Iterable[events.Identifier]) -> None:
         """Whoever selects these objects again finds that their files are not there."""
         known = self._writer.known[destination_id]
-        for item in items:
-            found = known.get(inventory.key_of(item.identifier))
-            if found is not None and found.uid == item.identifier.uid:
-                del known[inventory.key_of(item.identifier)]
+        for what in objects:
+            found = known.get(inventory.key_of(what))
+            if found is not None and found.uid == what.uid:
+                del known[inventory.key_of(what)]
 
 
 @dataclass(frozen=True, slots=True)

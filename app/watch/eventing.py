@@ -259,20 +259,28 @@ def sync_entry(
 
 
 def removal(
-    target: routing.Target, origin: Origin, item: inventory.Item, *, rule: str, user: events.UserInfo, seed: str
+    target: routing.Target,
+    origin: Origin,
+    what: events.Identifier,
+    *,
+    version: str = "",
+    rule: str,
+    user: events.UserInfo,
+    seed: str,
+    body: bytes | None = None,
 ) -> ledger.Entry:
-    """The row that removes a file, as its object stands there."""
+    """The row that removes a file because a person wants that; `version` is the one that stands there, if known."""
     event = _event(
         target,
         origin,
         operation=events.Operation.DELETE,
-        identifier=item.identifier,
-        resource_version=item.resource_version,
+        identifier=what,
+        resource_version=version,
         rule=rule,
         user_info=user,
         seed=seed,
     )
-    return ledger.Entry(target.id, target.place_id, event, None)
+    return ledger.Entry(target.id, target.place_id, event, body)
 
 
 def _event(target: routing.Target, origin: Origin, **fields: Any) -> events.Event:

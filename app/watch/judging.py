@@ -86,7 +86,7 @@ def destination(
     fields |= {"branchExists": state.branch_exists} if state.branch_exists is not None else {}
     fields |= {"lastSyncTime": _time(state.last_pushed_at)} if state.last_pushed_at else {}
     fields["syncStatus"] = _sync_status(verdict, state, seeding=seeding)
-    wanted = wanting(ref, files=files, unwritable=unwritable)
+    wanted = wanting(ref, files=files, unwritable=unwritable, foreign_sha=state.foreign_sha)
     return Judged(fields, _destination_conditions(verdict, state, seeding=seeding, wanted=wanted, outage=outage))
 
 
@@ -248,9 +248,14 @@ class Wanting:
     do: str
 
 
-def wanting(ref: events.Ref, *, files: Tally, unwritable: Sequence[states.Unwritable]) -> tuple[Wanting, ...]:
+def wanting(
+    ref: events.Ref, *, files: Tally, unwritable: Sequence[states.Unwritable], foreign_sha: str | None
+) -> tuple[Wanting, ...]:
     """What a person has to see to at one destination; nothing, most of the time."""
     found = []
+    if foreign_sha:
+        other = f"another installation of Reverser writes to its folder: commit {foreign_sha[:10]}"
+        found.append(Wanting("ForeignWriter", other, "stop one of the two, or give each a folder of its own"))
     if files.waiting:
         gone = f"a seed did not find the objects of {files.waiting} files, too many to remove them unasked"
         let = f"if they are really gone, let it pass with `reverser seed {ref} --allow-prune {files.waiting}`"

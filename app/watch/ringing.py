@@ -138,14 +138,17 @@ class Sweeper:
         with self._database.read() as connection:
             waiting = states.waiting(connection, cluster=self._settings.cluster)
             wanted = destinations.wants_seed(connection, cluster=self._settings.cluster, routed=self._causes.scopes)
-            pruned = commands.is_waiting(connection, verb=commands.PRUNE, among=self._causes.scopes)
+            removing = any(
+                commands.is_waiting(connection, verb=verb, among=self._causes.scopes)
+                for verb in (commands.PRUNE, commands.ADOPT)
+            )
         for one in self._bells.due(waiting, now=time.monotonic(), lost=self._publisher.outage is not None):
             log.debug("ring", destination=str(one.ref), first=one.first, last=one.last)
             self._publisher.ring(one.ref, one.first, one.last)
         if wanted:
             self._causes.seed_wanted()
-        if pruned:
-            self._causes.prune_wanted()
+        if removing:
+            self._causes.removals_wanted()
         if time.monotonic() >= self._retire_at:
             self._retire_at = time.monotonic() + _RETIRE_EVERY
             self._retire()

@@ -29,6 +29,7 @@ COMMANDS = [
     "explain",
     "seed",
     "prune",
+    "adopt",
     "verify",
     "audit",
     "doctor",

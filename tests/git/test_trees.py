@@ -38,6 +38,20 @@ def test_put_get_remove_and_write(cache: caches.Cache) -> None:
     assert files(cache, first) == {"v1/a/x.yaml": b"x"}
 
 
+def test_files_are_found_to_a_depth(cache: caches.Cache) -> None:
+    """Plain files alone, changes included; a folder that is not there has none, and a file is no folder."""
+    root = tree(cache, {"a/b/c": "1", "a/b/d/e": "2", "a/f": "3", "g": "4"})
+    editor = trees.TreeEditor(cache, root)
+    assert dict(editor.files("a", depth=2)).keys() == {"a/b/c", "a/f"}
+    editor.put("a/b/new", editor.blob(b"5"))
+    editor.remove("a/f")
+    assert dict(editor.files("a", depth=3)).keys() == {"a/b/c", "a/b/d/e", "a/b/new"}
+    assert editor.get("a/b/c") == trees.Entry("blob", dict(editor.files("a/b", depth=1))["a/b/c"], 0o100644)
+    assert list(editor.files("nowhere/x", depth=9)) == []
+    with pytest.raises(problems.ForeignContentError):
+        list(editor.files("g/h", depth=9))
+
+
 def test_the_last_file_takes_its_folders_along(cache: caches.Cache) -> None:
     """Git has no empty folders: removing the last file leaves the empty tree."""
     root = tree(cache, {"a/b/c/d.yaml": "1"})

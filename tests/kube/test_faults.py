@@ -166,6 +166,12 @@ def test_an_empty_list_of_an_aggregated_server_is_empty(faults: fault.FaultServe
     assert read_list(faulty) == []
 
 
+def test_an_empty_page_is_not_the_end(faults: fault.FaultServer, faulty: client.Cluster) -> None:
+    """A server may leave a page empty, the first one as well, and go on with the next."""
+    faults.answers = [fault.json(list_of(token="t")), fault.json(list_of("a", token="u")), fault.json(list_of())]
+    assert [item["metadata"]["name"] for item in read_list(faulty)] == ["a"]
+
+
 def test_pages_of_two_versions_are_no_list(faults: fault.FaultServer, faulty: client.Cluster) -> None:
     """A list whose pages stand at different versions has expired."""
     faults.answers = [fault.json(list_of("a", token="t")), fault.json(list_of("b", version="11"))]

@@ -50,6 +50,7 @@ def test_the_database_is_restored_under_changes(
     own.start()
     writing = Load(api, namespace)
     with running(writing):
+        api.create("configmaps", namespace, "passing-forgotten", data={"key": "value"})
         wait_alive(repository, writing)
         back_up(own, tmp_path / "backup.db")
         wait_alive(repository, writing)
@@ -57,6 +58,7 @@ def test_the_database_is_restored_under_changes(
         own.stop()
         before, files = repository.commits(), repository.tree()
         lose(own)
+        api.delete("configmaps", namespace, "passing-forgotten")
         if backup:
             shutil.copy(tmp_path / "backup.db", database_of(own))
         own.start()
@@ -67,6 +69,7 @@ def test_the_database_is_restored_under_changes(
     wait_until(lambda: repository.tree() == {**wanted, **{path: files[path] for path in left}}, what="Git")
     own.wait_drained(destination.ref)
     assert all(map(passes, left))
+    assert bool(left) != backup
 
     assert repository.commits()[: len(before)] == before
     removed = repository.git("log", "--diff-filter=D", "--name-only", "--format=", "main").split()
@@ -75,6 +78,15 @@ def test_the_database_is_restored_under_changes(
     assert len(repository.numbers("seq")) >= OBJECTS
     # What the record of before the backup forgot is delivered again, and its commits are found.
     assert ("own_commit_found" in own.log("worker").read_text()) == backup
+
+    # Until somebody says that it may go.
+    said = own.reverser("verify", destination.ref)
+    assert (said.returncode, said.stdout.count("there is no record")) == (0, len(left))
+    gone = own.reverser("adopt", destination.ref, "--yes")
+    assert gone.returncode == 0, gone.stderr
+    assert {line for line in gone.stdout.splitlines() if line.endswith(".yaml")} == left
+    assert repository.tree() == wanted
+    assert "no file" in own.reverser("adopt", destination.ref, "--yes").stdout
 
 
 def passes(path: str) -> bool:

@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import select, update
 
 from app.events import Identifier
-from app.models import base, commands, cursors, destinations, inventory, rules, seeds
+from app.models import base, commands, cursors, destinations, inventory, ledger, rules, seeds
 from app.rules import selecting, types
 from app.watch import recording, routing
 from tests.watch.desk import CONFIG_MAPS, ROLES, SHOP, Desk, cluster_rule, config_map, watch_rule
@@ -357,7 +357,7 @@ def test_what_people_want_gone_is_a_row_for_each_file(desk: Desk) -> None:
     files = in_git(desk, "a", "b", "c")
     desk.writer.known[1]["", "services", "shop", "c"] = inventory.Known("uid-of-its-successor", "h")
     asked = wanting_gone(desk, {**files, "b.yaml": "another", "d.yaml": "none"})
-    desk.causes.prune_wanted()
+    desk.causes.removals_wanted()
     rows = desk.events()[-2:]
     assert [(row.operation, row.name, row.resource_version, row.user_name, row.rule) for row in rows] == [
         ("DELETE", name, "7", "alice", "reverser prune") for name in ("a", "c")
@@ -367,7 +367,7 @@ def test_what_people_want_gone_is_a_row_for_each_file(desk: Desk) -> None:
         assert commands.outcome(connection, asked) == commands.Outcome(commands.STARTED, f"prune-{asked}")
         assert not commands.is_waiting(connection, verb=commands.PRUNE, among=[1])
         assert set(connection.scalar(select(commands.CommandRow.arguments))) == {"place"}
-    desk.causes.prune_wanted()
+    desk.causes.removals_wanted()
     assert removed(desk) == ["a", "c"]
 
 
@@ -378,7 +378,7 @@ def test_what_people_want_gone_elsewhere_is_left_alone(desk: Desk) -> None:
     files = in_git(desk, "a")
     asked = wanting_gone(desk, files, place=(1, 2))
     other = wanting_gone(desk, files, destination_id=7)
-    desk.causes.prune_wanted()
+    desk.causes.removals_wanted()
     assert removed(desk) == []
     with desk.database.read() as connection:
         assert commands.outcome(connection, asked).words == commands.MOVED
@@ -395,7 +395,7 @@ def test_what_a_rule_stands_behind_is_left_alone(desk: Desk) -> None:
     files = in_git(desk, "selected", resource="configmaps", selection=marks[seeds.ScopeKey("", "configmaps", "shop")])
     files |= in_git(desk, "narrowed", resource="configmaps", selection="before")
     wanting_gone(desk, files)
-    desk.causes.prune_wanted()
+    desk.causes.removals_wanted()
     assert removed(desk) == ["narrowed"]
 
 
@@ -406,7 +406,7 @@ def test_what_a_rule_that_is_out_of_order_selected_is_left_alone(desk: Desk, mon
     spec = {"scopes": [{"group": "", "resource": "services", "namespace": "shop"}]}
     monkeypatch.setattr(rules, "paused_specs", lambda *_, **__: [spec])
     wanting_gone(desk, in_git(desk, "a") | in_git(desk, "b", resource="pods"))
-    desk.causes.prune_wanted()
+    desk.causes.removals_wanted()
     assert removed(desk) == ["b"]
 
 
@@ -417,7 +417,7 @@ def test_what_could_not_be_listed_is_left_alone(desk: Desk) -> None:
     desk.write()
     files = in_git(desk, "a", resource="configmaps", selection="before")
     wanting_gone(desk, files)
-    desk.causes.prune_wanted()
+    desk.causes.removals_wanted()
     assert removed(desk) == []
 
 
@@ -428,16 +428,49 @@ def test_while_a_seed_goes_on_nothing_is_left_over(desk: Desk) -> None:
     with desk.database.write() as connection:
         connection.execute(update(seeds.SeedRun).values(state=seeds.SYNCED))
     asked = wanting_gone(desk, files)
-    desk.causes.prune_wanted()
+    desk.causes.removals_wanted()
     with desk.database.write() as connection:
         assert commands.outcome(connection, asked).words is None
         connection.execute(update(seeds.SeedRun).values(state=seeds.SWEPT))
-    desk.causes.prune_wanted()
+    desk.causes.removals_wanted()
     assert removed(desk) == ["a"]
 
 
-@pytest.mark.parametrize("arguments", [{"files": 7}, {"files": [["a"]]}, {"allow_prune": "many"}])
-@pytest.mark.parametrize("verb", [commands.SEED, commands.PRUNE])
+def test_files_without_a_record_are_a_row_each(desk: Desk) -> None:
+    """With the blob that a person saw; what is recorded by now, or stands where none of ours can, is left alone."""
+    desk.start(watch_rule("configmaps"))
+    desk.seed()
+    folder = "clusters/prod/v1/services/shop"
+    recorded = inventory.Item(
+        f"{folder}/b.yaml", Identifier("", "v1", "services", "shop", "b", "Service", "u"), "7", "h", "blob-b", None,
+        removed=False,
+    )  # fmt: skip
+    with desk.database.write() as connection:
+        inventory.save(connection, 1, [recorded])
+        connection.execute(update(seeds.SeedRun).values(state=seeds.SWEPT))
+        target = destinations.live(connection, cluster="home")[0]
+        paths = [f"{folder}/a.yaml", f"{folder}/b.yaml", "elsewhere/v1/services/shop/c.yaml", f"{folder}/d.txt"]
+        asked = asking(
+            connection,
+            target,
+            verb=commands.ADOPT,
+            files=[[path, f"blob-{path[-6]}", "Service", "-"] for path in paths],
+        )
+    desk.causes.removals_wanted()
+    (row,) = [row for row in desk.events() if row.seed_run_id == f"adopt-{asked}"]
+    assert (row.operation, row.resource, row.namespace, row.name, row.kind, row.uid) == (
+        "DELETE", "services", "shop", "a", "Service", "",
+    )  # fmt: skip
+    assert (row.user_name, row.rule) == ("alice", "reverser adopt")
+    with desk.database.read() as connection:
+        assert ledger.bodies(connection, 1, [row.sequence], most_bytes=100) == {row.sequence: b"blob-a"}
+        assert commands.outcome(connection, asked) == commands.Outcome(commands.STARTED, f"adopt-{asked}")
+
+
+@pytest.mark.parametrize(
+    "arguments", [{"files": 7}, {"files": [["a"]]}, {"files": [["\ud800", "b"]]}, {"allow_prune": "many"}]
+)
+@pytest.mark.parametrize("verb", [commands.SEED, commands.PRUNE, commands.ADOPT])
 def test_a_request_that_cannot_be_read_ends_nobody(desk: Desk, verb: str, arguments: dict[str, Any]) -> None:
     """It is answered so: a row that somebody wrote by hand must not end each leader that reads it."""
     desk.start(watch_rule("configmaps"))
@@ -447,7 +480,7 @@ def test_a_request_that_cannot_be_read_ends_nobody(desk: Desk, verb: str, argume
         destinations.ask_seed(connection, target.id, cause="asked for by me")
         asked = asking(connection, target, verb=verb, **arguments)
     desk.causes.seed_wanted()
-    desk.causes.prune_wanted()
+    desk.causes.removals_wanted()
     with desk.database.read() as connection:
         assert commands.outcome(connection, asked).words == commands.UNREADABLE
 

@@ -186,6 +186,14 @@ def test_objects_that_cannot_be_written_are_named() -> None:
     )
 
 
+def test_another_installation_in_the_folder_is_told() -> None:
+    """With its commit, and what to do; changes are mirrored meanwhile."""
+    result = judge(state(foreign_sha="b" * 40))
+    told = next(one for one in result.conditions if one.type == "Stalled")
+    assert (result.ready, told.reason) == ("True", "ForeignWriter")
+    assert f"commit {'b' * 10}; stop one of the two" in told.message
+
+
 def test_all_that_a_person_has_to_see_to_is_said() -> None:
     """The files that wait come first: they are more than one object."""
     files = judging.Tally(0, {}, 23, 21)
