@@ -231,16 +231,17 @@ def api_url(settings: Settings) -> str:
 def policies(settings: Settings) -> list[dict[str, Any]]:
     """The policies of our virtual host, as RabbitMQ's management HTTP API tells them.
 
-    Raises TemporaryError when it cannot be asked, SettingsError for a URL that is none.
+    Raises TemporaryError when it cannot be asked, StalledError when it does not let our user in, SettingsError for a
+    URL that is none.
     """
     api, ours = _api(settings), kombu_url.parse_url(settings.broker_url)
     user = unquote(api.username or "") or ours["userid"] or "guest"
     password = unquote(api.password or "") or ours["password"] or "guest"
     status, said = _get(api, f"/api/policies/{quote(ours['virtual_host'] or '/', safe='')}", user, password)
     if status in {http.client.UNAUTHORIZED, http.client.FORBIDDEN}:
-        raise errors.TemporaryError(
-            f"it does not let user {user} in (rabbitmqctl set_user_tags {user} management, or name another user in "
-            "REVERSER_RABBITMQ_API)"
+        raise errors.StalledError(
+            f"it does not let user {user} in. To have them looked at: rabbitmqctl set_user_tags {user} management, or "
+            "name another user in REVERSER_RABBITMQ_API"
         )
     try:
         found = json.loads(said)

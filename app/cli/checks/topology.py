@@ -133,11 +133,12 @@ def policies(options: settings.Settings, destinations: Sequence[events.Ref]) -> 
     except errors.SettingsError as error:
         yield subject.fail(findings.words(error), do="correct REVERSER_RABBITMQ_API, or unset it")
         return
-    except errors.TemporaryError as error:
-        yield subject.skip(
-            f"not looked at, for only the management API at {where} tells them: {findings.words(error)}. To have them "
-            "looked at: rabbitmq-plugins enable rabbitmq_management, and REVERSER_RABBITMQ_API where it is elsewhere"
-        )
+    except (errors.StalledError, errors.TemporaryError) as error:
+        said = f"not looked at, for only the management API at {where} tells them: {findings.words(error)}"
+        if isinstance(error, errors.TemporaryError):
+            said += ". To have them looked at: rabbitmq-plugins enable rabbitmq_management, and REVERSER_RABBITMQ_API"
+            said += " where it is elsewhere"
+        yield subject.skip(said)
         return
     problems = [*_absent(subject, options, account), *_wrong(subject, account, found, destinations)]
     if not problems:
