@@ -29,6 +29,7 @@ from sqlalchemy import (
     text,
     update,
 )
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app import events
@@ -273,13 +274,25 @@ def append(connection: Connection, entries: Sequence[Entry], numbers: Mapping[in
     `numbers` comes from `take_numbers` of the same transaction. An Event whose id stands in the ledger already (a
     batch written again after an unknown outcome) is passed over: its number stays unused.
     """
+    by_id: dict[str, Entry] = {}
+    for entry in entries:
+        by_id.setdefault(entry.event.id, entry)
+    distinct = list(by_id.values())
+    try:
+        # Asking first which are known would take PostgreSQL a fifth of the time, and nearly all batches are new.
+        with connection.begin_nested():
+            return _insert(connection, distinct, numbers)
+    except IntegrityError:
+        known = _known_ids(connection, distinct)
+        if not known:
+            raise
+        return _insert(connection, [entry for entry in distinct if entry.event.id not in known], numbers)
+
+
+def _insert(connection: Connection, entries: Sequence[Entry], numbers: Mapping[int, int]) -> list[Entry]:
     following = dict(numbers)
     written: list[Entry] = []
-    known = _known_ids(connection, entries)
     for entry in entries:
-        if entry.event.id in known:
-            continue
-        known.add(entry.event.id)
         sequence = following[entry.destination_id]
         following[entry.destination_id] = sequence + 1
         written.append(entry.numbered(sequence))
@@ -295,8 +308,6 @@ def append(connection: Connection, entries: Sequence[Entry], numbers: Mapping[in
 
 def _known_ids(connection: Connection, entries: Sequence[Entry]) -> set[str]:
     """The ids that are there. The destinations are named for partitions: without them each is looked through."""
-    if not entries:
-        return set()
     ids, destination_ids = [entry.event.id for entry in entries], {entry.destination_id for entry in entries}
     there = base.among(connection, _E.id, ids), base.among(connection, _E.destination_id, sorted(destination_ids))
     return set(connection.scalars(select(_E.id).where(*there)))
