@@ -15,7 +15,6 @@ from app import errors, events
 from app.cli import asking, options, overviews, rendering, surveying, tables, verifying
 from app.kube import problems
 from app.models import commands, destinations, states
-from app.rules import types
 
 
 @click.command(epilog=options.examples("reverser adopt shop/prod", "reverser adopt shop/prod --yes"))
@@ -61,19 +60,17 @@ def _strays(
 
 def _gone(view: surveying.View, strays: Sequence[verifying.Stray]) -> Iterator[verifying.Stray]:
     """Those whose objects are not in the cluster, in whatever version; what cannot be told is said, and stays."""
-    served = {one.key: one for one in view.survey.types.served if one.preferred}
     assert view.survey.cluster is not None
     for one in strays:
-        group, version, resource, namespace, name = one.location
-        type_ = served.get((group, resource)) or types.ResourceType(
-            group, version, resource, one.kind, bool(namespace), frozenset(), True
-        )
-        try:
-            rendering.from_cluster(view.survey.cluster, type_, events.Ref(namespace, name))
-            why = "its object is in the cluster, and no rule selects it"
-        except problems.NotServed:
-            yield one
-            continue
-        except errors.ReverserError as error:
-            why = error.message
-        click.echo(tables.printable(f"{one.path} stays: {why}"), err=True)
+        why = "its type is not served"
+        if type_ := one.type_:
+            ref = events.Ref(one.location.namespace, one.location.name)
+            try:
+                rendering.from_cluster(view.survey.cluster, type_, ref)
+                why = "its object is in the cluster, and no rule selects it"
+            except problems.NotServed:
+                yield one
+                continue
+            except errors.ReverserError as error:
+                why = error.message
+        click.echo(tables.printable(f"{one.path} stays: {why}."), err=True)

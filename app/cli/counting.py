@@ -117,10 +117,10 @@ def _standings(connection: base.Connection, *, cluster: str) -> Mapping[events.R
     foreign = {state.destination_id: state.foreign_sha for state in of_drains.values()}
     found = {}
     for one in placed:
-        tally = judging.tally(counts.get(one.id, []), place_id=one.place_id, marks=_marks(compilation, one.ref))
-        wanting = judging.wanting(
-            one.ref, files=tally, unwritable=unwritable.get(one.id, ()), foreign_sha=foreign.get(one.id)
-        )
+        marks = _marks(compilation, one.ref)
+        tally = judging.tally(counts.get(one.id, []), place_id=one.place_id, marks=marks)
+        dead = judging.selected(unwritable.get(one.id, ()), marks=marks)
+        wanting = judging.wanting(one.ref, files=tally, unwritable=dead, foreign_sha=foreign.get(one.id))
         found[one.ref] = Standing(None if one.id in unsettled else tally.retained, wanting)
     return found
 

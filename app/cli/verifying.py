@@ -9,6 +9,7 @@ compiles the rules, `weighing.py` asks them.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import tempfile
 import time
 from collections.abc import Container, Iterator, Mapping, Sequence
@@ -17,7 +18,7 @@ from pathlib import Path
 
 import orjson
 
-from app import db, errors, settings
+from app import db, errors, events, settings
 from app.cli import rendering, surveying, weighing
 from app.drain import credentials, sweeping
 from app.events import Operation
@@ -28,7 +29,7 @@ from app.git import remote as remotes
 from app.git.names import BlobId
 from app.kube import client, listing
 from app.models import destinations, inventory, ledger, rules, states
-from app.rules import foreign, matching, sanitising, selecting
+from app.rules import foreign, matching, sanitising, selecting, types
 from app.rules import paths as files
 from app.rules import rendering as yaml
 from app.watch import judging, routing
@@ -40,10 +41,12 @@ FOREIGN = "a file that Reverser did not write stands where the object's belongs:
 UNRECORDED = "the file is right, and the record does not know it"
 GONE = "the object is gone or selected no more, and its file is there"
 KEPT = "the file is kept: no rule selects its object, or removes it"
-STRAY = "a file as Reverser writes them, of which there is no record, and no object that a rule selects"
+STRAY = "a file as Reverser writes them, of which there is no record, and whose object no rule finds"
 LOST = "the record says that the file is there, and Git has none"
 UNWRITABLE = "the object cannot be written"
 
+# Somebody's tree may be made to look endless.
+_FILES_LOOKED_AT = 500_000
 # What changed a moment ago is recorded within this, in seconds.
 _SETTLES = 2.0
 
@@ -64,12 +67,21 @@ class Difference:
 
 @dataclass(frozen=True, slots=True)
 class Stray:
-    """A file that says by path and content whose it is, and of which there is no record."""
+    """A file that says by path and content whose it is, and of which there is no record.
+
+    `type_` is the one that the cluster serves, in its preferred version; None where it serves none.
+    """
 
     path: str
     blob: str
     kind: str
     location: files.Location
+    type_: types.ResourceType | None
+
+    @property
+    def identifier(self) -> events.Identifier:
+        """The object whose file it is."""
+        return events.Identifier(**self.location._asdict(), kind=self.kind, uid="")
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +180,7 @@ class _Verifier:
         self._settings, self._database, self._cluster, self._destination = view.settings, database, cluster, destination
         self._scopes = selecting.scopes_of(view.survey.compilation, destination.ref)
         self._scale = weighing.Scale(view.survey, destination.ref)
+        self._served = {one.key: one for one in view.survey.types.served if one.preferred}
 
     def look(self) -> _Look:
         """Compare them once."""
@@ -182,7 +195,8 @@ class _Verifier:
                 seeding = bool(states.in_seed(connection, [self._destination.id]))
                 removers = sweeping.Removers(rules.specs_of(connection, self._destination.id))
             there = {path: _blob(tree, path) for path in {*read.written, *recorded}}
-            strays = list(_strays(tree, self._destination.base_folder, known=there))
+            found_strays = _strays(tree, self._destination.base_folder, known=there, served=self._served)
+            strays = [one for one in found_strays if inventory.key_of(one.identifier) not in read.objects]
         pending = {path for row in rows if (path := _path(row, self._destination.base_folder))}
         judge = _Judge(read, recorded, removers, routing.marks(self._scopes), self._destination)
         found = {
@@ -326,14 +340,21 @@ def _blob(tree: trees.TreeEditor, path: str) -> str | None:
     return found.id if found else None
 
 
-def _strays(tree: trees.TreeEditor, base_folder: str, *, known: Container[str]) -> Iterator[Stray]:
+def _strays(
+    tree: trees.TreeEditor,
+    base_folder: str,
+    *,
+    known: Container[str],
+    served: Mapping[tuple[str, str], types.ResourceType],
+) -> Iterator[Stray]:
     """What looks like a file of ours and is not known; other files of that folder are nobody's business."""
     with contextlib.suppress(problems.ForeignContentError):
-        for path, blob in tree.files(base_folder, depth=files.MOST_SEGMENTS):
-            if path not in known and path.endswith(files.EXTENSION) and (said := _identity(tree, blob)):
+        for path, blob in itertools.islice(tree.files(base_folder, depth=files.MOST_SEGMENTS), _FILES_LOOKED_AT):
+            if path not in known and files.may_be_canonical(base_folder, path) and (said := _identity(tree, blob)):
                 location = files.decode(base_folder, path, name=said.name)
-                if location and _is_same(said, location):
-                    yield Stray(path, blob, said.kind, location)
+                type_ = served.get((location.group, location.resource)) if location else None
+                if location and _is_of(said, location, type_):
+                    yield Stray(path, blob, said.kind, location, type_)
 
 
 def _identity(tree: trees.TreeEditor, blob: BlobId) -> foreign.FileIdentity | None:
@@ -343,9 +364,12 @@ def _identity(tree: trees.TreeEditor, blob: BlobId) -> foreign.FileIdentity | No
         return None
 
 
-def _is_same(said: foreign.FileIdentity, location: files.Location) -> bool:
+def _is_of(said: foreign.FileIdentity, location: files.Location, type_: types.ResourceType | None) -> bool:
+    """Whether a file says what its path says, and the type has such objects."""
     api_version = f"{location.group}/{location.version}" if location.group else location.version
-    return said[:1] + said[2:] == (api_version, location.namespace, location.name)
+    if (said.api_version, said.namespace, said.name) != (api_version, location.namespace, location.name):
+        return False
+    return type_ is None or (type_.kind, type_.namespaced) == (said.kind, bool(location.namespace))
 
 
 def _path(row: ledger.Pending, base_folder: str) -> str | None:

@@ -189,7 +189,8 @@ class Builder:
             # Of a file without a record there is no version that could come late.
             self._note(row, path, blob=None)
         if there is None:
-            self.plan.end(row, ledger.UNCHANGED, "the file is gone from Git already")
+            end = ledger.STALE if row.is_adopted else ledger.UNCHANGED
+            self.plan.end(row, end, "the file is gone from Git already")
             return None
         self._editor.remove(path)
         return change(row, path, None)

@@ -15,8 +15,8 @@ _D, _P, _I = destinations.GitDestinationRow, destinations.PlaceRow, inventory.In
 _C, _R, _S, _E = destinations.GitRepoConfigRow, seeds.SeedRun, seeds.SeedScope, ledger.EventRow
 # For so many seconds it is told that another installation wrote to a folder.
 FOREIGN_SHOWN = 3_600.0
-# More dead rows than this are not looked at: a status names a few objects and counts the others.
-_MOST_DEAD = 1_000
+# So many dead rows of one destination are looked at, the newest, and so many objects are told of.
+_DEAD_ROWS, _DEAD_OBJECTS = 10_000, 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,8 +197,42 @@ def unwritable(connection: Connection, destination_ids: Sequence[int]) -> Mappin
     Not those that were recorded since, nor those that a listing which ended in Git since then did not find, or could
     write. One that is deleted before it ever was written stands here until the next seed.
     """
+    some_dead = select(_E.sequence).where(_E.destination_id == _D.id, ledger.IS_DEAD).exists()
+    query = select(_D.id, _D.place_id).where(_D.id.in_(destination_ids), _D.place_id.is_not(None), some_dead)
+    found = {row.id: _unwritable(connection, row.id, row.place_id) for row in connection.execute(query)}
+    return {destination_id: objects for destination_id, objects in found.items() if objects}
+
+
+def _unwritable(connection: Connection, destination_id: int, place_id: int) -> list[Unwritable]:
+    """Of each object the newest of the newest rows: one that changes all the time has many."""
+    identity = _E.api_group, _E.resource, _E.namespace, _E.name
+    newest = (
+        select(_E.sequence, *identity)
+        .where(
+            _E.destination_id == destination_id,
+            ledger.IS_DEAD,
+            _E.place_id == place_id,
+            # A file that could not be removed is no object that cannot be written.
+            _E.operation != Operation.DELETE.value,
+        )
+        .order_by(_E.sequence.desc())
+        .limit(_DEAD_ROWS)
+        .subquery()
+    )
+    last = select(func.max(newest.c.sequence)).group_by(*(newest.c[column.key] for column in identity))
+    query = select(_E.__table__).where(
+        _E.destination_id == destination_id, _E.sequence.in_(last), ~_listed_since(), ~inventory.recorded_since(_E)
+    )
+    return [
+        Unwritable(ledger.identifier_of(row), row.state_reason or "")
+        for row in connection.execute(query.order_by(_E.sequence.desc()).limit(_DEAD_OBJECTS))
+    ]
+
+
+def _listed_since() -> base.Condition:
+    """Whether a seed that began after a row died came to its end in Git, and had listed the type of its object."""
     covers = (_S.api_group == _E.api_group) & (_S.resource == _E.resource) & _S.namespace.in_(["", _E.namespace])
-    listed_since = (
+    return (
         select(_R.id)
         .join(_S, _S.seed_run_id == _R.id)
         .where(
@@ -211,16 +245,3 @@ def unwritable(connection: Connection, destination_ids: Sequence[int]) -> Mappin
         )
         .exists()
     )
-    query = (
-        select(_E.__table__)
-        .join(_D, (_D.id == _E.destination_id) & (_D.place_id == _E.place_id))
-        .where(_E.destination_id.in_(destination_ids), ledger.IS_DEAD, ~listed_since, ~inventory.recorded_since(_E))
-        .order_by(_E.destination_id, _E.sequence.desc())
-        .limit(_MOST_DEAD)
-    )
-    found: dict[int, dict[inventory.Key, Unwritable]] = {}
-    for row in connection.execute(query):
-        what = ledger.identifier_of(row)
-        one = Unwritable(what, row.state_reason or "")
-        found.setdefault(row.destination_id, {}).setdefault(inventory.key_of(what), one)
-    return {destination_id: list(objects.values()) for destination_id, objects in found.items()}

@@ -118,6 +118,11 @@ def decode(base_folder: str, path: str, *, name: str = "") -> Location | None:
         return None
 
 
+def may_be_canonical(base_folder: str, path: str) -> bool:
+    """Whether a path is one that `decode` reads, or may be with the name that stands in its file."""
+    return decode(base_folder, path) is not None or _HASHED.fullmatch(path.removesuffix(EXTENSION)) is not None
+
+
 def _encode_location(location: Location) -> str:
     if not (location.version and location.resource and location.name):
         raise errors.PermanentError("an object without version, resource or name has no path", reason="InvalidName")

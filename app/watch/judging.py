@@ -197,6 +197,16 @@ def is_left_over(item: inventory.Item, *, marks: routing.Marks) -> bool:
     return mark is None or (item.orphan is None and item.selection not in {None, mark})
 
 
+def selected(objects: Iterable[states.Unwritable], *, marks: routing.Marks) -> list[states.Unwritable]:
+    """Those whose type is selected still: nobody misses the others. The end of a seed has no type."""
+    return [
+        one
+        for one in objects
+        if not (what := one.identifier).name
+        or mark_of(what.group, what.resource, what.namespace, marks=marks) is not None
+    ]
+
+
 def mark_of(group: str, resource: str, namespace: str, *, marks: routing.Marks) -> str | None:
     """The mark of what is selected of a type in a namespace now; None for nothing."""
     wide, own = (marks.get(seeds.ScopeKey(group, resource, name)) for name in ("", namespace))
@@ -218,16 +228,15 @@ def _destination_conditions(
     if seeding:
         ready = "True" if state.last_sha else "Unknown"
         return _progressing("Seeding", "the objects that the rules select are being listed", ready=ready)
-    if wanted:
-        message = "; ".join(f"{one.found}; {one.do}" for one in wanted)
-        return _stalled(wanted[0].reason, message, ready=True, fine=verdict.message)
+    # No number here: a condition that changes with each Event would be written with each Event.
+    pending = "changes are on their way"
+    if outage:
+        pending += f"; publishing fails ({outage}), and they wait until the broker takes messages again"
+    if wanted and (state.last_sha or not state.pending):
+        said = [f"{one.found}; {one.do}" for one in wanted] + ([pending] if state.pending and outage else [])
+        return _stalled(wanted[0].reason, "; ".join(said), ready=True, fine=verdict.message)
     if state.pending:
-        ready = "True" if state.last_sha else "Unknown"
-        # No number here: a condition that changes with each Event would be written with each Event.
-        message = "changes are on their way"
-        if outage:
-            message += f"; publishing fails ({outage}), and they wait until the broker takes messages again"
-        return _progressing("Pending", message, ready=ready)
+        return _progressing("Pending", pending, ready="True" if state.last_sha else "Unknown")
     return _ready(verdict.message)
 
 

@@ -105,13 +105,18 @@ class Reporter:
         with self._database.read() as connection:
             self._states = states.of_destinations(connection, cluster=self._settings.cluster)
             self._repos = states.of_repo_configs(connection)
-            if time.monotonic() < self._count_at:
-                return
-            started = time.monotonic()
+        if time.monotonic() >= self._count_at:
+            self._count()
+
+    def _count(self) -> None:
+        started = time.monotonic()
+        # Where counting takes the database too long, the rest of the status does not wait for it.
+        self._count_at = started + _COUNT_EVERY
+        with self._database.read() as connection:
             by_id = {state.destination_id: state for state in self._states.values()}
             counts = states.file_counts(connection, list(by_id))
             unsettled = states.in_seed(connection, list(by_id))
-            self._unwritable = states.unwritable(connection, list(by_id))
+            dead = states.unwritable(connection, list(by_id))
             self._versions = rules.versions(connection, cluster=self._settings.cluster)
         now = time.monotonic()
         self._count_at = now + max(_COUNT_EVERY, _COUNT_SHARE * (now - started))
@@ -120,6 +125,7 @@ class Reporter:
             id_: judging.tally(found, place_id=by_id[id_].place_id, marks=marks.get(id_, {}))
             for id_, found in counts.items()
         }
+        self._unwritable = {id_: judging.selected(found, marks=marks.get(id_, {})) for id_, found in dead.items()}
         # After a change of rules each file gets its new mark with the seed: until that is in Git, no file is left over
         # because of its mark, and the last figure is the better one.
         kept = {id_: tally.retained for id_, tally in self._tallies.items() if id_ in unsettled}

@@ -12,7 +12,8 @@ depends_on = None
 
 
 def upgrade() -> None:
-    # The status looks for dead rows all the time, and there are few or none.
+    # The status looks for dead rows all the time, and there are few or none. The table is read once for it: a second or
+    # so for a million rows, in which who writes Events is told that the database is busy, and tries again.
     dead = sa.text("state = 'dead'")
     op.create_index("ix_event_dead", "event", ["destination_id", "sequence"], postgresql_where=dead, sqlite_where=dead)
     op.add_column("git_destination", sa.Column("foreign_sha", sa.Text(), nullable=True))

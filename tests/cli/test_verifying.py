@@ -12,12 +12,14 @@ from typing import Any
 
 import pytest
 
+from app import errors
 from app.cli import verifying
 from app.drain import sweeping
 from app.events import Identifier
 from app.models import destinations, inventory, seeds
 from app.rules import pruning
 from tests.models.records import Records
+from tests.watch.desk import CONFIG_MAPS
 
 PATH = "clusters/prod/v1/configmaps/shop/a.yaml"
 RULES = {
@@ -204,3 +206,49 @@ def test_a_difference_counts_when_it_stays(
     assert [(one.path, one.pending) for one in verified.differences] == differences
     assert waiting == []
     assert verified.is_equal == all(one.pending or one.what == verifying.KEPT for one in verified.differences)
+
+
+class Tree:
+    """Files of a branch, by path."""
+
+    def __init__(self, **texts: str) -> None:
+        self._texts = texts
+
+    def files(self, folder: str, *, depth: int) -> Iterator[tuple[str, str]]:
+        assert (folder, depth) == ("clusters/prod", 5)
+        yield from ((path, path) for path in self._texts)
+
+    def read(self, blob: str, _limit: int) -> bytes:
+        if self._texts[blob] == "large":
+            raise errors.PermanentError("over the limit", reason="TooLarge")
+        return self._texts[blob].encode()
+
+
+def manifest(name: str = "a", *, kind: str = "ConfigMap", namespace: str = "shop") -> str:
+    """A file of one object."""
+    place = f", namespace: {namespace}" if namespace else ""
+    return f"apiVersion: v1\nkind: {kind}\nmetadata: {{name: {name}{place}}}\n"
+
+
+@pytest.mark.parametrize(
+    ("path", "text", "told"),
+    [
+        (PATH, manifest(), True),
+        # Of a type that is not served nobody can say more.
+        ("clusters/prod/v1/gadgets/shop/a.yaml", manifest(kind="Gadget"), True),
+        (PATH, manifest("b"), False),
+        (PATH, manifest(kind="Secret"), False),
+        (PATH, "large", False),
+        (PATH, "notes: of a person\n", False),
+        ("clusters/prod/v1/configmaps/shop/a.txt", manifest(), False),
+        # ConfigMaps have a namespace, and no object is in a proxy's path.
+        ("clusters/prod/v1/configmaps/a.yaml", manifest(namespace=""), False),
+    ],
+)
+def test_a_file_without_a_record_says_whose_it_is(path: str, text: str, *, told: bool) -> None:
+    """By its path and its content, and the type has such objects; all others are nobody's business."""
+    served = {CONFIG_MAPS.key: CONFIG_MAPS}
+    tree: Any = Tree(**{path: text})
+    found = list(verifying._strays(tree, "clusters/prod", known=(), served=served))
+    assert [(one.path, one.blob) for one in found] == ([(path, path)] if told else [])
+    assert list(verifying._strays(tree, "clusters/prod", known=[path], served=served)) == []

@@ -63,7 +63,7 @@ def test_a_file_goes_as_it_was_seen(world: World, tmp_path: Path, policy: prunin
 def test_a_file_that_is_another_by_now_stays(world: World, tmp_path: Path) -> None:
     """Somebody changed it since it was shown, or removed it."""
     prod = with_stray(world, tmp_path)
-    assert adopt(world, prod, "a", "b", text="of before\n") == ["stale", "unchanged"]
+    assert adopt(world, prod, "a", "b", text="of before\n") == ["stale", "stale"]
     assert set(world.files()) == {path_of("own"), path_of("a")}
 
 

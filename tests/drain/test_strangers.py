@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 from sqlalchemy import update
 
 from app import db
+from app.git import cache as caches
+from app.git import commits as git_commits
+from app.git import problems
 from app.models import base, destinations, states
-from tests.drain.world import World
+from tests.drain.world import World, run_git
 
 
 @pytest.fixture
@@ -85,3 +89,39 @@ def test_own_commits_and_those_of_people_are_no_strangers(world: World, tmp_path
     world.somebody_pushes(tmp_path, "clusters/prod/notes.txt", "hello\n")
     push(world, prod, "c", 2)
     assert (foreign(world, prod), foreign(world, dev)) == (None, None)
+
+
+def test_what_a_merge_brings_in_was_pushed_elsewhere(world: World, stranger: World, tmp_path: Path) -> None:
+    """Another installation's branch, merged by a person: its commits are none of a second writer, however many."""
+    prod = world.destination()
+    push(world, prod, "a", 1)
+    theirs = stranger.destination(branch="staging")
+    for number in range(30):
+        push(stranger, theirs, f"s{number}", number + 1)
+    clone = str(tmp_path / "merging")
+    run_git("clone", "--quiet", str(world.repository), clone)
+    run_git("-C", clone, "merge", "--quiet", "--no-ff", "-m", "merge staging", "origin/staging")
+    run_git("-C", clone, "push", "--quiet", "origin", "HEAD:main")
+    push(world, prod, "b", 2)
+    assert world.error(prod) == (None, None)
+    assert world.states(prod) == ["pushed", "pushed"]
+    assert foreign(world, prod) is None
+
+
+def test_behind_the_boundary_of_a_fetch_nobody_can_tell(
+    world: World, stranger: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A commit whose parent was not fetched has no changes to look at: the drain goes on without."""
+    prod = world.destination()
+    push(world, prod, "a", 1)
+    push(stranger, stranger.destination(), "b", 1)
+    monkeypatch.setattr(caches.Cache, "has", lambda *_: False)
+    monkeypatch.setattr(git_commits, "changes", never)
+    push(world, prod, "c", 2)
+    assert (world.error(prod), foreign(world, prod)) == ((None, None), None)
+    assert world.states(prod) == ["pushed", "pushed"]
+
+
+def never(*_: object) -> NoReturn:
+    """As the cache answers where a parent is missing."""
+    raise problems.CacheDamagedError("the parent is not there")

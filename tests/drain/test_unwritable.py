@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from app.models import destinations, seeds, states
-from tests.drain.world import World
+from tests.drain.world import World, path_of
 
 
 @pytest.fixture
@@ -86,6 +86,29 @@ def test_each_destination_tells_of_its_own_at_its_place(world: World) -> None:
     assert (told(world, prod), told(world, dev), told(world, prod, dev)) == (["a"], ["b"], ["a", "b"])
     world.destination(folder="clusters/moved")
     assert told(world, prod, dev) == ["b"]
+
+
+def test_an_object_that_fails_all_the_time_hides_no_other(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of one destination and of another; only so many of its rows are looked at, the newest."""
+    prod, dev = world.destination(), world.destination("dev", folder="clusters/dev")
+    break_(world, dev, "b", version=1)
+    break_(world, prod, "seldom", version=1)
+    for version in range(2, 30):
+        break_(world, prod, "often", version=version)
+    assert (told(world, prod), told(world, dev)) == (["often", "seldom"], ["b"])
+    monkeypatch.setattr(states, "_DEAD_ROWS", 10)
+    assert (told(world, prod), told(world, dev)) == (["often"], ["b"])
+
+
+def test_a_file_that_cannot_be_removed_is_no_object(world: World, tmp_path: Path) -> None:
+    """Its row says why; the object is gone, and nothing of it is left to change."""
+    prod = world.destination()
+    world.change(prod, "a", "1", version=1)
+    world.drain(prod)
+    world.somebody_pushes(tmp_path, f"{path_of('a')}/inside.txt", "a folder\n", replaces=path_of("a"))
+    world.change(prod, "a", None, version=2)
+    world.drain(prod)
+    assert (world.states(prod)[-1], told(world, prod)) == ("dead", [])
 
 
 def test_a_sweep_that_killed_its_workers_is_told_of_until_the_next_one(world: World) -> None:

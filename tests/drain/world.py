@@ -257,11 +257,13 @@ class World:
         return found
 
     def somebody_pushes(
-        self, tmp_path: Path, path: str, text: str, *, branch: str = "main", force: bool = False
+        self, tmp_path: Path, path: str, text: str, *, branch: str = "main", force: bool = False, replaces: str = ""
     ) -> str:
-        """Another person commits a file and pushes it; the sha."""
+        """Another person commits a file, in place of another one, and pushes it; the sha."""
         clone = tmp_path / f"clone-{len(list(tmp_path.iterdir()))}"
         run_git("clone", "--quiet", "--branch", branch, str(self.repository), str(clone))
+        if replaces:
+            (clone / replaces).unlink()
         (clone / path).parent.mkdir(parents=True, exist_ok=True)
         (clone / path).write_text(text)
         run_git("-C", str(clone), "add", "-A")

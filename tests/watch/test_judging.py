@@ -186,6 +186,22 @@ def test_objects_that_cannot_be_written_are_named() -> None:
     )
 
 
+def test_what_was_never_pushed_is_not_ready() -> None:
+    """However few objects cannot be written, while all others are on their way for the first time."""
+    result = judge(state(pending=3, last_sha=None), unwritable=unwritable("a"))
+    assert (result.ready, result.fields["unwritable"]) == ("Unknown", 1)
+    told = judge(state(pending=3), unwritable=unwritable("a"), outage="broker_blocked").conditions[-1]
+    assert (told.reason, "publishing fails (broker_blocked)" in told.message) == ("Unwritable", True)
+
+
+def test_what_no_rule_selects_any_more_is_nobodys_trouble() -> None:
+    """A type that was taken out of the rule, most of all because of it; a seed has none."""
+    gone = states.Unwritable(Identifier("apps", "v1", "deployments", "shop", "a", "Deployment", "u"), "too long")
+    sweep = states.Unwritable(Identifier("", "", "", "", "", "", ""), "killed")
+    found = [*unwritable("a"), gone, sweep]
+    assert judging.selected(found, marks=WANTED) == [found[0], sweep]
+
+
 def test_another_installation_in_the_folder_is_told() -> None:
     """With its commit, and what to do; changes are mirrored meanwhile."""
     result = judge(state(foreign_sha="b" * 40))

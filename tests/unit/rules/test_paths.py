@@ -220,6 +220,21 @@ def test_a_cut_name_needs_the_name_in_the_file() -> None:
     assert paths.decode(FOLDER, path) is None
     assert paths.decode(FOLDER, path, name="y" * 253) is None
     assert paths.decode(FOLDER, path, name="x" * 253) == _location(_identifier("x" * 253))
+    assert paths.may_be_canonical(FOLDER, path)
+
+
+@pytest.mark.parametrize(
+    ("path", "may_be"),
+    [
+        (f"{FOLDER}/v1/configmaps/shop/a.yaml", True),
+        (f"{FOLDER}/v1/configmaps/shop/a.txt", False),
+        (f"{FOLDER}/v1/configmaps/shop/A.yaml", False),
+        ("elsewhere/v1/configmaps/shop/a.yaml", False),
+    ],
+)
+def test_what_may_be_a_file_of_ours_shows_in_its_path(path: str, *, may_be: bool) -> None:
+    """Without a look into it."""
+    assert paths.may_be_canonical(FOLDER, path) is may_be
 
 
 @pytest.mark.parametrize(
