@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from tests.system.cluster import Api
 
-OBJECTS = 20
+OBJECTS = 50
 PER_SECOND = 20.0
 # Objects that come and go; the oldest goes when there are so many.
 PASSING = 5
