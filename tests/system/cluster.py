@@ -104,6 +104,12 @@ class Api:
         items = self.request("GET", collection(resource, namespace))["items"]
         return [{"apiVersion": version, "kind": kind, **item} for item in items]
 
+    def serves_all(self) -> bool:
+        """Whether each type that the tests write can be listed: a server whose etcd was replaced fills its caches."""
+        with contextlib.suppress(RefusedError):
+            return all(self.request("GET", collection(resource, ""))["kind"] for resource in KINDS)
+        return False
+
     def namespace(self, prefix: str = "test") -> str:
         """A new namespace: nothing deletes namespaces here, so each test has its own."""
         name = f"{prefix}-{next(_numbers)}-{uuid.uuid4().hex[:6]}"

@@ -251,6 +251,7 @@ def test_an_older_etcd_is_put_back(mirror: Mirror, server: ApiServer, tmp_path: 
     assert after["epoch"] > before["epoch"]
     # Changes arrive as before.
     mirror.mark("afterwards")
+    wait_until(mirror.api.serves_all, what="the API server is well again, for the next test")
 
 
 @pytest.mark.promise("P10", "P11")
