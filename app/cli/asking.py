@@ -90,7 +90,8 @@ def remove(
     """
     asked = sorted(files)[:MOST_FILES]
     if not confirmed:
-        click.confirm(f"Remove these {len(asked)} files from {placed.branch}?", abort=True, err=True)
+        these = "this file" if len(asked) == 1 else f"these {len(asked)} files"
+        click.confirm(f"Remove {these} from {placed.branch}?", abort=True, err=True)
     with records.opened(data_dir, writing=True) as database:
         with database.write() as connection:
             command = ask(connection, placed, verb=verb, arguments={"files": asked})
@@ -99,13 +100,13 @@ def remove(
     # A worker of before leaves alone what there is no record of, and says that there is nothing to do.
     ends = (ledger.PUSHED, ledger.UNCHANGED) if verb == commands.PRUNE else (ledger.PUSHED,)
     gone = sum(found.get(state, 0) for state in ends)
-    click.echo(f"{gone} files are removed from {placed.branch}.")
+    click.echo(f"{'1 file is' if gone == 1 else f'{gone} files are'} removed from {placed.branch}.")
     if len(files) > len(asked):
         click.echo(f"{len(files) - len(asked)} more are left over: run it again.", err=True)
     if gone < len(asked):
         raise errors.PermanentError(
-            f"{len(asked) - gone} files stay: they were changed meanwhile, in the cluster or in Git, or a rule may "
-            f"stand behind them; see `reverser explain {placed.ref}`"
+            f"{len(asked) - gone} of {len(asked)} files stay: they were changed meanwhile, in the cluster or in Git, "
+            f"or a rule may stand behind them; see `reverser explain {placed.ref}`"
         )
 
 

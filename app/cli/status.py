@@ -12,6 +12,7 @@ import click
 
 from app import db, errors, events
 from app.cli import counting, dropping, options, records, tables, updata
+from app.cli.checks import disk
 from app.models import leases, nodes, reports, streams
 from app.settings import Settings, inherited_environment, variable_of
 
@@ -144,6 +145,8 @@ def _nothing_runs(data_dir: Path) -> str:
 
 
 def _not_well(lives: _Lives, settings: Settings) -> Iterator[str]:
+    if full := disk.database_has_no_room(settings):
+        yield full
     if not lives.watch:
         yield f"No watch daemon leads cluster {settings.cluster}: what changes there is not seen. See its log."
     if not lives.worker:

@@ -489,6 +489,18 @@ def test_room_on_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, free:
     assert not (tmp_path / "work").exists()
 
 
+@pytest.mark.parametrize(("free", "said"), [(999_999, True), (2e6, False)])
+def test_a_full_disk_of_the_database_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, free: float, *, said: bool
+) -> None:
+    """`reverser status` says why nobody leads; of a database elsewhere this machine knows nothing."""
+    monkeypatch.setattr(shutil, "disk_usage", lambda _path: SimpleNamespace(free=int(free)))
+    here = settings.Settings(database_url=f"sqlite:///{tmp_path}/reverser.db")
+    assert (f"free some space in {tmp_path}" in disk.database_has_no_room(here)) is said
+    elsewhere = settings.Settings(database_url="postgresql://reverser@db.example.com/reverser")
+    assert disk.database_has_no_room(elsewhere) == ""
+
+
 # The whole
 
 

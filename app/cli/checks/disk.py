@@ -15,6 +15,8 @@ from app.cli.checks.findings import Finding
 # SQLite, caches and packs fail in the middle of their work on a full disk: say so while there is time,
 # long before `reverser up` refuses to start (`up.py`).
 LITTLE, TOO_LITTLE = 1_000_000_000, 100_000_000
+# SQLite needs some pages for each write.
+NO_ROOM = 1_000_000
 
 
 def examine(options: settings.Settings) -> Iterator[Finding]:
@@ -26,9 +28,19 @@ def examine(options: settings.Settings) -> Iterator[Finding]:
             f"{existing} cannot be written by this user", do="repair its owner or mode, or set REVERSER_WORK_DIR"
         )
         return
-    yield _room(subject, existing, "writable" if existing == options.work_dir.absolute() else "made when it is needed")
+    state = "writable" if existing == options.work_dir.absolute() else "made when it is needed"
+    yield _room(subject, existing, state, full="pushes fail", do="free some space, or set REVERSER_WORK_DIR")
     if (folder := _database_folder(options)) and folder.stat().st_dev != existing.stat().st_dev:
-        yield _room(findings.Subject("disk", f"folder of the database {folder}"), folder, "there")
+        subject = findings.Subject("disk", f"folder of the database {folder}")
+        yield _room(subject, folder, "there", full="nothing is recorded", do="free some space")
+
+
+def database_has_no_room(options: settings.Settings) -> str:
+    """That the disk of a SQLite database is full, so that nobody can lead or record; empty where it is not."""
+    folder = _database_folder(options)
+    if folder is None or shutil.disk_usage(folder).free >= NO_ROOM:
+        return ""
+    return f"The disk of the database is full: free some space in {folder}, and all goes on by itself."
 
 
 def _database_folder(options: settings.Settings) -> Path | None:
@@ -39,11 +51,11 @@ def _database_folder(options: settings.Settings) -> Path | None:
     return folder if folder and folder.is_dir() else None
 
 
-def _room(subject: findings.Subject, folder: Path, state: str) -> Finding:
+def _room(subject: findings.Subject, folder: Path, state: str, *, full: str, do: str) -> Finding:
     free = shutil.disk_usage(folder).free
     said = f"{free / 1e9:.1f} GB free" if free >= LITTLE else f"{free / 1e6:.0f} MB free"
     if free < TOO_LITTLE:
-        return subject.fail(f"{said}: pushes fail when it is full", do="free some space, or set REVERSER_WORK_DIR")
+        return subject.fail(f"{said}: {full} when it is full", do=do)
     if free < LITTLE:
         return subject.warn(f"{said} is little", do="free some space; caches may be deleted while no worker runs")
     return subject.ok(f"{state}, {said}")
