@@ -56,6 +56,12 @@ _BUSY = frozenset({"40001", "40P01", "55P03", "57014", "SQLITE_BUSY"})
 _FORBIDDEN = frozenset({"42501", "3F000"})
 # The server is a standby, or was told to refuse writes: as good as none until another one is the primary.
 _READ_ONLY = "25006"
+# What PostgreSQL says of a login that it refuses, and what to do; it may be right with the next try.
+_LOGINS = {
+    "authentication failed": "correct user or password in REVERSER_DATABASE_URL",
+    "no pg_hba.conf entry": "allow this user from this machine in its pg_hba.conf",
+    " does not exist": "create it, or correct REVERSER_DATABASE_URL",
+}
 _GRANT = "grant it the right, as deploy/postgresql/roles.sql does"
 
 
@@ -437,7 +443,8 @@ def _ours(error: exc.DBAPIError | exc.TimeoutError, grant: str) -> errors.Revers
     # A session that the server ended has one of many classes, among them that of our own mistakes.
     away = isinstance(error, exc.OperationalError | exc.InterfaceError) or error.connection_invalidated
     if away or code == _READ_ONLY:
-        return errors.TemporaryError(f"the database is not available: {words}", reason=AWAY)
+        hint = next((f": {do}" for said, do in _LOGINS.items() if said in words), "")
+        return errors.TemporaryError(f"the database is not available: {words}{hint}", reason=AWAY)
     return None
 
 

@@ -192,6 +192,21 @@ def asking(settings: Settings) -> Iterator[Any]:
         connection.release()
 
 
+def check_login(settings: Settings) -> None:
+    """Raises StalledError where the broker refuses our login; one that is away says nothing about it."""
+    try:
+        with asking(settings):
+            return
+    except errors.TemporaryError as error:
+        cause = error.__cause__
+        # RabbitMQ's answers to a wrong user or password and to an unknown virtual host; Redis has a class for it.
+        if getattr(cause, "reply_code", 0) in {403, 530} or type(cause).__name__ == "AuthenticationError":
+            raise errors.StalledError(
+                f"{error.message}: correct user, password or virtual host in REVERSER_BROKER_URL",
+                reason="BrokerRefused",
+            ) from error
+
+
 def _connect(connection: Any) -> None:
     try:
         # `connect` waits two seconds before its second try; a person waits for this.

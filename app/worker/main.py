@@ -68,10 +68,12 @@ def run(
 
     `destinations` are names and globs of `namespace/name`, none for all; `slots` are destinations at the same time in a
     shared worker (default `worker_slots`), a dedicated one has one. Raises PermanentError for a database that is not
-    migrated, or that a newer version wrote.
+    migrated, or that a newer version wrote, and StalledError for a broker that refuses our login.
     """
     sys.setswitchinterval(SWITCH)
     _check_database(settings)
+    # Celery would end with a traceback.
+    queues.check_login(settings)
     publisher = publishing.Publisher(settings)
     _start_tools(settings, make_drainer, dedicated=dedicated)
     worker = _worker(settings, publisher, globs=destinations, slots=slots, dedicated=dedicated)

@@ -267,6 +267,10 @@ def test_a_role_without_rights(tmp_path: Path, postgres_migrated_url: str) -> No
             assert "USAGE on the sequence of" in patient.doctor().worst("database")["found"]
             owner.execute(f"GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO {role}")  # type: ignore[arg-type]
             assert patient.doctor().levels("database") == ["OK"]
+            owner.execute(f"ALTER ROLE {role} SET default_transaction_read_only = on")  # type: ignore[arg-type]
+            finding = patient.doctor().worst("database")
+            assert "may only read" in finding["found"]
+            assert "role of the processes" in finding["do"]
         finally:
             owner.execute(f"DROP OWNED BY {role}")  # type: ignore[arg-type]
             owner.execute(f"DROP ROLE {role}")  # type: ignore[arg-type]

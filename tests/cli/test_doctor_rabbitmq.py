@@ -13,7 +13,7 @@ from typing import Any
 import kombu
 import pytest
 
-from app import broker, queues
+from app import broker, errors, queues, settings
 from app.events import Ref
 from tests.cli.patient import Diagnosis, Patient
 from tests.servers import rabbitmq
@@ -225,3 +225,17 @@ def test_by_default_the_api_is_expected_beside_the_broker(patient: Patient) -> N
         ("amqps://u:p@[::1]/v", "https://[::1]:15671"),
     ):
         assert broker.api_url(replace(patient.options, broker_url=url, rabbitmq_api="")) == expected
+
+
+@pytest.mark.parametrize(
+    "change", [("guest:guest", "guest:wrong"), ("guest:guest", "nobody:guest"), ("/{vhost}", "/nowhere")]
+)
+def test_a_worker_whose_login_is_refused_says_so(topology: Topology, change: tuple[str, str]) -> None:
+    """In a sentence with what to do, and not in thirty lines of a library; a broker that is away is waited for."""
+    before, after = (one.format(vhost=topology.vhost.name) for one in change)
+    url = topology.vhost.url.replace(before, after)
+    assert url != topology.vhost.url
+    with pytest.raises(errors.StalledError, match="correct user, password or virtual host in REVERSER_BROKER_URL"):
+        queues.check_login(settings.Settings(broker_url=url))
+    queues.check_login(settings.Settings(broker_url=topology.vhost.url))
+    queues.check_login(settings.Settings(broker_url="amqp://guest:guest@127.0.0.1:1//"))

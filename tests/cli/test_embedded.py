@@ -157,6 +157,20 @@ def test_path_wins_over_the_wheel(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert embedded.redis_binary() == binary
 
 
+def test_what_an_activated_environment_brings_is_not_on_the_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever typed `activate` gets the same server as before."""
+    ours, theirs = tmp_path / "ours" / "bin", tmp_path / "theirs"
+    for folder in (ours, theirs):
+        folder.mkdir(parents=True)
+        (folder / "redis-server").write_text("#!/bin/sh\n")
+        (folder / "redis-server").chmod(0o755)
+    monkeypatch.setattr(embedded.sys, "prefix", str(tmp_path / "ours"))
+    monkeypatch.setenv("PATH", f"{ours}:{theirs}")
+    assert embedded.redis_binary() == theirs / "redis-server"
+
+
 def test_repository_is_one_for_git(tmp_path: Path) -> None:
     """Git clones the empty repository and pushes to it; a second start leaves it as it is."""
     path = tmp_path / "repository.git"

@@ -490,3 +490,23 @@ def test_a_process_that_freezes_loses_its_locks(postgres_migrated_url: str) -> N
             wait_until(lambda: admin.execute("SELECT pg_try_advisory_lock(4711)").fetchone() == (True,), 10)
         finally:
             process.kill()
+
+
+@pytest.mark.postgres
+@pytest.mark.parametrize(
+    ("changed", "do"),
+    [
+        ({"database": "nowhere"}, 'database "nowhere" does not exist: create it, or correct REVERSER_DATABASE_URL'),
+        ({"username": "nobody"}, 'role "nobody" does not exist: create it, or correct REVERSER_DATABASE_URL'),
+    ],
+)
+def test_a_login_that_is_refused_says_what_to_do(postgres_migrated_url: str, changed: dict[str, str], do: str) -> None:
+    """It is waited for as for a server that is away: somebody may be mending it."""
+    url = make_url(postgres_migrated_url).set(**changed).render_as_string(hide_password=False)
+    with (
+        contextlib.closing(db.Database(url)) as database,
+        pytest.raises(errors.TemporaryError) as caught,
+        database.read(),
+    ):
+        pass
+    assert do in caught.value.message

@@ -25,6 +25,7 @@ _GRANT = (
 _PRIMARY = (
     "promote it, or name every server in REVERSER_DATABASE_URL (...?host=db1:5432&host=db2:5432): the primary is found"
 )
+_WRITER = "name the role of the processes in REVERSER_DATABASE_URL; people read with `reverser status` and `audit`"
 _ELSEWHERE = "run this in the folder of `reverser up`, give --data-dir, or set REVERSER_DATABASE_URL"
 
 
@@ -59,7 +60,11 @@ def _ask(
     with database.read() as connection:
         product = health.product(connection)
         foreign = health.foreign_tables(connection)
-        standby = health.refuses_writes(connection)
+        standby, reader = health.refuses_writes(connection), health.role_only_reads(connection)
+    if reader:
+        return None, [
+            subject.fail("this role may only read, as those of auditors: no process works with it", do=_WRITER)
+        ]
     if standby:
         return None, [subject.fail("this server is a standby, or refuses writes: all processes wait", do=_PRIMARY)]
     if problem := _schema_problem(subject, database, foreign):

@@ -160,9 +160,10 @@ def _absent(subject: findings.Subject, options: settings.Settings, account: brok
 
 
 def _import(account: broker.Account) -> str:
+    # From standard input: rabbitmqctl may run as a user who cannot read the file.
     command, path = "rabbitmqctl import_definitions", shlex.quote(str(_FOLDER / "definitions.json"))
     if account.vhost == _THEIR_VHOST:
-        return f"{command} {path}"
+        return f"{command} < {path}"
     change = shlex.quote(f's|"{_THEIR_VHOST}|"{account.vhost}|g')
     return f"sed {change} {path} | {command}"
 
