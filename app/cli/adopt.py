@@ -36,7 +36,7 @@ def adopt(*, destination: events.Ref, yes: bool, kubeconfig: str, timeout: float
     if not gone:
         click.echo(f"{placed.ref} has no file at its place without a record, and without an object.")
         return
-    files = [(one.path, one.blob, one.kind, one.location.name) for one in gone]
+    files = [(one.path, one.blob, one.identifier.kind, one.identifier.name) for one in gone]
     asking.remove(data_dir, placed, verb=commands.ADOPT, files=files, timeout=timeout, confirmed=yes)
 
 
@@ -64,7 +64,7 @@ def _gone(view: surveying.View, strays: Sequence[verifying.Stray]) -> Iterator[v
     for one in strays:
         why = "its type is not served"
         if type_ := one.type_:
-            ref = events.Ref(one.location.namespace, one.location.name)
+            ref = events.Ref(one.identifier.namespace, one.identifier.name)
             try:
                 rendering.from_cluster(view.survey.cluster, type_, ref)
                 why = "its object is in the cluster, and no rule selects it"

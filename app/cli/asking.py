@@ -22,7 +22,7 @@ from app.models import commands, destinations, leases, ledger, progress
 # So many files are named, the rest is counted.
 _NAMED = 20
 # What one request names: it is one value of a table.
-MOST_FILES = 10_000
+_MOST = 10_000
 _LOOK_AGAIN = 0.5
 
 
@@ -88,7 +88,7 @@ def remove(
 
     Raises PermanentError where some of them stay, or where it takes longer than `timeout` seconds.
     """
-    asked = sorted(files)[:MOST_FILES]
+    asked = sorted(files)[:_MOST]
     if not confirmed:
         these = "this file" if len(asked) == 1 else f"these {len(asked)} files"
         click.confirm(f"Remove {these} from {placed.branch}?", abort=True, err=True)

@@ -113,8 +113,7 @@ def _standings(connection: base.Connection, *, cluster: str) -> Mapping[events.R
     ids = [one.id for one in placed]
     compilation = surveying.in_force(connection, cluster=cluster).compilation
     counts, unsettled = states.file_counts(connection, ids), states.in_seed(connection, ids)
-    unwritable, of_drains = states.unwritable(connection, ids), states.of_destinations(connection, cluster=cluster)
-    foreign = {state.destination_id: state.foreign_sha for state in of_drains.values()}
+    unwritable, foreign = states.unwritable(connection, ids), states.foreign_commits(connection, ids)
     found = {}
     for one in placed:
         marks = _marks(compilation, one.ref)

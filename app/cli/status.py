@@ -55,27 +55,22 @@ def status(*, of_streams: bool, data_dir: Path, output: str) -> None:
         with database.read() as connection:
             found, lives = reports.destination_statuses(connection), _lives(connection, settings)
         standings = _standings(database, found)
+    shown = list(zip(found, standings, strict=True))
     nothing_runs = _nothing_runs(data_dir)
     depths = {} if nothing_runs else _queue_depths(settings, found)
     if output == "json":
         tables.show_json(
-            [
-                {**asdict(one), "queue_depth": depths.get(one.destination), **asdict(standing)}
-                for one, standing in zip(found, standings, strict=True)
-            ]
+            [{**asdict(one), "queue_depth": depths.get(one.destination), **asdict(standing)} for one, standing in shown]
         )
     elif found:
         now = datetime.now(UTC)
         tables.show_table(
             _COLUMNS,
-            [
-                _row(one, (depths.get(one.destination), standing.retained), now)
-                for one, standing in zip(found, standings, strict=True)
-            ],
+            [_row(one, (depths.get(one.destination), standing.retained), now) for one, standing in shown],
         )
     else:
         click.echo("There is no destination yet: apply a GitRepoConfig, a GitDestination and a WatchRule.", err=True)
-    for one, standing in zip(found, standings, strict=True):
+    for one, standing in shown:
         for wanted in standing.wanting:
             click.echo(tables.printable(f"{one.destination}: {wanted.found}. To do: {wanted.do}."), err=True)
     for line in [nothing_runs] if nothing_runs else _not_well(lives, settings):

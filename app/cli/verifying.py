@@ -74,14 +74,8 @@ class Stray:
 
     path: str
     blob: str
-    kind: str
-    location: files.Location
+    identifier: events.Identifier
     type_: types.ResourceType | None
-
-    @property
-    def identifier(self) -> events.Identifier:
-        """The object whose file it is."""
-        return events.Identifier(**self.location._asdict(), kind=self.kind, uid="")
 
 
 @dataclass(frozen=True, slots=True)
@@ -352,9 +346,10 @@ def _strays(
         for path, blob in itertools.islice(tree.files(base_folder, depth=files.MOST_SEGMENTS), _FILES_LOOKED_AT):
             if path not in known and files.may_be_canonical(base_folder, path) and (said := _identity(tree, blob)):
                 location = files.decode(base_folder, path, name=said.name)
-                type_ = served.get((location.group, location.resource)) if location else None
-                if location and _is_of(said, location, type_):
-                    yield Stray(path, blob, said.kind, location, type_)
+                what = location.identifier(kind=said.kind) if location else None
+                type_ = served.get((what.group, what.resource)) if what else None
+                if what and _is_of(said, what, type_):
+                    yield Stray(path, blob, what, type_)
 
 
 def _identity(tree: trees.TreeEditor, blob: BlobId) -> foreign.FileIdentity | None:
@@ -364,12 +359,11 @@ def _identity(tree: trees.TreeEditor, blob: BlobId) -> foreign.FileIdentity | No
         return None
 
 
-def _is_of(said: foreign.FileIdentity, location: files.Location, type_: types.ResourceType | None) -> bool:
+def _is_of(said: foreign.FileIdentity, what: events.Identifier, type_: types.ResourceType | None) -> bool:
     """Whether a file says what its path says, and the type has such objects."""
-    api_version = f"{location.group}/{location.version}" if location.group else location.version
-    if (said.api_version, said.namespace, said.name) != (api_version, location.namespace, location.name):
+    if said != (what.api_version, what.kind, what.namespace, what.name):
         return False
-    return type_ is None or (type_.kind, type_.namespaced) == (said.kind, bool(location.namespace))
+    return type_ is None or (type_.kind, type_.namespaced) == (what.kind, bool(what.namespace))
 
 
 def _path(row: ledger.Pending, base_folder: str) -> str | None:

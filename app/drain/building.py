@@ -27,6 +27,9 @@ from app.rules import foreign, paths, rendering
 
 log = structlog.get_logger()
 
+# Why a row that removes a file ends without a change.
+CHANGED_IN_GIT, GONE_FROM_GIT = "the file was changed in Git: remove it there", "the file is gone from Git already"
+
 # Bodies in memory at a time: a statement has to end within seconds, on a slow network too, and a body has up to 5 MB.
 ROWS_PER_READ = 200
 BYTES_PER_READ = 8_000_000
@@ -118,7 +121,7 @@ class Builder:
                 self.plan.end(row, verdict.state, verdict.reason)
                 return None
             if isinstance(verdict, deciding.Remove):
-                return self._remove(row, path, item, body)
+                return self._remove_adopted(row, path, body) if row.is_adopted else self._remove(row, path, item)
             return self._write(row, path, item, body)
         except errors.PermanentError as error:
             self.plan.end(row, ledger.DEAD, error.message)
@@ -167,9 +170,7 @@ class Builder:
                 reason="ForeignContent",
             )
 
-    def _remove(
-        self, row: ledger.Pending, path: str, item: inventory.Item | None, body: bytes | None
-    ) -> commits.Change | None:
+    def _remove(self, row: ledger.Pending, path: str, item: inventory.Item | None) -> commits.Change | None:
         if item is not None and not row.is_pruned and not self._destination.pruning.policy.removes_deleted:
             # The version of the deletion keeps older rows from writing the object anew.
             kept = replace(
@@ -179,19 +180,23 @@ class Builder:
             self.plan.end(row, ledger.UNCHANGED, f"spec.prune is {self._destination.pruning.policy}: the file stays")
             return None
         there = self._editor.get(path)
-        seen = (body or b"").decode() if row.is_adopted else item.blob_id if item else None
-        if row.is_pruned and there is not None and there.id != seen:
-            self.plan.end(row, ledger.STALE, "the file was changed in Git: remove it there")
+        if row.is_pruned and there is not None and (item is None or there.id != item.blob_id):
+            self.plan.end(row, ledger.STALE, CHANGED_IN_GIT)
             return None
-        if row.is_adopted and there is not None:
-            self._check_adoption(row, path, BlobId(there.id))
-        if not row.is_adopted:
-            # Of a file without a record there is no version that could come late.
-            self._note(row, path, blob=None)
+        self._note(row, path, blob=None)
         if there is None:
-            end = ledger.STALE if row.is_adopted else ledger.UNCHANGED
-            self.plan.end(row, end, "the file is gone from Git already")
+            self.plan.end(row, ledger.UNCHANGED, GONE_FROM_GIT)
             return None
+        self._editor.remove(path)
+        return change(row, path, None)
+
+    def _remove_adopted(self, row: ledger.Pending, path: str, body: bytes | None) -> commits.Change | None:
+        """A file without a record, as a person saw it. No tombstone: there is no version of it that could come late."""
+        there = self._editor.get(path)
+        if there is None or there.id.encode() != body:
+            self.plan.end(row, ledger.STALE, GONE_FROM_GIT if there is None else CHANGED_IN_GIT)
+            return None
+        self._check_adoption(row, path, BlobId(there.id))
         self._editor.remove(path)
         return change(row, path, None)
 

@@ -8,8 +8,8 @@ trailer names a ledger that is not here, is told of where it writes into a folde
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import structlog
 
@@ -43,62 +43,60 @@ class Found:
 class Scan:
     """Unrecorded commits of ours, oldest first; and by destination the newest one of another installation."""
 
-    own: list[Found] = field(default_factory=list)
+    own: Sequence[Found] = ()
     foreign: Mapping[int, Sha] = field(default_factory=dict)
 
 
 def find(database: db.Database, cache: caches.Cache, *, tip: Sha, until: Sha | None, branch_id: int) -> Scan:
     """What came to the branch between `until` (exclusive) and `tip`."""
-    scan, strangers = Scan(), _Strangers(database, cache, tip=tip, branch_id=branch_id)
-    for info in git_commits.ancestry(cache, tip, until, SCAN_LIMIT):
+    own, strangers = [], _Strangers(cache, branch_id)
+    for info, is_pushed in _with_pushed(git_commits.ancestry(cache, tip, until, SCAN_LIMIT), tip):
         trailer = texts.parse_trailers(info.message)
-        strangers.look(info, trailer)
         if trailer is None:
             continue
         with database.read() as connection:
             ours = _ours(connection, trailer, branch_id=branch_id)
-            if ours is None or commits.id_of(connection, branch_id=branch_id, sha=info.sha) is not None:
+            if ours is None:
+                if is_pushed:
+                    strangers.look(connection, info, trailer)
                 continue
-            scan.own.append(_describe(connection, ours, info, git_commits.changes(cache, info.sha)))
+            if commits.id_of(connection, branch_id=branch_id, sha=info.sha) is not None:
+                continue
+            own.append(_describe(connection, ours, info, git_commits.changes(cache, info.sha)))
         log.info("own_commit_found", sha=info.sha, destination=str(trailer.destination), first=trailer.first)
-    scan.own.reverse()
-    return replace(scan, foreign=strangers.found)
+    return Scan(own[::-1], strangers.found)
+
+
+def _with_pushed(infos: Iterable[git_commits.CommitInfo], tip: Sha) -> Iterator[tuple[git_commits.CommitInfo, bool]]:
+    """Each commit, children before parents, and whether it was pushed to the branch itself: no merge brought it in."""
+    following: Sha | None = tip
+    for info in infos:
+        is_pushed = info.sha == following
+        if is_pushed:
+            following = info.parents[0] if info.parents else None
+        yield info, is_pushed
 
 
 class _Strangers:
-    """Which destinations another installation writes to: the commits that were pushed to the branch itself.
+    """Which destinations another installation writes to."""
 
-    What a merge brought in was pushed elsewhere.
-    """
-
-    def __init__(self, database: db.Database, cache: caches.Cache, *, tip: Sha, branch_id: int) -> None:
+    def __init__(self, cache: caches.Cache, branch_id: int) -> None:
         self.found: dict[int, Sha] = {}
-        self._cache, self._database, self._branch_id = cache, database, branch_id
-        self._next: Sha | None = tip
+        self._cache, self._branch_id = cache, branch_id
         self._places: Sequence[places.Place] | None = None
 
-    def look(self, info: git_commits.CommitInfo, trailer: texts.Trailer | None) -> None:
-        """One commit, children before parents."""
-        if info.sha != self._next:
-            return
-        self._next = info.parents[0] if info.parents else None
+    def look(self, connection: db.Connection, info: git_commits.CommitInfo, trailer: texts.Trailer) -> None:
+        """One commit that is none of ours."""
         # Behind the boundary of a shallow cache nobody can tell what a commit changed.
-        if trailer is None or (self._next is not None and not self._cache.has(self._next)):
+        if (info.parents and not self._cache.has(info.parents[0])) or ledger.is_known(connection, trailer.ledger):
             return
-        if left := [place for place in self._theirs(trailer) if place.destination_id not in self.found]:
+        if self._places is None:
+            self._places = places.live_on_branch(connection, self._branch_id)
+        if left := [place for place in self._places if place.destination_id not in self.found]:
             paths = [file.path for file in git_commits.changes(self._cache, info.sha)]
             for place in left:
                 if any(path.startswith(f"{place.base_folder}/") for path in paths):
                     self.found[place.destination_id] = info.sha
-
-    def _theirs(self, trailer: texts.Trailer) -> Sequence[places.Place]:
-        """The places that a commit may have written to which is none of ours."""
-        with self._database.read() as connection:
-            if ledger.is_known(connection, trailer.ledger):
-                return ()
-            if self._places is None:
-                self._places = places.live_on_branch(connection, self._branch_id)
-        return self._places
 
 
 @dataclass(frozen=True, slots=True)

@@ -79,23 +79,14 @@ class TreeEditor:
     def get(self, path: str) -> Entry | None:
         """What stands at `path`, changes included; None for nothing."""
         *parents, name = _segments(path)
-        folder = self._root
-        for parent in parents:
-            below = self._open(folder, parent, path)
-            if below is None:
-                return None
-            folder = below
-        return self._entry(folder, name)
+        folder = self._find(parents, path)
+        return None if folder is None else self._entry(folder, name)
 
     def files(self, folder: str, *, depth: int) -> Iterator[tuple[str, BlobId]]:
         """The plain files of at most `depth` segments below a folder, by path; names that are no UTF-8 are left out."""
-        found = self._root
-        for name in _segments(folder):
-            below = self._open(found, name, folder)
-            if below is None:
-                return
-            found = below
-        yield from self._files(found, folder, depth)
+        found = self._find(_segments(folder), folder)
+        if found is not None:
+            yield from self._files(found, folder, depth)
 
     def _files(self, folder: _Folder, path: str, depth: int) -> Iterator[tuple[str, BlobId]]:
         for name in list(folder.lines):
@@ -158,6 +149,13 @@ class TreeEditor:
         with self._cache.guarded():
             # Somebody's tree may be in another order than Git's.
             return _Folder(oid, {name: line for line, _, name, _ in objects.entries(data)}, ordered=False)
+
+    def _find(self, names: list[bytes], path: str) -> _Folder | None:
+        """The folder on the way to `path`, from the root on; None where there is none."""
+        folder: _Folder | None = self._root
+        for name in names:
+            folder = self._open(folder, name, path) if folder else None
+        return folder
 
     def _make(self, parents: list[bytes], path: str) -> list[_Folder]:
         """The folders on the way to `path`, from the root on; new ones where there are none."""

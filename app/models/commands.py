@@ -14,6 +14,8 @@ from app.models import base
 
 # Verbs.
 SEED, PRUNE, ADOPT = "seed", "prune", "adopt"
+# Those that want files gone.
+REMOVALS = (PRUNE, ADOPT)
 # What becomes of what is asked for.
 STARTED, NOTHING_SELECTED, TOO_LATE = "started", "no rule selects anything", "nobody did it within an hour"
 MOVED, UNREADABLE = "the destination points elsewhere now", "the request cannot be read"

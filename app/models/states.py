@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Connection, func, or_, select
+from sqlalchemy import Case, Connection, case, func, or_, select
 
 from app.events import Identifier, Operation, Ref
 from app.models import base, destinations, inventory, ledger, seeds
@@ -88,8 +88,9 @@ def waiting(connection: Connection, *, cluster: str) -> list[Waiting]:
 
 def of_destinations(connection: Connection, *, cluster: str) -> dict[str, DestinationState]:
     """The live destinations of a cluster, by uid."""
-    is_shared = (_D.foreign_at > base.now(-FOREIGN_SHOWN)).label("is_shared")
-    query = select(_D.__table__, is_shared).where(_D.cluster == cluster, _D.deleted_at.is_(None))
+    query = select(_D.__table__, _told_foreign().label("told_foreign")).where(
+        _D.cluster == cluster, _D.deleted_at.is_(None)
+    )
     rows = list(connection.execute(query))
     pending = {one.destination_id: one.count for one in ledger.backlogs(connection, [row.id for row in rows])}
     return {
@@ -104,11 +105,21 @@ def of_destinations(connection: Connection, *, cluster: str) -> dict[str, Destin
             last_pushed_at=row.last_pushed_at,
             branch_exists=row.branch_exists,
             superseded=row.superseded or 0,
-            foreign_sha=row.foreign_sha if row.is_shared else None,
+            foreign_sha=row.told_foreign,
             pending=pending.get(row.id, 0),
         )
         for row in rows
     }
+
+
+def foreign_commits(connection: Connection, destination_ids: Sequence[int]) -> dict[int, str | None]:
+    """What `DestinationState.foreign_sha` says, of some destinations."""
+    query = select(_D.id, _told_foreign()).where(_D.id.in_(destination_ids))
+    return {row[0]: row[1] for row in connection.execute(query)}
+
+
+def _told_foreign() -> Case[str]:
+    return case((_D.foreign_at > base.now(-FOREIGN_SHOWN), _D.foreign_sha))
 
 
 @dataclass(frozen=True, slots=True)

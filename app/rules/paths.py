@@ -52,6 +52,10 @@ class Location(NamedTuple):
     namespace: str
     name: str
 
+    def identifier(self, *, kind: str) -> Identifier:
+        """That object, as far as path and kind tell: without a uid."""
+        return Identifier(*self, kind=kind, uid="")
+
 
 def check_base_folder(folder: str) -> None:
     """Refuse a folder that is not plainly inside the repository. Raises PermanentError(InvalidFolder)."""

@@ -260,7 +260,7 @@ class Causes:
         def work(connection: base.Connection) -> list[tuple[str, commands.Request]]:
             asked = [
                 (verb, one)
-                for verb in (commands.PRUNE, commands.ADOPT)
+                for verb in commands.REMOVALS
                 for one in commands.take_waiting(connection, verb=verb, among=targets)
             ]
             # A seed gives each file its mark: until its end in Git nobody knows which are left over, or unknown.

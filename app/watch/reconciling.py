@@ -77,7 +77,7 @@ class Reconciler:
         self._types: tuple[types.ResourceType, ...] = ()
         self._failed_groups: frozenset[str] = frozenset()
         # Group and resource of what is served no more -> until when it counts as served.
-        self._going: dict[_TypeKey, float] = {}
+        self._going: dict[tuple[str, str], float] = {}
         self._discover_at = [0.0]
         # Whether a reconciliation waits for the labels of namespaces.
         self._held = False
@@ -137,13 +137,13 @@ class Reconciler:
         A group that did not answer keeps its types: silence is not removal. One that is gone may be back in a moment,
         with a definition that is installed anew or a server that just started: no rule changes for that.
         """
-        there = {_key(one) for one in found.types}
-        away = [one for one in self._types if _key(one) not in there]
-        gone = {_key(one) for one in away if one.group not in found.failed_groups}
+        there = {one.key for one in found.types}
+        away = [one for one in self._types if one.key not in there]
+        gone = {one.key for one in away if one.group not in found.failed_groups}
         self._going = {key: self._going.get(key, now + self._settings.type_grace) for key in gone}
         left = {key for key, until in self._going.items() if until <= now}
         self._discover_at = sorted({*self._discover_at, *(at for key, at in self._going.items() if key not in left)})
-        return [one for one in away if _key(one) not in left]
+        return [one for one in away if one.key not in left]
 
     def _reconcile(self) -> None:
         read = _read(self._objects.snapshot())
@@ -208,13 +208,6 @@ def _sort(read: _Read, one: our_kinds.OurObject) -> None:
             read.rules.append(one)
         case kinds.ClusterWatchRule():
             read.cluster_rules.append(one)
-
-
-_TypeKey = tuple[str, str]
-
-
-def _key(one: types.ResourceType) -> _TypeKey:
-    return one.group, one.resource
 
 
 def _type_order(one: types.ResourceType) -> tuple[str, str, str]:

@@ -6,10 +6,10 @@ this decides with all that the leading watch daemon knows, and the worker with w
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Protocol
+from typing import Any
 
 from app import events
 from app.models import base, commands, inventory, ledger, rules, seeds
@@ -19,46 +19,39 @@ from app.watch import eventing, judging, routing
 Seen = Mapping[str, commands.SeenFile]
 
 
-class Removal(Protocol):
+class Removal(ABC):
     """One request, for one destination; `seed` is the mark of its rows."""
 
-    seed: str
+    def __init__(self, asked: commands.Request, target: routing.Target, *, cluster: str, verb: str, mark: str) -> None:
+        self.seed = f"{mark}{asked.id}"
+        self._target, self._cluster = target, cluster
+        self._rule, self._user = f"reverser {verb}", events.UserInfo(asked.by, "command")
 
     def write(self, connection: base.Connection, seen: Seen) -> list[events.Identifier]:
         """Write a DELETE for each file (by path) that is as it was seen; their objects."""
+        found = inventory.by_paths(connection, self._target.place_id, list(seen))
+        present = {path: item for path, item in found.items() if not item.removed}
+        removed = list(self._removed(connection, dict(sorted(seen.items())), present))
+        numbers = ledger.take_numbers(connection, {self._target.id: len(removed)})
+        ledger.append(connection, [entry for _, entry in removed], numbers)
+        return [what for what, _ in removed]
 
+    @abstractmethod
+    def _removed(
+        self, connection: base.Connection, seen: Seen, present: Mapping[str, inventory.Item]
+    ) -> Iterator[tuple[events.Identifier, ledger.Entry]]:
+        """Which of them go, in order; `present` is the record of those that have one."""
 
-@dataclass(frozen=True, slots=True)
-class _Rows:
-    """What the rows of one request share."""
-
-    target: routing.Target
-    cluster: str
-    user: events.UserInfo
-    rule: str
-    seed: str
-
-    @classmethod
-    def of(cls, asked: commands.Request, target: routing.Target, *, cluster: str, verb: str, seed: str) -> _Rows:
-        """As a person asked for them."""
-        return cls(target, cluster, events.UserInfo(asked.by, "command"), f"reverser {verb}", seed)
-
-    def entry(
+    def _entry(
         self, what: events.Identifier, *, version: str = "", epoch: int = 1, body: bytes | None = None
-    ) -> ledger.Entry:
-        """One of them."""
-        origin = eventing.Origin(self.cluster, epoch, datetime.now(UTC))
-        return eventing.removal(
-            self.target, origin, what, version=version, rule=self.rule, user=self.user, seed=self.seed, body=body
+    ) -> tuple[events.Identifier, ledger.Entry]:
+        origin = eventing.Origin(self._cluster, epoch, datetime.now(UTC))
+        return what, eventing.removal(
+            self._target, origin, what, version=version, rule=self._rule, user=self._user, seed=self.seed, body=body
         )
 
-    def append(self, connection: base.Connection, entries: list[ledger.Entry]) -> None:
-        """Write them."""
-        numbers = ledger.take_numbers(connection, {self.target.id: len(entries)})
-        ledger.append(connection, entries, numbers)
 
-
-class Pruning:
+class Pruning(Removal):
     """Files that no rule selects. `present` are the uids of all our objects."""
 
     def __init__(
@@ -66,29 +59,22 @@ class Pruning:
         asked: commands.Request,
         target: routing.Target,
         *,
-        marks: routing.Marks,
         cluster: str,
+        marks: routing.Marks,
         present: Collection[str],
     ) -> None:
-        self.seed = f"{ledger.PRUNE}{asked.id}"
-        self._rows = _Rows.of(asked, target, cluster=cluster, verb=commands.PRUNE, seed=self.seed)
-        self._target, self._marks, self._cluster, self._present = target, marks, cluster, present
+        super().__init__(asked, target, cluster=cluster, verb=commands.PRUNE, mark=ledger.PRUNE)
+        self._marks, self._present = marks, present
 
-    def write(self, connection: base.Connection, seen: Seen) -> list[events.Identifier]:
-        """Only those that are left over."""
+    def _removed(
+        self, connection: base.Connection, seen: Seen, present: Mapping[str, inventory.Item]
+    ) -> Iterator[tuple[events.Identifier, ledger.Entry]]:
         paused = rules.paused_specs(connection, self._target.id, cluster=self._cluster, present=self._present)
         unlisted = seeds.incomplete_types(connection, self._target.place_id)
-        found = inventory.by_paths(connection, self._target.place_id, list(seen))
-        items = [
-            item
-            for path, item in sorted(found.items())
-            if not item.removed and item.blob_id == seen[path].blob and self._is_left_over(item, paused, unlisted)
-        ]
-        entries = [
-            self._rows.entry(item.identifier, version=item.resource_version, epoch=item.source_epoch) for item in items
-        ]
-        self._rows.append(connection, entries)
-        return [item.identifier for item in items]
+        for path, file in seen.items():
+            item = present.get(path)
+            if item and item.blob_id == file.blob and self._is_left_over(item, paused, unlisted):
+                yield self._entry(item.identifier, version=item.resource_version, epoch=item.source_epoch)
 
     def _is_left_over(
         self, item: inventory.Item, paused: Collection[Mapping[str, Any]], unlisted: Collection[tuple[str, str]]
@@ -108,25 +94,22 @@ def _covers(spec: Mapping[str, Any], what: events.Identifier) -> bool:
     )
 
 
-class Adoption:
-    """Files of which there is no record, and whose objects the person did not find in the cluster."""
+class Adoption(Removal):
+    """Files of which there is no record, and whose objects the person did not find in the cluster.
+
+    A change of the object that comes before the row makes a record: the row is stale then.
+    """
 
     def __init__(self, asked: commands.Request, target: routing.Target, *, cluster: str) -> None:
-        self.seed = f"{ledger.ADOPT}{asked.id}"
-        self._rows = _Rows.of(asked, target, cluster=cluster, verb=commands.ADOPT, seed=self.seed)
-        self._target = target
+        super().__init__(asked, target, cluster=cluster, verb=commands.ADOPT, mark=ledger.ADOPT)
 
-    def write(self, connection: base.Connection, seen: Seen) -> list[events.Identifier]:
-        """Only those without a record still. A change of the object that comes before makes one: the row is stale."""
-        found = inventory.by_paths(connection, self._target.place_id, list(seen))
-        recorded = {path for path, item in found.items() if not item.removed}
-        objects = dict(self._objects({path: one for path, one in seen.items() if path not in recorded}))
-        entries = [self._rows.entry(what, body=seen[path].blob.encode()) for path, what in objects.items()]
-        self._rows.append(connection, entries)
-        return list(objects.values())
-
-    def _objects(self, seen: Seen) -> Iterator[tuple[str, events.Identifier]]:
-        """What the paths stand for, as far as they are ours to make."""
-        for path, file in sorted(seen.items()):
-            if found := paths.decode(self._target.base_folder, path, name=file.name):
-                yield path, events.Identifier(**found._asdict(), kind=file.kind, uid="")
+    def _removed(
+        self,
+        connection: base.Connection,  # noqa: ARG002 - another removal asks it
+        seen: Seen,
+        present: Mapping[str, inventory.Item],
+    ) -> Iterator[tuple[events.Identifier, ledger.Entry]]:
+        for path, file in seen.items():
+            found = None if path in present else paths.decode(self._target.base_folder, path, name=file.name)
+            if found:
+                yield self._entry(found.identifier(kind=file.kind), body=file.blob.encode())

@@ -139,8 +139,7 @@ class Sweeper:
             waiting = states.waiting(connection, cluster=self._settings.cluster)
             wanted = destinations.wants_seed(connection, cluster=self._settings.cluster, routed=self._causes.scopes)
             removing = any(
-                commands.is_waiting(connection, verb=verb, among=self._causes.scopes)
-                for verb in (commands.PRUNE, commands.ADOPT)
+                commands.is_waiting(connection, verb=verb, among=self._causes.scopes) for verb in commands.REMOVALS
             )
         for one in self._bells.due(waiting, now=time.monotonic(), lost=self._publisher.outage is not None):
             log.debug("ring", destination=str(one.ref), first=one.first, last=one.last)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,14 +13,6 @@ from app.rules import pruning, rendering
 from tests.drain.world import World, configmap, path_of
 
 TEXT = rendering.render(configmap("a", "1")).decode()
-
-
-@pytest.fixture
-def world(tmp_path: Path, database_url: str) -> Iterator[World]:
-    """A fresh world on each database."""
-    made = World(tmp_path, database_url)
-    yield made
-    made.close()
 
 
 def with_stray(world: World, tmp_path: Path, text: str = TEXT, **options: object) -> destinations.Destination:

@@ -17,14 +17,6 @@ from app.models import destinations, ledger
 from tests.drain.world import World, path_of
 
 
-@pytest.fixture
-def world(tmp_path: Path, database_url: str) -> Iterator[World]:
-    """A fresh world on each database."""
-    made = World(tmp_path, database_url)
-    yield made
-    made.close()
-
-
 def test_each_change_is_one_commit_on_an_empty_repository(world: World) -> None:
     """An empty repository gets a root commit, and each Event one commit with author, subject and trailers."""
     prod = world.destination()

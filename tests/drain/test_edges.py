@@ -21,14 +21,6 @@ from tests.models.records import Records
 
 
 @pytest.fixture
-def world(tmp_path: Path, database_url: str) -> Iterator[World]:
-    """A fresh world on each database."""
-    made = World(tmp_path, database_url)
-    yield made
-    made.close()
-
-
-@pytest.fixture
 def postgres(postgres_migrated_url: str) -> Iterator[Records]:
     """A migrated PostgreSQL database, which tells when a session of it waits for a lock."""
     found = Records(postgres_migrated_url)
@@ -65,10 +57,7 @@ def test_a_version_that_comes_back_keeps_its_objects(world: World) -> None:
 
     def seed(version: str, at: int) -> None:
         key = seeds.ScopeKey("", "configmaps", "shop")
-        with world.database.write() as connection:
-            run = seeds.start(
-                connection, destination_id=prod.id, place_id=prod.place_id, cause="test", scopes=[(key, version, True)]
-            )
+        run = world.begin_seed(prod, key, served=version)
         entry = world.event(prod, "a", "1", version=30, seed=run)
         assert entry.event.identifier is not None
         identifier = dataclasses.replace(entry.event.identifier, version=version)
@@ -87,11 +76,7 @@ def test_a_new_version_that_cannot_be_written_keeps_the_former_file(world: World
     prod = world.destination()
     world.change(prod, "a", "1", version=30)
     world.drain(prod)
-    key = seeds.ScopeKey("", "configmaps", "shop")
-    with world.database.write() as connection:
-        run = seeds.start(
-            connection, destination_id=prod.id, place_id=prod.place_id, cause="test", scopes=[(key, "v2", True)]
-        )
+    run = world.begin_seed(prod, served="v2")
     entry = world.event(prod, "a", "1", version=30, seed=run)
     assert entry.event.identifier is not None
     identifier = dataclasses.replace(entry.event.identifier, version="v2")

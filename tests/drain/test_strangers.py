@@ -18,14 +18,6 @@ from tests.drain.world import World, run_git
 
 
 @pytest.fixture
-def world(tmp_path: Path, database_url: str) -> Iterator[World]:
-    """A fresh world on each database."""
-    made = World(tmp_path, database_url)
-    yield made
-    made.close()
-
-
-@pytest.fixture
 def stranger(world: World, tmp_path: Path) -> Iterator[World]:
     """Another installation on the same repository."""
     folder = tmp_path / "stranger"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +14,6 @@ from app.drain import sweeping
 from app.models import commits, destinations, inventory, ledger, rules, seeds
 from app.rules import pruning
 from tests.drain.world import EVERYTHING, World, path_of
-
-
-@pytest.fixture
-def world(tmp_path: Path, database_url: str) -> Iterator[World]:
-    """A fresh world on each database."""
-    made = World(tmp_path, database_url)
-    yield made
-    made.close()
 
 
 def test_a_seed_is_one_commit_and_marks_what_is_right(world: World) -> None:
@@ -406,11 +397,7 @@ def test_a_listed_object_whose_row_died_is_no_orphan(world: World) -> None:
     prod = world.destination()
     world.change(prod, "a", "1", version=1)
     world.drain(prod)
-    with world.database.write() as connection:
-        run = seeds.start(
-            connection, destination_id=prod.id, place_id=prod.place_id, cause="test",
-            scopes=[(seeds.ScopeKey("", "configmaps", "shop"), "v1", True)],
-        )  # fmt: skip
+    run = world.begin_seed(prod)
     dead = dataclasses.replace(world.event(prod, "a", "2", version=2, seed=run), body=b"[]")
     world.write(dead)
     sync = world.seed(prod, [], list_version=10)
@@ -440,11 +427,7 @@ def test_a_listed_object_that_is_not_written_says_what_selects_its_file(world: W
     prod = world.destination()
     world.change(prod, "a", "1", version=9)
     world.drain(prod)
-    with world.database.write() as connection:
-        run = seeds.start(
-            connection, destination_id=prod.id, place_id=prod.place_id, cause="test",
-            scopes=[(seeds.ScopeKey("", "configmaps", "shop"), "v1", True)],
-        )  # fmt: skip
+    run = world.begin_seed(prod)
     row = world.event(prod, "a", "1", version=9, seed=run)
     world.write(dataclasses.replace(row, state=ledger.STALE, selection="mark"))
     world.close_seed(prod, run, listed=1, list_version=10)

@@ -3,21 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from app.models import destinations, seeds, states
+from app.models import destinations, states
 from tests.drain.world import World, path_of
-
-
-@pytest.fixture
-def world(tmp_path: Path, database_url: str) -> Iterator[World]:
-    """A fresh world on each database."""
-    made = World(tmp_path, database_url)
-    yield made
-    made.close()
 
 
 def break_(world: World, prod: destinations.Destination, name: str, *, version: int, namespace: str = "shop") -> None:
@@ -56,11 +47,7 @@ def test_a_seed_tells_anew(world: World) -> None:
     for version, name in enumerate(("gone", "mended", "broken"), start=1):
         break_(world, prod, name, version=version)
     break_(world, prod, "elsewhere", version=9, namespace="other")
-    with world.database.write() as connection:
-        run = seeds.start(
-            connection, destination_id=prod.id, place_id=prod.place_id, cause="test",
-            scopes=[(seeds.ScopeKey("", "configmaps", "shop"), "v1", True)],
-        )  # fmt: skip
+    run = world.begin_seed(prod)
     broken = world.event(prod, "broken", "1", version=3, seed=run)
     world.write(world.event(prod, "mended", "1", version=2, seed=run), dataclasses.replace(broken, body=b"[]"))
     world.close_seed(prod, run, listed=2, list_version=10)

@@ -156,11 +156,7 @@ class World:
         `served` is the version of the type; of another resource than ConfigMaps it finds none.
         """
         key = seeds.ScopeKey("", resource, "shop")
-        with self.database.write() as connection:
-            run = seeds.start(
-                connection, destination_id=destination.id, place_id=destination.place_id, cause="test",
-                scopes=[(key, served, True)], allow_prune=allow_prune,
-            )  # fmt: skip
+        run = self.begin_seed(destination, key, served=served, allow_prune=allow_prune)
         entries = [
             _served(served, self.event(destination, name, value, version=version, seed=run))
             for name, value, version in objects
@@ -169,6 +165,21 @@ class World:
             self.write(*entries)
         self.close_seed(destination, run, key, listed=len(entries), list_version=list_version, complete=complete)
         return run
+
+    def begin_seed(
+        self,
+        destination: destinations.Destination,
+        key: seeds.ScopeKey = CONFIG_MAPS,
+        *,
+        served: str = "v1",
+        allow_prune: int = 0,
+    ) -> str:
+        """A seed whose rows a test writes itself, and closes with `close_seed`; its run id."""
+        with self.database.write() as connection:
+            return seeds.start(
+                connection, destination_id=destination.id, place_id=destination.place_id, cause="test",
+                scopes=[(key, served, True)], allow_prune=allow_prune,
+            )  # fmt: skip
 
     def close_seed(
         self,
