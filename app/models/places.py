@@ -42,39 +42,49 @@ def save(connection: Connection, destination_id: int, seen: Seen) -> tuple[int, 
     """(place id, generation, raised): a change of repository, branch or folder starts a new generation.
 
     A raised generation retires the former place and supersedes its pending rows at once (DESIGN section 6). A place
-    that was cleared and is allowed again rises as well, and keeps its inventory: what stands there is still ours.
+    that a destination had before, and that nobody else had since, keeps its inventory: what stands there is still ours.
     """
-    current = connection.execute(
-        select(_P.__table__).where(_P.destination_id == destination_id).order_by(_P.generation.desc()).limit(1)
-    ).one_or_none()
-    same = current is not None and (current.url_key, current.branch, current.base_folder) == (
-        seen.url_key,
-        seen.branch,
-        seen.base_folder,
-    )
-    if current is not None and same:
-        return _keep(connection, current, seen)
-    generation = 1 if current is None else current.generation + 1
-    return _open(connection, destination_id, seen, generation=generation), generation, True
-
-
-def _keep(connection: Connection, current: base.AnyRow, seen: Seen) -> tuple[int, int, bool]:
-    cleared = current.retired_at is not None
-    values: dict[str, object] = {}
-    if current.repo_config_id != seen.repo_config_id:
-        values["repo_config_id"] = seen.repo_config_id
-    if cleared:
-        values |= {"generation": current.generation + 1, "since": base.now(), "retired_at": None}
-    if values:
-        connection.execute(update(_P).where(_P.id == current.id).values(**values))
-    _point(connection, current.destination_id, current.id)
-    return current.id, current.generation + cleared, cleared
-
-
-def _open(connection: Connection, destination_id: int, seen: Seen, *, generation: int) -> int:
+    query = select(_P.__table__).where(_P.destination_id == destination_id).order_by(_P.generation.desc())
+    own = list(connection.execute(query))
+    again = next((row for row in own if _is_at(row, seen)), None)
+    if again is not None and again.retired_at is None:
+        _through(connection, again, seen.repo_config_id)
+        _point(connection, destination_id, again.id)
+        return again.id, again.generation, False
+    generation = own[0].generation + 1 if own else 1
     connection.execute(
         update(_P).where(_P.destination_id == destination_id, _P.retired_at.is_(None)).values(retired_at=base.now())
     )
+    if again is not None and not _had_by_another(connection, again):
+        _through(connection, again, seen.repo_config_id)
+        opened = {"generation": generation, "since": base.now(), "retired_at": None}
+        connection.execute(update(_P).where(_P.id == again.id).values(opened))
+        place_id = again.id
+    else:
+        place_id = _open(connection, destination_id, seen, generation=generation)
+    _point(connection, destination_id, place_id)
+    give_up(connection, destination_id, reason="the destination points to another place now")
+    return place_id, generation, True
+
+
+def _is_at(row: base.AnyRow, seen: Seen) -> bool:
+    return (row.url_key, row.branch, row.base_folder) == (seen.url_key, seen.branch, seen.base_folder)
+
+
+def _through(connection: Connection, row: base.AnyRow, repo_config_id: int) -> None:
+    if row.repo_config_id != repo_config_id:
+        connection.execute(update(_P).where(_P.id == row.id).values(repo_config_id=repo_config_id))
+
+
+def _had_by_another(connection: Connection, former: base.AnyRow) -> bool:
+    """Whether a place of another destination overlapped a former one since it was left."""
+    since = select(_P.base_folder).where(
+        _P.branch_id == former.branch_id, _P.destination_id != former.destination_id, _P.since >= former.retired_at
+    )
+    return any(paths.folders_overlap(folder, former.base_folder) for folder in connection.scalars(since))
+
+
+def _open(connection: Connection, destination_id: int, seen: Seen, *, generation: int) -> int:
     opened = base.insert(_P).values(
         destination_id=destination_id,
         generation=generation,
@@ -85,10 +95,7 @@ def _open(connection: Connection, destination_id: int, seen: Seen, *, generation
         base_folder=seen.base_folder,
         since=base.now(),
     )
-    place_id = connection.execute(opened.returning(_P.id)).scalar_one()
-    _point(connection, destination_id, place_id)
-    give_up(connection, destination_id, reason="the destination points to another place now")
-    return place_id
+    return connection.execute(opened.returning(_P.id)).scalar_one()
 
 
 def _point(connection: Connection, destination_id: int, place_id: int) -> None:

@@ -124,13 +124,27 @@ def _raise_and_fail(records: Records, prod: destinations.Destination, seen: plac
         raise ZeroDivisionError
 
 
-def test_a_place_that_goes_back_is_a_third_generation(records: Records) -> None:
-    """Generations only rise: returning to a former folder does not revive its place."""
-    records.destination(folder="a")
+def test_a_place_that_goes_back_is_a_third_generation_with_its_files(records: Records) -> None:
+    """Generations only rise; what stands in a former folder is ours still when a destination returns to it."""
+    first = records.destination(folder="a")
     records.destination(folder="b")
+    records.append(entry(first, "late"))
+    third = records.destination(folder="a")
+    assert (third.place_id, third.place_generation) == (first.place_id, 3)
+    assert places_of(records, third) == [(2, "b", True), (3, "a", False)]
+    assert records.states(third) == [(1, ledger.SUPERSEDED)]
+
+
+@pytest.mark.parametrize(("folder", "is_ours"), [("a", False), ("a/b", False), ("elsewhere", True)])
+def test_a_place_that_somebody_else_had_meanwhile_begins_anew(records: Records, folder: str, *, is_ours: bool) -> None:
+    """What stands there may be the other one's by now: nothing of it is known as ours."""
+    first = records.destination(folder="a")
+    records.destination(folder="b")
+    records.destination("other", folder=folder)
+    records.destination("other", folder="c")
     third = records.destination(folder="a")
     assert third.place_generation == 3
-    assert places_of(records, third) == [(1, "a", True), (2, "b", True), (3, "a", False)]
+    assert (third.place_id == first.place_id) is is_ours
 
 
 def test_a_rewritten_repo_config_of_the_same_repository_is_the_same_place(records: Records) -> None:

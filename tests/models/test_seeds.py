@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from app.models import destinations, seeds
@@ -235,6 +237,8 @@ def test_what_took_the_place_of_a_seed_is_found(records: Records) -> None:
     for _ in range(3):
         with records.database.write() as connection:
             runs.append(seeds.start(connection, **words))  # type: ignore[arg-type]
+        # The clock of SQLite counts milliseconds.
+        time.sleep(0.002)
     with records.database.write() as connection:
         seeds.queue(connection, **words)  # type: ignore[arg-type]
         assert [seeds.next_of(connection, prod.id, run) for run in runs] == [runs[1], runs[2], None]
