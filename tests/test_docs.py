@@ -35,6 +35,7 @@ REASONS_OF: dict[str, tuple[str, ...]] = {
         "app/rules/rendering.py",
         "app/rules/urls.py",
         "app/rules/compiling.py:_place",
+        "app/rules/compiling.py:reachable",
         "app/rules/compiling.py:_conflict",
         "app/rules/compiling.py:_denied",
         "app/watch/judging.py:destination",

@@ -37,7 +37,7 @@ def adopt(*, destination: events.Ref, yes: bool, kubeconfig: str, timeout: float
         click.echo(f"{placed.ref} has no file at its place without a record, and without an object.")
         return
     files = [(one.path, one.blob, one.identifier.kind, one.identifier.name) for one in gone]
-    asking.remove(data_dir, placed, verb=commands.ADOPT, files=files, timeout=timeout, confirmed=yes)
+    asking.remove(data_dir, [(placed, files)], verb=commands.ADOPT, timeout=timeout, confirmed=yes)
 
 
 def _strays(

@@ -75,51 +75,82 @@ def show(paths: Sequence[str]) -> None:
         click.echo(f"... and {len(paths) - _NAMED} more")
 
 
-def remove(
-    data_dir: Path,
-    placed: destinations.Destination,
-    *,
-    verb: str,
-    files: Sequence[tuple[str, ...]],
-    timeout: float,
-    confirmed: bool,
-) -> None:
-    """Have files removed, once a person agrees: path, blob and what else the verb wants of each.
+def say_where(placed: destinations.Destination) -> None:
+    """Name a place that a destination had before."""
+    once = "was, before it was deleted" if placed.deleted else "pointed before"
+    click.echo(f"On {placed.branch} of {placed.url_key}, where {placed.ref} {once}:")
+
+
+# What is to go at one place: path, blob and what else the verb wants of each file.
+Wanted = tuple[destinations.Destination, Sequence[tuple[str, ...]]]
+
+
+def remove(data_dir: Path, wanted: Sequence[Wanted], *, verb: str, timeout: float, confirmed: bool) -> None:
+    """Have files removed, once a person agrees.
 
     Raises PermanentError where some of them stay, or where it takes longer than `timeout` seconds.
     """
-    asked = sorted(files)[:_MOST]
+    asked = [(placed, sorted(files)[:_MOST]) for placed, files in wanted]
+    count, branches = sum(len(files) for _, files in asked), dict.fromkeys(placed.branch for placed, _ in asked)
     if not confirmed:
-        these = "this file" if len(asked) == 1 else f"these {len(asked)} files"
-        click.confirm(f"Remove {these} from {placed.branch}?", abort=True, err=True)
+        these = "this file" if count == 1 else f"these {count} files"
+        click.confirm(f"Remove {these} from {' and '.join(branches)}?", abort=True, err=True)
+    stay = []
     with records.opened(data_dir, writing=True) as database:
         with database.write() as connection:
-            command = ask(connection, placed, verb=verb, arguments={"files": asked})
-        say_if_nobody_leads(database, cluster=placed.cluster)
-        found = _wait(database, placed, command, deadline=time.monotonic() + timeout)
+            numbers = [ask(connection, placed, verb=verb, arguments={"files": files}) for placed, files in asked]
+        say_if_nobody_leads(database, cluster=asked[0][0].cluster)
+        deadline = time.monotonic() + timeout
+        for number, (placed, files) in zip(numbers, asked, strict=True):
+            try:
+                _follow(database, placed, number, verb=verb, asked=len(files), deadline=deadline)
+            except errors.PermanentError as error:
+                stay.append(error.message)
+    if left := sum(len(files) for _, files in wanted) - count:
+        click.echo(f"{left} more are left over: run it again.", err=True)
+    if stay:
+        raise errors.PermanentError("; ".join(stay))
+
+
+def _follow(
+    database: db.Database,
+    placed: destinations.Destination,
+    command: int,
+    *,
+    verb: str,
+    asked: int,
+    deadline: float,
+) -> None:
+    """Wait until the files of one place are gone, and say so. Raises PermanentError where some of them stay."""
+    found, reasons = _wait(database, placed, command, deadline=deadline)
     # A worker of before leaves alone what there is no record of, and says that there is nothing to do.
     ends = (ledger.PUSHED, ledger.UNCHANGED) if verb == commands.PRUNE else (ledger.PUSHED,)
     gone = sum(found.get(state, 0) for state in ends)
     click.echo(f"{'1 file is' if gone == 1 else f'{gone} files are'} removed from {placed.branch}.")
-    if len(files) > len(asked):
-        click.echo(f"{len(files) - len(asked)} more are left over: run it again.", err=True)
-    if gone < len(asked):
-        raise errors.PermanentError(
-            f"{len(asked) - gone} of {len(asked)} files stay: they were changed meanwhile, in the cluster or in Git, "
-            f"or a rule may stand behind them; see `reverser explain {placed.ref}`"
-        )
+    if gone == asked:
+        return
+    why = "; ".join(reasons) or "they were changed meanwhile, or a rule may stand behind them"
+    raise errors.PermanentError(
+        f"{asked - gone} of {asked} files stay on {placed.branch}: {why}; see `reverser explain {placed.ref}`"
+    )
 
 
-def _wait(database: db.Database, placed: destinations.Destination, command: int, *, deadline: float) -> progress.States:
-    """Wait until the rows are done; how many ended in which state. Raises PermanentError."""
+def _wait(
+    database: db.Database, placed: destinations.Destination, command: int, *, deadline: float
+) -> tuple[progress.States, Sequence[str]]:
+    """Wait until the rows are done: how many ended in which state, and why some changed nothing.
+
+    Raises PermanentError where nobody does it.
+    """
     while True:
         with contextlib.suppress(errors.TemporaryError), database.read() as connection:
             outcome = commands.outcome(connection, command)
-            found = progress.states_of(connection, placed.id, outcome.seed_run_id) if outcome.seed_run_id else {}
+            run = outcome.seed_run_id
+            found = progress.states_of(connection, placed.id, run) if run else {}
             if outcome.words is not None and outcome.words != commands.STARTED:
-                raise errors.PermanentError(f"nothing is removed: {outcome.words}")
+                raise errors.PermanentError(f"nothing is removed from {placed.branch}: {outcome.words}")
             if outcome.words == commands.STARTED and not found.get(ledger.PENDING):
-                return found
+                return found, progress.reasons_of(connection, placed.id, run) if run else ()
         if time.monotonic() > deadline:
             raise errors.PermanentError(
                 "it takes longer: see `reverser status`. What is not begun within an hour is not done"

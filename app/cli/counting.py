@@ -70,24 +70,27 @@ def count(
 
 @dataclass(frozen=True, slots=True)
 class LeftOver:
-    """Files that no rule stands behind any more: those at the present place, and how many stand at former ones."""
+    """Files at one place that no rule stands behind any more; `placed` is the destination at that place."""
 
-    items: tuple[inventory.Item, ...]
-    elsewhere: int
+    placed: destinations.Destination
+    items: Sequence[inventory.Item]
 
 
 def left_over(
     connection: base.Connection, compilation: compiling.Compilation, placed: destinations.Destination
 ) -> LeftOver | None:
-    """The files of a destination that are kept for no rule; None while a seed gives each file its mark."""
+    """Those at the current place of a destination; None while a seed gives each file its mark."""
     if states.in_seed(connection, [placed.id]):
         return None
-    counts, marks = states.file_counts(connection, [placed.id]).get(placed.id, []), _marks(compilation, placed.ref)
-    items = inventory.present(connection, placed.place_id)
-    return LeftOver(
-        items=tuple(one for one in items if judging.is_left_over(one, marks=marks)),
-        elsewhere=sum(one.files for one in counts if one.place_id != placed.place_id),
-    )
+    marks, items = _marks(compilation, placed.ref), inventory.present(connection, placed.place_id)
+    return LeftOver(placed, [one for one in items if judging.is_left_over(one, marks=marks)])
+
+
+def left_behind(connection: base.Connection, ref: events.Ref, *, cluster: str) -> list[LeftOver]:
+    """Those at places that destinations of this name had and nobody has now."""
+    every = destinations.former(connection, cluster=cluster, ref=ref)
+    found = (LeftOver(one, states.left_behind(connection, one.place_id)) for one in every)
+    return [one for one in found if one.items]
 
 
 @dataclass(frozen=True, slots=True)

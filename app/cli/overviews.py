@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any
 
 from app import errors, events
-from app.cli import counting, surveying
+from app.cli import counting, surveying, tables
 from app.models import destinations, health, states
 from app.rules import compiling
 
@@ -98,6 +98,18 @@ class Overview:
     kept: tuple[str, ...]
     gone: tuple[str, ...]
     rules: tuple[Rule, ...]
+    # What it left where it pointed before, and what those left that had its name.
+    left: tuple[Left, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """Files at a place that nobody has any more."""
+
+    repository: str
+    branch: str
+    base_folder: str
+    files: int
 
 
 def find(view: surveying.View, ref: events.Ref) -> Destination:
@@ -112,7 +124,15 @@ def find(view: surveying.View, ref: events.Ref) -> Destination:
         return recorded
     if verdict is None:
         known = ", ".join(sorted(str(one) for one in _known(view))) or "none"
-        raise errors.PermanentError(f"there is no GitDestination {ref}; there are: {known}", reason="NoDestination")
+        left = sum(one.files for one in _left(view, ref))
+        was = (
+            f"; one was deleted, and left {tables.counted(left, 'file')}: see `reverser prune {ref} --retired`"
+            if left
+            else ""
+        )
+        raise errors.PermanentError(
+            f"there is no GitDestination {ref}{was}; there are: {known}", reason="NoDestination"
+        )
     return _joined(ref, verdict, recorded)
 
 
@@ -141,7 +161,16 @@ def overview(view: surveying.View, destination: Destination) -> Overview:
         kept=counted.kept if counted else (),
         gone=counted.gone if counted else (),
         rules=(*rules, *_unreadable(survey, destination.ref)),
+        left=_left(view, destination.ref),
     )
+
+
+def _left(view: surveying.View, ref: events.Ref) -> tuple[Left, ...]:
+    if view.database is None:
+        return ()
+    with view.database.read() as connection:
+        found = counting.left_behind(connection, ref, cluster=view.settings.cluster)
+    return tuple(Left(one.placed.url_key, one.placed.branch, one.placed.base_folder, len(one.items)) for one in found)
 
 
 def _count(view: surveying.View, destination: Destination) -> counting.Counted | None:

@@ -1,6 +1,6 @@
-"""`reverser prune --retired`: remove the files that changed rules left behind, after a look at them.
+"""`reverser prune --retired`: remove the files that changed rules, moved and deleted destinations left behind.
 
-The command only asks (`asking.py`), and names each file with the content that was shown.
+Shows them first. The command only asks (`asking.py`), and names each file with the content that was shown.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import click
 
 from app import errors, events
 from app.cli import asking, counting, options, overviews, surveying
-from app.models import commands, destinations
+from app.models import commands
 
 
 @click.command(
@@ -28,36 +28,46 @@ def prune(
 ) -> None:
     """Remove the files that are kept although no rule selects their objects any more.
 
-    Shows them first, and asks. The history keeps what they were.
+    At its place, and where destinations of this name wrote before they were moved or deleted. Shows them first, and
+    asks. The history keeps what they were.
     """
     if not retired:
         raise click.UsageError("say what goes: --retired, the files that no rule selects any more")
     with surveying.view(data_dir, kubeconfig) as view:
-        placed, left = _left_over(view, destination)
-    asking.show([item.path for item in left.items])
-    if not left.items:
-        click.echo(f"{placed.ref} keeps no file at its place that no rule selects.")
-    if left.elsewhere:
-        click.echo(
-            f"{left.elsewhere} files stand where {placed.ref} pointed before: nothing is written there any more, so "
-            "remove them with git.",
-            err=True,
-        )
-    if left.items:
-        files = [(item.path, str(item.blob_id)) for item in left.items]
-        asking.remove(data_dir, placed, verb=commands.PRUNE, files=files, timeout=timeout, confirmed=yes)
+        found = _left_over(view, destination)
+    if not found:
+        click.echo(f"{destination} keeps no file that no rule selects.")
+        return
+    for one in found:
+        if one.placed.former or one.placed.deleted:
+            asking.say_where(one.placed)
+        asking.show([item.path for item in one.items])
+    wanted = [(one.placed, [(item.path, str(item.blob_id)) for item in one.items]) for one in found]
+    asking.remove(data_dir, wanted, verb=commands.PRUNE, timeout=timeout, confirmed=yes)
 
 
-def _left_over(view: surveying.View, destination: events.Ref) -> tuple[destinations.Destination, counting.LeftOver]:
-    """The files that no rule selects. Raises PermanentError where that cannot be known for certain."""
+def _left_over(view: surveying.View, destination: events.Ref) -> list[counting.LeftOver]:
+    """The files that no rule selects, by place. Raises PermanentError where that cannot be known for certain."""
     if view.survey.cluster is None or view.database is None or view.silent:
         raise errors.PermanentError(" ".join(view.silent) + " So nobody knows for certain what no rule selects.")
+    with view.database.read() as connection:
+        left_behind = counting.left_behind(connection, destination, cluster=view.settings.cluster)
+    verdict = view.survey.compilation.destinations.get(destination)
+    if left_behind and (verdict is None or not verdict.ready):
+        # Nothing is selected, and nobody can tell what would be.
+        return left_behind
     overviews.find(view, destination)
+    return [*_left_over_now(view, destination), *left_behind]
+
+
+def _left_over_now(view: surveying.View, destination: events.Ref) -> list[counting.LeftOver]:
+    """Those at the current place."""
     for key, verdict in view.survey.rules_of(destination):
         if verdict.rule is None:
             raise errors.PermanentError(f"{key} is not ready, and may stand behind files: {verdict.message}")
     for key, error in view.survey.unreadable_of(destination):
         raise errors.PermanentError(f"{key} cannot be used, and may stand behind files: {error.message}")
+    assert view.database is not None
     with view.database.read() as connection:
         placed = asking.find(connection, destination, cluster=view.settings.cluster)
         left = counting.left_over(connection, view.survey.compilation, placed)
@@ -65,4 +75,4 @@ def _left_over(view: surveying.View, destination: events.Ref) -> tuple[destinati
         raise errors.PermanentError(
             f"a seed of {destination} goes on, and says which files are kept: ask again after it"
         )
-    return placed, left
+    return [left] if left.items else []

@@ -16,7 +16,7 @@ import rich.progress
 
 from app import db, errors, events
 from app.cli import asking, options, records
-from app.models import commands, destinations, progress, seeds
+from app.models import commands, destinations, progress, seeds, wishes
 
 _LOOK_AGAIN = 1.0
 
@@ -53,7 +53,7 @@ def _ask(
     """The destination and the id of what is asked. Raises PermanentError where there is nothing to seed."""
     with database.write() as connection:
         found = asking.find(connection, ref, cluster=cluster)
-        destinations.ask_seed(connection, found.id, cause=f"asked for by {asking.who()}")
+        wishes.ask(connection, found.id, cause=f"asked for by {asking.who()}")
         return found, asking.ask(connection, found, verb=commands.SEED, arguments={"allow_prune": allow_prune})
 
 

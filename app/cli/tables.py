@@ -37,6 +37,11 @@ def printable(text: str) -> str:
     return text if text.isprintable() else text.encode("unicode_escape").decode("ascii")
 
 
+def counted(number: int, what: str) -> str:
+    """`1 file`, `2 files`."""
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
 def age(seconds: float | None) -> str:
     """A duration for people: `3s`, `12m`, `5h`, `2d`; nothing for None."""
     if seconds is None:

@@ -50,6 +50,11 @@ def _overview(said: overviews.Overview, width: int | None) -> Iterator[str]:
         yield from _labelled("in Git", _in_git(said), width)
     yield from _some("kept", said.kept, said.retained, width)
     yield from _some("gone", said.gone, said.orphans, width)
+    for left in said.left:
+        where = f"{left.base_folder} on {left.branch} of {left.repository}"
+        yield from _labelled(
+            "left", f"{tables.counted(left.files, 'file')} in {where}, where nobody writes any more", width
+        )
     if not said.rules:
         yield from _labelled("rules", "none: make a WatchRule whose destinationRef names it", width)
     for rule in said.rules:
@@ -66,7 +71,7 @@ def _some(label: str, paths: Sequence[str], count: int | None, width: int | None
 
 
 def _in_git(said: overviews.Overview) -> str:
-    parts = [] if said.files is None else [_count(said.files, "file")]
+    parts = [] if said.files is None else [tables.counted(said.files, "file")]
     if said.retained:
         parts.append(f"{said.retained} of them kept, which no rule selects any more")
     if said.orphans:
@@ -74,12 +79,12 @@ def _in_git(said: overviews.Overview) -> str:
     if said.last_sha and said.last_pushed_at:
         parts.append(f"last commit {said.last_sha[:10]} at {tables.moment(said.last_pushed_at)} UTC")
     if said.pending:
-        parts.append(f"{_count(said.pending, 'change')} on the way")
+        parts.append(f"{tables.counted(said.pending, 'change')} on the way")
     return ", ".join(parts) or "nothing yet"
 
 
 def _rule(rule: overviews.Rule, width: int | None) -> Iterator[str]:
-    files = "" if rule.files is None else f" ({_count(rule.files, 'file')})"
+    files = "" if rule.files is None else f" ({tables.counted(rule.files, 'file')})"
     state = "" if rule.ready else f" is not ready ({rule.reason}): {rule.message}"
     yield from _wrapped(f"{rule.rule}{state}{files if rule.ready else ''}", width)
     for selected in rule.selected:
@@ -96,7 +101,7 @@ def _selected(one: overviews.Selected, *, short: bool) -> str:
     where = f" in namespace {one.namespace}" if one.namespace else " in all namespaces" if one.namespaced else ""
     if one.namespaces is not None:
         names = ", ".join(one.namespaces) or "none is selected now"
-        where = f" in {_count(len(one.namespaces), 'namespace')} ({names})"
+        where = f" in {tables.counted(len(one.namespaces), 'namespace')} ({names})"
     every = " (by *)" if one.wildcard else ""
     more = len(one.types) - _SHOWN
     if short and one.wildcard and more > 0:
@@ -145,7 +150,3 @@ def _wrapped(text: str, width: int | None, *, first: str | None = None, indent: 
         break_long_words=False,
         break_on_hyphens=False,
     )
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"

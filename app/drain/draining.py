@@ -9,13 +9,14 @@ that a destination that never comes to rest does not keep its worker from the ot
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
+from functools import partial
 
 import structlog
 
 from app import db, errors, settings
-from app.drain import credentials, leasing, pacing, planning, pushing, relieving
+from app.drain import clearing, credentials, leasing, pacing, planning, pushing, relieving
 from app.events import Operation, Ref
 from app.git import remote as remotes
 from app.models import destinations, leases, ledger, seeds
@@ -77,6 +78,7 @@ class Drainer:
         self._helpers = remotes.Helpers(options.work_dir)
         self._credentials = credentials.CredentialSource(options)
         self._pusher = pushing.Pusher(database, options, self._helpers, self._credentials)
+        self._clearing = clearing.Clearing(database, options, self._pusher)
         self._relief = relieving.Relief(database, options)
 
     def drain(self, destination: Ref, *, deadline: float | None = None) -> Outcome:
@@ -92,14 +94,17 @@ class Drainer:
                 # A queue that was taken over begins with messages of what its former worker did.
                 done = tuple(destinations.finished(connection, destination))
                 return Outcome(destination, note="nothing pending", done=done)
-        return _joined(destination, [self._drain_one(one, end) for one in pending])
+        outcome = _joined(destination, [self._drain_one(one, end) for one in pending])
+        # What was counted is the current place, and rows of a former one may be left.
+        return replace(outcome, done=()) if any(one.former for one in pending) else outcome
 
     def close(self) -> None:
         """End the helper processes."""
         self._helpers.close()
 
     def _drain_one(self, destination: destinations.Destination, end: float) -> Outcome:
-        if not self._may_start(destination):
+        is_left = self._clearing.is_for(destination)
+        if not is_left and not self._may_start(destination):
             return Outcome(destination.ref, branch=destination.branch, note="waits for its next try")
         held = leasing.take(
             self._database,
@@ -112,8 +117,14 @@ class Drainer:
         if held is None:
             return Outcome(destination.ref, branch=destination.branch, note="the branch is in use; it rings when free")
         tally = _Tally()
+        end = min(end, time.monotonic() + TURN)
         with held:
-            self._work(held, destination.id, tally, end)
+            if is_left:
+                clear = partial(self._clear, held, destination, tally, end)
+                self._work(destination.id, tally, clear, partial(self._clearing.give_up, held, destination))
+            else:
+                turn = partial(self._take_turn, held, destination.id, tally, end)
+                self._work(destination.id, tally, turn, partial(self._put_off, held, destination.id))
         return self._outcome(destination, tally)
 
     def _may_start(self, destination: destinations.Destination) -> bool:
@@ -143,18 +154,29 @@ class Drainer:
     def _most(self, destination: destinations.Destination) -> int:
         return destination.max_commits or self._options.max_commits
 
-    def _work(self, held: leasing.HeldBranch, destination_id: int, tally: _Tally, end: float) -> None:
-        end = min(end, time.monotonic() + TURN)
+    @staticmethod
+    def _work(
+        destination_id: int,
+        tally: _Tally,
+        turn: Callable[[], None],
+        put_off: Callable[[errors.ReverserError], None],
+    ) -> None:
         try:
-            self._take_turn(held, destination_id, tally, end)
+            turn()
         except errors.ReverserError as error:
             tally.note = error.message
-            self._put_off(held, destination_id, error)
+            put_off(error)
         except Exception as error:  # noqa: BLE001 - one destination must not end the worker that serves the others
             # The text of an unforeseen error may quote an object: only its type and place are shown.
             log.error("drain_failed", destination_id=destination_id, error=type(error).__name__, at=errors.trace(error))  # noqa: TRY400
             tally.note = f"unexpected {type(error).__name__}; see the worker's log"
-            self._put_off(held, destination_id, errors.TemporaryError(tally.note, delay=UNEXPECTED_DELAY))
+            put_off(errors.TemporaryError(tally.note, delay=UNEXPECTED_DELAY))
+
+    def _clear(
+        self, held: leasing.HeldBranch, destination: destinations.Destination, tally: _Tally, end: float
+    ) -> None:
+        for result in self._clearing.clear(held, destination, end=end):
+            tally.add(result)
 
     def _take_turn(self, held: leasing.HeldBranch, destination_id: int, tally: _Tally, end: float) -> None:
         """Push what pends now, one push after the other, until it is done, has to wait, or the turn is over."""

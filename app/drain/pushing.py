@@ -18,7 +18,7 @@ from app.drain import building, credentials, finding, leasing, planning, recordi
 from app.git import cache as caches
 from app.git import remote as remotes
 from app.git.names import Sha
-from app.models import destinations, leases, ledger
+from app.models import destinations, leases, ledger, wishes
 
 log = structlog.get_logger()
 
@@ -28,6 +28,7 @@ TRIES = 5
 DIVERGED_DELAY = 2.0
 # The first wait between two tries, in seconds; doubled and jittered.
 FIRST_PAUSE = 0.05
+BRANCH_DELETED = "BranchDeleted"
 
 
 @dataclass(slots=True)
@@ -57,11 +58,13 @@ class Pusher:
         limit: int,
         max_commits: int,
         look: bool,
+        creates: bool = True,
     ) -> Result:
         """Turn up to `limit` pending rows into at most `max_commits` commits, push them, record them.
 
-        With `look` the remote is read first, even where the head to build on is known. Raises TemporaryError,
-        StalledError; after either the rows still pend and nothing is lost.
+        With `look` the remote is read first, even where the head to build on is known. A branch that is not there yet
+        comes into being where this `creates` one. Raises TemporaryError, StalledError; after either the rows still pend
+        and nothing is lost.
         """
         remote = remotes.Remote(
             url=destination.url,
@@ -71,19 +74,44 @@ class Pusher:
         )
         with caches.open_cache(self.options.work_dir, destination.url_key) as cache:
             if look or not _can_build(held.lease, cache):
-                self._look(held, destination, cache, remote)
+                self._look(held, destination, cache, remote, creates=creates)
             for attempt in range(TRIES):
                 try:
                     return self._try(held, destination, cache, remote, limit=limit, max_commits=max_commits)
                 except errors.RemoteMovedError as moved:
                     log.info("remote_moved", destination=str(destination.ref), message=moved.message)
                     time.sleep(FIRST_PAUSE * 2**attempt * random.random())  # noqa: S311 - jitter, not a secret
-                    self._look(held, destination, cache, remote)
+                    self._look(held, destination, cache, remote, creates=creates)
         raise errors.TemporaryError(
             f"branch {destination.branch} moved {TRIES} times while we pushed; will try again in 5 s",
             delay=5.0,
             reason="RemoteMoved",
         )
+
+    def forget(self, held: leasing.HeldBranch, destination: destinations.Destination, *, limit: int) -> Result:
+        """Record of up to `limit` rows that remove files that they are gone with their branch."""
+        with caches.open_cache(self.options.work_dir, destination.url_key) as cache:
+            plan = self._build(cache, destination, base=None, limit=limit, max_commits=limit).plan
+        held.lease = recording.record_plan(self.database, held.lease, destination=destination, plan=plan, branches=None)
+        return Result(rows=len(plan.ends))
+
+    def _build(
+        self,
+        cache: caches.Cache,
+        destination: destinations.Destination,
+        *,
+        base: Sha | None,
+        limit: int,
+        max_commits: int,
+    ) -> building.Builder:
+        """The plan of up to `limit` rows, at its builder."""
+        with self.database.read() as connection:
+            rows = ledger.pending(connection, destination.id, place_id=destination.place_id, limit=limit)
+        builder = building.Builder(
+            cache=cache, base=base, destination=destination, database=self.database, options=self.options
+        )
+        builder.build(rows, max_commits=max_commits)
+        return builder
 
     def _try(
         self,
@@ -96,12 +124,8 @@ class Pusher:
         max_commits: int,
     ) -> Result:
         clock = _Clock()
-        with self.database.read() as connection:
-            rows = ledger.pending(connection, destination.id, place_id=destination.place_id, limit=limit)
-        builder = building.Builder(
-            cache=cache, base=_head(held.lease), destination=destination, database=self.database, options=self.options
-        )
-        plan = builder.build(rows, max_commits=max_commits)
+        builder = self._build(cache, destination, base=_head(held.lease), limit=limit, max_commits=max_commits)
+        plan = builder.plan
         clock.lap("build")
         branches = None
         if plan.head is not None:
@@ -122,6 +146,8 @@ class Pusher:
         destination: destinations.Destination,
         cache: caches.Cache,
         remote: remotes.Remote,
+        *,
+        creates: bool,
     ) -> None:
         """Fetch, find own unrecorded commits, and set the head to build on."""
         lease = held.lease
@@ -134,7 +160,7 @@ class Pusher:
                 connection, destination.repo_config_id, check=destinations.CONNECTED, branches=fetched.branches
             )
         if fetched.tip is None:
-            held.lease = self._branch_missing(lease, destination, fetched.default_tip)
+            held.lease = self._branch_missing(lease, destination, fetched.default_tip, creates=creates)
             return
         if lease.state == leases.PRESENT and fetched.tip == lease.head:
             return
@@ -147,13 +173,13 @@ class Pusher:
         held.lease = recording.record_found(self.database, lease, found, tip=fetched.tip)
 
     def _branch_missing(
-        self, lease: leases.BranchLease, destination: destinations.Destination, start: Sha | None
+        self, lease: leases.BranchLease, destination: destinations.Destination, start: Sha | None, *, creates: bool
     ) -> leases.BranchLease:
-        if lease.state == leases.PRESENT:
+        if lease.state == leases.PRESENT or not creates:
             raise errors.StalledError(
                 f"branch {destination.branch} was deleted on the remote; it is not created again: push "
                 f"{lease.head} to it, or let the destination name another branch",
-                reason="BranchDeleted",
+                reason=BRANCH_DELETED,
             )
         with self.database.write() as connection:
             leases.fence_branch(connection, lease)
@@ -168,7 +194,7 @@ class Pusher:
         with self.database.write() as connection:
             leases.fence_branch(connection, lease)
             leases.move_head(connection, lease, head=tip, state=leases.PRESENT)
-            destinations.want_seed(connection, branch_id=lease.branch_id, cause="the branch was rewritten")
+            wishes.of_branch(connection, branch_id=lease.branch_id, cause="the branch was rewritten")
         raise errors.BranchDivergedError(message, delay=DIVERGED_DELAY)
 
 

@@ -41,8 +41,8 @@ def record_plan(
         inventory.save(connection, destination.place_id, plan.items.values())
         for run in plan.swept:
             _end_seed(connection, run, destination_id=destination.id)
-        current = destinations.is_at(connection, destination.id, place_id=destination.place_id)
-        destinations.note_success(connection, destination.id, sha=plan.head if current else None)
+        if destinations.is_at(connection, destination.id, place_id=destination.place_id):
+            destinations.note_success(connection, destination.id, sha=plan.head)
         moved = leases.settle_branch(connection, lease, head=plan.head)
         if plan.head is not None:
             destinations.note_connection(

@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import BigInteger, Connection, Text, insert, select, update
 from sqlalchemy.orm import Mapped, mapped_column
 
-from app.models import base
+from app.models import base, destinations
 
 # Verbs.
 SEED, PRUNE, ADOPT = "seed", "prune", "adopt"
@@ -18,7 +18,7 @@ SEED, PRUNE, ADOPT = "seed", "prune", "adopt"
 REMOVALS = (PRUNE, ADOPT)
 # What becomes of what is asked for.
 STARTED, NOTHING_SELECTED, TOO_LATE = "started", "no rule selects anything", "nobody did it within an hour"
-MOVED, UNREADABLE = "the destination points elsewhere now", "the request cannot be read"
+MOVED, UNREADABLE = "the place changed hands meanwhile: look again", "the request cannot be read"
 # What a person saw when asking is not what is there an hour later.
 VALID = 3_600.0
 
@@ -72,7 +72,7 @@ class Request:
     files: Mapping[str, SeenFile] = field(default_factory=dict)
 
     def is_at(self, place_id: int, generation: int) -> bool:
-        """Whether the destination points still where it did when it was asked for."""
+        """Whether it is of this generation of this place."""
         return self.place == (place_id, generation)
 
 
@@ -109,9 +109,12 @@ def outcome(connection: Connection, command: int) -> Outcome:
     return Outcome(*connection.execute(select(_C.outcome, _C.seed_run_id).where(_C.id == command)).one())
 
 
-def is_waiting(connection: Connection, *, verb: str, among: Collection[int]) -> bool:
-    """Whether anything of a verb is left to do for some destinations; cheap enough to be asked each second."""
-    return any(found in among for found in connection.scalars(_waiting(verb, _C.destination_id)))
+def is_waiting(connection: Connection, *, verbs: Collection[str], cluster: str) -> bool:
+    """Whether anything of some verbs is left to do in a cluster; cheap enough to be asked each second."""
+    destination = destinations.GitDestinationRow
+    wanted = _C.verb.in_(verbs), _C.done_at.is_(None), destination.cluster == cluster
+    query = select(_C.id).join(destination, destination.id == _C.destination_id).where(*wanted)
+    return connection.scalar(query.limit(1)) is not None
 
 
 def take_waiting(connection: Connection, *, verb: str, among: Collection[int]) -> list[Request]:

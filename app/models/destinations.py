@@ -6,7 +6,7 @@ A place is repository + branch + folder of a destination with a generation; the 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -20,14 +20,13 @@ from sqlalchemy import (
     Integer,
     Text,
     UniqueConstraint,
-    and_,
     exists,
     func,
     or_,
     select,
     update,
 )
-from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy.orm import Mapped, aliased, mapped_column
 
 from app import errors
 from app.events import Ref
@@ -125,7 +124,7 @@ class PlaceRow(base.Base):
 
 @dataclass(frozen=True, slots=True)
 class Destination:
-    """Everything that a drain and an Event need to know of one destination at its current place."""
+    """Everything that a drain and an Event need to know of one destination at one place: the current one mostly."""
 
     id: int
     uid: str
@@ -153,6 +152,8 @@ class Destination:
     due: bool
     ledger_uuid: str
     pruning: pruning.Pruning
+    # Whether it points elsewhere by now: nothing is written here, files are removed where a person wants that.
+    former: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -286,7 +287,18 @@ def _retire(
     return gone
 
 
-def _query() -> base.AnySelect:
+# The place that a destination has now.
+_CURRENT = _P.id == _D.place_id
+
+
+def _query(at: base.Condition = _CURRENT) -> base.AnySelect:
+    """Destinations at the places that `at` selects."""
+    # A config that names another repository now says nothing about this place: its rows wait for a decision.
+    return _recorded(at).where(_C.url_key == _P.url_key)
+
+
+def _recorded(at: base.Condition) -> base.AnySelect:
+    """The same, whatever repository their configs name now."""
     return (
         select(
             _D.id,
@@ -307,8 +319,9 @@ def _query() -> base.AnySelect:
             _P.branch_id,
             _P.branch,
             _P.base_folder,
+            _P.id.is_distinct_from(_D.place_id).label("former"),
+            _P.url_key,
             _C.url,
-            _C.url_key,
             _C.transport,
             _C.host,
             _C.id.label("repo_config_id"),
@@ -319,9 +332,9 @@ def _query() -> base.AnySelect:
             _C.max_commits,
         )
         .join(ledger.LedgerHead, ledger.LedgerHead.destination_id == _D.id)
-        .join(_P, _P.id == _D.place_id)
-        # A config that names another repository now says nothing about this place: its rows wait for a decision.
-        .join(_C, and_(_C.id == _P.repo_config_id, _C.url_key == _P.url_key))
+        .join(_P, _P.destination_id == _D.id)
+        .join(_C, _C.id == _P.repo_config_id)
+        .where(at)
     )
 
 
@@ -352,6 +365,7 @@ def _destination(row: base.AnyRow) -> Destination:
         due=bool(row.due),
         ledger_uuid=row.ledger_uuid,
         pruning=_pruning(row.prune, row.max_prune_ratio),
+        former=bool(row.former),
     )
 
 
@@ -369,11 +383,34 @@ def _pruning(policy: str | None, ratio: float | None) -> pruning.Pruning:
 def by_ref(connection: Connection, ref: Ref, *, pending: bool = False) -> list[Destination]:
     """Destinations of this name that have a place: the live one and deleted ones with pending rows, oldest first.
 
-    With `pending`, only those that have rows to drain.
+    With `pending`, only those that have rows to drain, at each place where they have some.
     """
-    wanted = _pending() if pending else _served()
-    query = _query().where(_D.namespace == ref.namespace, _D.name == ref.name, wanted)
-    return [_destination(row) for row in connection.execute(query.order_by(_D.id))]
+    query = _query(_pending()) if pending else _query().where(_served())
+    query = query.where(_D.namespace == ref.namespace, _D.name == ref.name)
+    return [_destination(row) for row in connection.execute(query.order_by(_D.id, _P.id))]
+
+
+def former(connection: Connection, *, cluster: str, ref: Ref) -> list[Destination]:
+    """The places that destinations of this name had and that nobody has now, the one that was left last first.
+
+    Their GitRepoConfigs may name another repository by now.
+    """
+    query = _recorded(is_nobodys()).where(_D.cluster == cluster, _D.namespace == ref.namespace, _D.name == ref.name)
+    return [_destination(row) for row in connection.execute(query.order_by(_P.since.desc(), _P.id.desc()))]
+
+
+def former_at(connection: Connection, destination_id: int, *, place: tuple[int, int]) -> Destination | None:
+    """One of them, by place and generation."""
+    query = _recorded(is_nobodys()).where(_D.id == destination_id, _P.id == place[0], _P.generation == place[1])
+    row = connection.execute(query).one_or_none()
+    return None if row is None else _destination(row)
+
+
+def is_nobodys() -> base.Condition:
+    """Whether no live destination has the folder of a place."""
+    place, owner = aliased(_P), aliased(_D)
+    same_folder = place.branch_id == _P.branch_id, place.base_folder == _P.base_folder
+    return ~exists().where(*same_folder, owner.place_id == place.id, owner.deleted_at.is_(None))
 
 
 def finished(connection: Connection, ref: Ref) -> list[tuple[str, int]]:
@@ -425,16 +462,19 @@ def _served() -> base.Condition:
 
 
 def _pending() -> base.Condition:
-    """Whether a destination has rows to drain at its place."""
-    rows = ledger.EventRow.destination_id == _D.id, ledger.EventRow.place_id == _D.place_id, ledger.IS_PENDING
+    """Whether a destination has rows to drain at a place."""
+    rows = ledger.EventRow.destination_id == _D.id, ledger.EventRow.place_id == _P.id, ledger.IS_PENDING
     return exists().where(*rows)
 
 
 def waiting_for(connection: Connection, *, branch_id: int, destination_id: int) -> list[Ref]:
     """Who has rows to drain and may do so now, of the destinations on a branch and the one that it was held for."""
-    query = select(_D.namespace, _D.name).join(_P, _P.id == _D.place_id)
-    query = query.where(or_(_P.branch_id == branch_id, _D.id == destination_id), _pending(), _due())
-    return [Ref(row.namespace, row.name) for row in connection.execute(query.order_by(_D.id))]
+    # What went wrong at the current place delays no removal at a former one.
+    ready = or_(_due(), _P.id.is_distinct_from(_D.place_id))
+    query = select(_D.namespace, _D.name).join(_P, _P.destination_id == _D.id)
+    query = query.where(or_(_P.branch_id == branch_id, _D.id == destination_id), _pending(), ready)
+    names = (Ref(row.namespace, row.name) for row in connection.execute(query.order_by(_D.id)))
+    return list(dict.fromkeys(names))
 
 
 def _due() -> base.Condition:
@@ -503,35 +543,6 @@ def note_crash(connection: Connection, destination_id: int) -> None:
     connection.execute(raised)
 
 
-def want_seed(connection: Connection, *, branch_id: int, cause: str) -> None:
-    """Ask the watch daemon for a seed of every live destination on a branch."""
-    on_branch = select(_P.id).where(_P.branch_id == branch_id, _P.retired_at.is_(None))
-    query = select(_D.id).where(_D.place_id.in_(on_branch), _D.deleted_at.is_(None))
-    found = locked(connection, connection.scalars(query))
-    connection.execute(update(_D).where(_D.id.in_(found)).values(seed_wanted=cause))
-
-
-def ask_seed(connection: Connection, destination_id: int, *, cause: str) -> None:
-    """Ask the watch daemon for a seed of one destination; a wish that it did not see yet keeps its cause."""
-    wanted = func.coalesce(_D.seed_wanted, cause)
-    connection.execute(update(_D).where(_D.id == destination_id).values(seed_wanted=wanted))
-
-
-def unchecked(connection: Connection, *, among: Collection[int], after: float, limit: int) -> list[int]:
-    """Those of some destinations whose place and last check are older than `after` seconds, the oldest first."""
-    since = base.now(-after)
-    checked = func.coalesce(_D.checked_at, _P.since)
-    own = base.among(connection, _D.id, list(among)), _D.deleted_at.is_(None), _D.seed_wanted.is_(None)
-    query = select(_D.id).join(_P, _P.id == _D.place_id).where(*own, _P.since <= since, checked <= since)
-    return list(connection.scalars(query.order_by(checked, _D.id).limit(limit)))
-
-
-def ask_check(connection: Connection, ids: Collection[int], *, cause: str) -> None:
-    """Ask the watch daemon for a regular seed of some destinations."""
-    wanted = func.coalesce(_D.seed_wanted, cause)
-    connection.execute(update(_D).where(_D.id.in_(ids)).values(seed_wanted=wanted, checked_at=base.now()))
-
-
 def lock_all(connection: Connection, *, cluster: str) -> None:
     """Lock what is served of a cluster's destinations in id order, before a transaction writes to many of them."""
     locked(connection, connection.scalars(select(_D.id).where(_D.cluster == cluster, _served())))
@@ -546,29 +557,6 @@ def locked(connection: Connection, ids: Iterable[int]) -> list[int]:
     """
     query = select(_D.id).where(_D.id.in_(list(ids))).order_by(_D.id)
     return list(connection.scalars(query.with_for_update(key_share=True)))
-
-
-def wants_seed(connection: Connection, *, cluster: str, routed: Collection[int]) -> bool:
-    """Whether somebody wants a seed of any of these destinations of a cluster."""
-    return any(row.id in routed for row in connection.execute(_seed_wanted(cluster)))
-
-
-def take_wanted_seeds(connection: Connection, *, cluster: str, routed: Collection[int]) -> dict[int, str]:
-    """Destination id -> cause of the seeds that were asked for; clear them in the same transaction.
-
-    The wish of a destination that is not among `routed` stays, for whoever can fulfil it.
-    """
-    rows = connection.execute(_seed_wanted(cluster).order_by(_D.id).with_for_update(key_share=True))
-    wanted = {row.id: str(row.seed_wanted) for row in rows if row.id in routed}
-    if wanted:
-        connection.execute(update(_D).where(_D.id.in_(wanted)).values(seed_wanted=None))
-    return wanted
-
-
-def _seed_wanted(cluster: str) -> base.AnySelect:
-    return select(_D.id, _D.seed_wanted).where(
-        _D.cluster == cluster, _D.deleted_at.is_(None), _D.seed_wanted.is_not(None)
-    )
 
 
 def put_off_host(
@@ -594,6 +582,7 @@ def _on_host(host: str) -> sqlalchemy.Select[int]:
 
 
 def undrained(connection: Connection, *, after: float) -> list[int]:
-    """Destinations deleted more than `after` seconds ago for which rows pend still."""
-    old = _D.deleted_at.is_not(None), _D.deleted_at <= base.now(-after), _served()
-    return list(connection.scalars(select(_D.id).where(*old)))
+    """Destinations deleted more than `after` seconds ago for which rows pend still that are as old."""
+    row, long_ago = ledger.EventRow, base.now(-after)
+    pending = exists().where(row.destination_id == _D.id, ledger.IS_PENDING, row.observed_at <= long_ago)
+    return list(connection.scalars(select(_D.id).where(_D.deleted_at <= long_ago, pending)))

@@ -12,7 +12,7 @@ import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import (
     BigInteger,
@@ -35,6 +35,8 @@ from sqlalchemy.orm import Mapped, mapped_column
 from app import events
 from app.models import base
 from app.rules import versions
+
+T = TypeVar("T")
 
 PENDING = "pending"
 PUSHED = "pushed"
@@ -455,8 +457,7 @@ def settle(connection: Connection, destination_id: int, ends: Iterable[Settled])
     """
     for part in _chunks(list(ends)):
         _end(connection, destination_id, part)
-        numbers = base.among(connection, EventBody.sequence, [end.sequence for end in part])
-        connection.execute(delete(EventBody).where(EventBody.destination_id == destination_id, numbers))
+        _drop_bodies(connection, destination_id, [end.sequence for end in part])
 
 
 def _end(connection: Connection, destination_id: int, ends: Sequence[Settled]) -> None:
@@ -474,21 +475,29 @@ def _end(connection: Connection, destination_id: int, ends: Sequence[Settled]) -
     connection.execute(ending.where(_E.sequence == table.c.number).values(values))
 
 
-def _chunks(ends: Sequence[Settled], size: int = 5_000) -> Iterable[Sequence[Settled]]:
+def _drop_bodies(connection: Connection, destination_id: int, numbers: Sequence[int]) -> None:
+    ended = EventBody.destination_id == destination_id, base.among(connection, EventBody.sequence, numbers)
+    connection.execute(delete(EventBody).where(*ended))
+
+
+def _chunks(ends: Sequence[T], size: int = 5_000) -> Iterable[Sequence[T]]:
     """SQLite takes 32,766 variables in one statement."""
     return (ends[start : start + size] for start in range(0, len(ends), size))
 
 
-def supersede_pending(connection: Connection, destination_id: int, *, reason: str) -> int:
-    """Supersede all rows that pend for a destination; how many. Used when its place changes or it is deleted."""
-    count = connection.execute(
-        update(_E)
-        .where(_E.destination_id == destination_id, IS_PENDING)
-        .values(state=SUPERSEDED, state_reason=reason, settled_at=base.now())
-    ).rowcount
-    if count:
-        connection.execute(delete(EventBody).where(EventBody.destination_id == destination_id))
-    return count
+def supersede_pending(connection: Connection, destination_id: int, *, reason: str, place_id: int | None = None) -> int:
+    """Supersede all rows that pend for a destination, or those at one place; how many.
+
+    Used when its place changes or it is deleted, and for removals that cannot be done.
+    """
+    pending = [_E.destination_id == destination_id, IS_PENDING]
+    if place_id is not None:
+        pending.append(_E.place_id == place_id)
+    ended = {"state": SUPERSEDED, "state_reason": reason, "settled_at": base.now()}
+    numbers = connection.scalars(update(_E).where(*pending).values(ended).returning(_E.sequence)).all()
+    for part in _chunks(numbers):
+        _drop_bodies(connection, destination_id, part)
+    return len(numbers)
 
 
 @dataclass(frozen=True, slots=True)

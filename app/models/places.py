@@ -48,7 +48,7 @@ def save(connection: Connection, destination_id: int, seen: Seen) -> tuple[int, 
     own = list(connection.execute(query))
     again = next((row for row in own if _is_at(row, seen)), None)
     if again is not None and again.retired_at is None:
-        _through(connection, again, seen.repo_config_id)
+        reach(connection, again.id, repo_config_id=seen.repo_config_id)
         _point(connection, destination_id, again.id)
         return again.id, again.generation, False
     generation = own[0].generation + 1 if own else 1
@@ -56,7 +56,7 @@ def save(connection: Connection, destination_id: int, seen: Seen) -> tuple[int, 
         update(_P).where(_P.destination_id == destination_id, _P.retired_at.is_(None)).values(retired_at=base.now())
     )
     if again is not None and not _had_by_another(connection, again):
-        _through(connection, again, seen.repo_config_id)
+        reach(connection, again.id, repo_config_id=seen.repo_config_id)
         opened = {"generation": generation, "since": base.now(), "retired_at": None}
         connection.execute(update(_P).where(_P.id == again.id).values(opened))
         place_id = again.id
@@ -71,9 +71,10 @@ def _is_at(row: base.AnyRow, seen: Seen) -> bool:
     return (row.url_key, row.branch, row.base_folder) == (seen.url_key, seen.branch, seen.base_folder)
 
 
-def _through(connection: Connection, row: base.AnyRow, repo_config_id: int) -> None:
-    if row.repo_config_id != repo_config_id:
-        connection.execute(update(_P).where(_P.id == row.id).values(repo_config_id=repo_config_id))
+def reach(connection: Connection, place_id: int, *, repo_config_id: int) -> None:
+    """Let a place be reached as this repository config says, which names the same repository as before."""
+    another = _P.id == place_id, _P.repo_config_id != repo_config_id
+    connection.execute(update(_P).where(*another).values(repo_config_id=repo_config_id))
 
 
 def _had_by_another(connection: Connection, former: base.AnyRow) -> bool:

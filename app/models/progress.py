@@ -86,6 +86,14 @@ def states_of(connection: Connection, destination_id: int, run: str) -> States:
     return {row.state: row.number for row in connection.execute(query)}
 
 
+def reasons_of(connection: Connection, destination_id: int, run: str) -> list[str]:
+    """Why rows of what a person wants gone did not become a commit, each reason once."""
+    of_run = _E.destination_id == destination_id, _E.seed_run_id == run
+    left = _E.state.not_in([ledger.PENDING, ledger.PUSHED, ledger.UNCHANGED]), _E.state_reason.is_not(None)
+    reasons = select(_E.state_reason).where(*of_run, *left).distinct().order_by(_E.state_reason)
+    return [str(reason) for reason in connection.scalars(reasons)]
+
+
 def _held(connection: Connection, destination_id: int, run: str) -> str:
     of_sync = _E.destination_id == destination_id, _E.seed_run_id == run, _E.operation == Operation.SEED_SYNC.value
     return connection.scalar(select(_E.state_reason).where(*of_sync, _E.state == ledger.HELD)) or ""

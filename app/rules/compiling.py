@@ -305,22 +305,40 @@ def _place(
     configs: Mapping[Ref, kinds.GitRepoConfig],
     verdicts: Mapping[Ref, RepoVerdict],
 ) -> Place:
-    config = configs.get(target.repo_ref)
-    if target.repo_ref.namespace != target.meta.ref.namespace and (config is None or not _open_to_all(config)):
-        raise _denied("GitRepoConfig", target.repo_ref)
+    url = reachable(
+        target.repo_ref, branch=target.branch, namespace=target.meta.ref.namespace, configs=configs, verdicts=verdicts
+    )
+    paths.check_base_folder(target.base_folder)
+    return Place(url, target.branch, target.base_folder, target.repo_ref)
+
+
+def reachable(
+    repo_config: Ref,
+    *,
+    branch: str,
+    namespace: str,
+    configs: Mapping[Ref, kinds.GitRepoConfig],
+    verdicts: Mapping[Ref, RepoVerdict],
+) -> urls.RepoUrl:
+    """The repository of a GitRepoConfig, on a branch of which a destination of a namespace may write.
+
+    Raises PermanentError, with what to do, where it may not.
+    """
+    config = configs.get(repo_config)
+    if repo_config.namespace != namespace and (config is None or not _open_to_all(config)):
+        raise _denied("GitRepoConfig", repo_config)
     if config is None:
         raise errors.PermanentError(
-            f"unknown GitRepoConfig {target.repo_ref}: create it, or correct repoRef", reason="RepoConfigNotFound"
+            f"unknown GitRepoConfig {repo_config}: create it, or correct repoRef", reason="RepoConfigNotFound"
         )
-    branches.check(target.branch)
-    branches.check_allowed(target.branch, config.allowed_branches)
-    paths.check_base_folder(target.base_folder)
-    verdict = verdicts[target.repo_ref]
+    branches.check(branch)
+    branches.check_allowed(branch, config.allowed_branches)
+    verdict = verdicts[repo_config]
     if verdict.url is None:
         raise errors.PermanentError(
-            f"GitRepoConfig {target.repo_ref} is not ready: {verdict.message}", reason=verdict.reason
+            f"GitRepoConfig {repo_config} is not ready: {verdict.message}", reason=verdict.reason
         )
-    return Place(verdict.url, target.branch, target.base_folder, target.repo_ref)
+    return verdict.url
 
 
 def _conflicts(

@@ -13,8 +13,8 @@ from functools import partial
 
 import structlog
 
-from app import events
-from app.models import base, commands, cursors, destinations, inventory, leases, rules, seeds, states
+from app import errors, events
+from app.models import base, commands, cursors, destinations, inventory, leases, places, rules, seeds, states, wishes
 from app.rules import compiling, types
 from app.watch import comparing, inbox, recording, removing, routing, writing
 
@@ -37,8 +37,8 @@ class Causes:
         self._cluster = writer.settings.cluster
         self._first = True
         self._recorded = recording.NOTHING
-        # The uids of all our objects, readable or not.
-        self._present: frozenset[str] = frozenset()
+        # Our objects as the routing of now has them; None before the first.
+        self._seen: recording.Seen | None = None
 
     def adopt(self, seen: recording.Seen) -> routing.Routing:
         """Write what was compiled, start the seeds that it causes, and let the writer follow it."""
@@ -83,9 +83,9 @@ class Causes:
         """Start the seeds that were asked for: by workers (a branch that was rewritten), by people."""
         self._writer.call(self._seed_wanted)
 
-    def removals_wanted(self) -> None:
-        """Write the rows that remove what people want gone."""
-        self._writer.call(self._removals_wanted)
+    def removals_wanted(self) -> set[events.Ref]:
+        """Write the rows that remove what people want gone; the destinations to ring for."""
+        return self._writer.call(self._removals_wanted)
 
     @property
     def scopes(self) -> Mapping[int, Sequence[routing.WantedScope]]:
@@ -117,7 +117,7 @@ class Causes:
 
         self._recorded = self._writer.durably(work)
         self._first = False
-        self._present = seen.present
+        self._seen = seen
         self._writer.follow(self._recorded.routes)
         return self._recorded.routes
 
@@ -228,7 +228,7 @@ class Causes:
         def work(connection: base.Connection) -> None:
             # What is not routed, because nothing is before the first adoption, keeps its wish.
             scopes = self._writer.routes.scopes
-            taken = destinations.take_wanted_seeds(connection, cluster=self._cluster, routed=scopes)
+            taken = wishes.take(connection, cluster=self._cluster, routed=scopes)
             asked = commands.take_waiting(connection, verb=commands.SEED, among=taken)
             for destination_id, cause in taken.items():
                 own = [one for one in asked if one.destination_id == destination_id]
@@ -254,32 +254,85 @@ class Causes:
         for one in asked:
             commands.answer(connection, one.id, outcome=outcome, seed_run_id=run)
 
-    def _removals_wanted(self) -> None:
+    def _removals_wanted(self) -> set[events.Ref]:
+        if (seen := self._seen) is None:
+            return set()
         targets = {target.id: target for target in self._writer.routes.targets.values()}
 
+        def is_current(one: commands.Request) -> bool:
+            target = targets.get(one.destination_id)
+            return target is not None and one.is_at(target.place_id, target.place_generation)
+
         def work(connection: base.Connection) -> list[tuple[str, commands.Request]]:
+            everybody = destinations.ids_ever(connection, cluster=self._cluster)
             asked = [
                 (verb, one)
                 for verb in commands.REMOVALS
-                for one in commands.take_waiting(connection, verb=verb, among=targets)
+                for one in commands.take_waiting(connection, verb=verb, among=everybody)
             ]
             # A seed gives each file its mark: until its end in Git nobody knows which are left over, or unknown.
-            seeded = states.in_seed(connection, [one.destination_id for _, one in asked])
-            return [(verb, one) for verb, one in asked if one.destination_id not in seeded]
+            seeded = states.in_seed(connection, [one.destination_id for _, one in asked if is_current(one)])
+            return [(verb, one) for verb, one in asked if one.destination_id not in seeded or not is_current(one)]
 
-        for verb, one in self._writer.durably(work):
-            self._remove(verb, one, targets[one.destination_id])
+        wanted = self._writer.durably(work)
+        rung = set()
+        for verb, one in wanted:
+            removal = (
+                self._removal(verb, one, targets[one.destination_id], seen)
+                if is_current(one)
+                else self._leaving(verb, one, seen)
+            )
+            if removal is not None and self._remove(one, removal):
+                rung.add(removal.destination)
+        return rung
 
-    def _remove(self, verb: str, asked: commands.Request, target: routing.Target) -> None:
-        """Write the rows of one request, in transactions that are as short as any, and answer it."""
-        if not asked.is_at(target.place_id, target.place_generation):
-            self._writer.durably(lambda connection: commands.answer(connection, asked.id, outcome=commands.MOVED))
-            return
-        removal, paths, gone = self._removal(verb, asked, target), sorted(asked.files), 0
+    def _removal(
+        self, verb: str, asked: commands.Request, target: routing.Target, seen: recording.Seen
+    ) -> removing.Removal:
+        if verb == commands.ADOPT:
+            return removing.Adoption(asked, target, cluster=self._cluster)
+        marks = self._writer.routes.marks[target.id]
+        return removing.Pruning(asked, target, marks=marks, cluster=self._cluster, present=seen.present)
+
+    def _leaving(self, verb: str, asked: commands.Request, seen: recording.Seen) -> removing.Leaving | None:
+        """Files at a place that nobody has any more, where its repository still admits whoever had it.
+
+        None after the answer that there are none to remove.
+        """
+        config_ids = self._recorded.config_ids
+
+        def find(connection: base.Connection) -> removing.Leaving:
+            left = destinations.former_at(connection, asked.destination_id, place=asked.place)
+            if left is None or verb != commands.PRUNE:
+                raise errors.PermanentError(commands.MOVED)
+            url = compiling.reachable(
+                left.repo_config,
+                branch=left.branch,
+                namespace=left.ref.namespace,
+                configs=seen.repo_configs,
+                verdicts=seen.compilation.repo_configs,
+            )
+            if url.key != left.url_key:
+                raise errors.PermanentError(f"GitRepoConfig {left.repo_config} names another repository now")
+            # The config may have been deleted and created again since.
+            places.reach(connection, left.place_id, repo_config_id=config_ids[left.repo_config])
+            return removing.Leaving(asked, left, cluster=self._cluster)
+
+        try:
+            return self._writer.durably(find)
+        except errors.PermanentError as error:
+            words = error.message
+            self._writer.durably(lambda connection: commands.answer(connection, asked.id, outcome=words))
+            return None
+
+    def _remove(self, asked: commands.Request, removal: removing.Removal) -> int:
+        """Write the rows of one request, in transactions that are as short as any, and answer it; how many rows."""
+        paths, gone = sorted(asked.files), 0
         for start in range(0, len(paths), self._writer.settings.batch_rows):
-            seen = {path: asked.files[path] for path in paths[start : start + self._writer.settings.batch_rows]}
-            objects = self._writer.durably(partial(removal.write, seen=seen))
-            self._forget(target.id, objects)
+            some = {path: asked.files[path] for path in paths[start : start + self._writer.settings.batch_rows]}
+            objects = self._writer.durably(partial(removal.write, seen=some))
+            if not isinstance(removal, removing.Leaving):
+                self._forget(asked.destination_id, objects)
             gone += len(objects)
 
         def finish(connection: base.Connection) -> None:
@@ -287,13 +340,8 @@ class Causes:
             commands.forget_files(connection, asked.id)
 
         self._writer.durably(finish)
-        log.info(verb, destination=str(target.ref), files=gone, by=asked.by)
-
-    def _removal(self, verb: str, asked: commands.Request, target: routing.Target) -> removing.Removal:
-        if verb == commands.ADOPT:
-            return removing.Adoption(asked, target, cluster=self._cluster)
-        marks = self._writer.routes.marks[target.id]
-        return removing.Pruning(asked, target, marks=marks, cluster=self._cluster, present=self._present)
+        log.info("files_unwanted", destination=str(removal.destination), seed=removal.seed, files=gone, by=asked.by)
+        return gone
 
     def _forget(self, destination_id: int, objects: Iterable[events.Identifier]) -> None:
         """Whoever selects these objects again finds that their files are not there."""

@@ -12,7 +12,7 @@ from collections.abc import Collection
 import structlog
 
 from app import db
-from app.models import destinations, leases
+from app.models import destinations, leases, wishes
 from app.settings import Settings
 
 log = structlog.get_logger(__name__)
@@ -32,12 +32,12 @@ class Checks:
     def ask(self, among: Collection[int]) -> None:
         """Ask for the seeds of these destinations that are due. Raises TemporaryError."""
         with self._database.read() as connection:
-            if not destinations.unchecked(connection, among=among, after=self._distance, limit=1):
+            if not wishes.unchecked(connection, among=among, after=self._distance, limit=1):
                 return
         with self._database.write() as connection:
             leases.fence_lead(connection, self._lead)
-            due = destinations.unchecked(connection, among=among, after=self._distance / 2, limit=AT_ONCE)
-            destinations.ask_check(connection, destinations.locked(connection, due), cause=CAUSE)
+            due = wishes.unchecked(connection, among=among, after=self._distance / 2, limit=AT_ONCE)
+            wishes.ask_check(connection, destinations.locked(connection, due), cause=CAUSE)
         self._distance = self._drawn()
         log.info("regular check", destinations=len(due))
 

@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any
 
 from app import events
-from app.models import base, destinations, leases, places, rules, seeds
+from app.models import base, destinations, leases, places, rules, seeds, wishes
 from app.rules import compiling, kinds, pruning, selecting
 from app.watch import routing
 
@@ -42,6 +42,11 @@ class Recorded:
 
     routes: routing.Routing
     saved: _Saved = field(default_factory=dict)
+
+    @property
+    def config_ids(self) -> Mapping[events.Ref, int]:
+        """The ids of the repository configs."""
+        return {ref: saved[1] for (kind, ref), saved in self.saved.items() if kind == "config"}
 
 
 NOTHING = Recorded(routing.NOTHING)
@@ -129,7 +134,7 @@ def _save_destination(
     )
     if before is not None and before != pruned:
         # What stays and what waits for a person is said by a listing.
-        destinations.ask_seed(connection, destination_id, cause="spec.prune changed")
+        wishes.ask(connection, destination_id, cause="spec.prune changed")
     place = verdict.place
     if place is None:
         places.clear(connection, destination_id, reason=NOT_ALLOWED)

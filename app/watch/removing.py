@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from app import events
-from app.models import base, commands, inventory, ledger, rules, seeds
+from app.models import base, commands, destinations, inventory, ledger, rules, seeds
 from app.rules import paths
 from app.watch import eventing, judging, routing
 
@@ -23,7 +23,7 @@ class Removal(ABC):
     """One request, for one destination; `seed` is the mark of its rows."""
 
     def __init__(self, asked: commands.Request, target: routing.Target, *, cluster: str, verb: str, mark: str) -> None:
-        self.seed = f"{mark}{asked.id}"
+        self.seed, self.destination = f"{mark}{asked.id}", target.ref
         self._target, self._cluster = target, cluster
         self._rule, self._user = f"reverser {verb}", events.UserInfo(asked.by, "command")
 
@@ -92,6 +92,25 @@ def _covers(spec: Mapping[str, Any], what: events.Identifier) -> bool:
         and scope["namespace"] in {"", what.namespace}
         for scope in spec["scopes"]
     )
+
+
+class Leaving(Removal):
+    """Files at a place that no destination has any more."""
+
+    def __init__(self, asked: commands.Request, left: destinations.Destination, *, cluster: str) -> None:
+        target = routing.target_of(left)
+        super().__init__(asked, target, cluster=cluster, verb=commands.PRUNE, mark=ledger.PRUNE)
+
+    def _removed(
+        self,
+        connection: base.Connection,  # noqa: ARG002 - another removal asks it
+        seen: Seen,
+        present: Mapping[str, inventory.Item],
+    ) -> Iterator[tuple[events.Identifier, ledger.Entry]]:
+        for path, file in seen.items():
+            item = present.get(path)
+            if item and item.blob_id == file.blob:
+                yield self._entry(item.identifier, version=item.resource_version, epoch=item.source_epoch)
 
 
 class Adoption(Removal):

@@ -9,14 +9,14 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import structlog
 
 from app import db, errors, publishing, queues
 from app.events import Ref
-from app.models import commands, destinations, leases, nodes, places, states
+from app.models import commands, destinations, leases, nodes, places, states, wishes
 from app.settings import Settings
 from app.watch import causing, checks
 
@@ -85,6 +85,11 @@ class Leftovers:
         # When each is deleted next: at once, again, never.
         self._due: dict[Ref, float] = {}
 
+    def expect(self, refs: Iterable[Ref]) -> None:
+        """These get a queue now: where nobody has the name, it is one more to delete."""
+        for ref in refs:
+            self._due.pop(ref, None)
+
     def clear(self, *, now: float) -> None:
         """Delete what may go by now, a monotonic time. Raises TemporaryError."""
         with self._database.read() as connection:
@@ -137,17 +142,18 @@ class Sweeper:
     def _sweep(self) -> None:
         with self._database.read() as connection:
             waiting = states.waiting(connection, cluster=self._settings.cluster)
-            wanted = destinations.wants_seed(connection, cluster=self._settings.cluster, routed=self._causes.scopes)
-            removing = any(
-                commands.is_waiting(connection, verb=verb, among=self._causes.scopes) for verb in commands.REMOVALS
-            )
+            wanted = wishes.any_waits(connection, cluster=self._settings.cluster, routed=self._causes.scopes)
+            removing = commands.is_waiting(connection, verbs=commands.REMOVALS, cluster=self._settings.cluster)
+        self._leftovers.expect(one.ref for one in waiting)
         for one in self._bells.due(waiting, now=time.monotonic(), lost=self._publisher.outage is not None):
             log.debug("ring", destination=str(one.ref), first=one.first, last=one.last)
             self._publisher.ring(one.ref, one.first, one.last)
         if wanted:
             self._causes.seed_wanted()
-        if removing:
-            self._causes.removals_wanted()
+        for ref in self._causes.removals_wanted() if removing else ():
+            self._leftovers.expect([ref])
+            # At once: an error of its place makes a destination wait, and these may stand at a former one.
+            self._publisher.ring(ref, 0, 0)
         if time.monotonic() >= self._retire_at:
             self._retire_at = time.monotonic() + _RETIRE_EVERY
             self._retire()

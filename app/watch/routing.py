@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from app import events
-from app.models import inventory, seeds
+from app.models import destinations, inventory, seeds
 from app.rules import matching, selecting, types
 
 
@@ -27,6 +27,20 @@ class Target:
     place_generation: int
     branch: str
     base_folder: str
+
+
+def target_of(placed: destinations.Destination) -> Target:
+    """A destination at the place of this record of it."""
+    return Target(
+        id=placed.id,
+        uid=placed.uid,
+        ref=placed.ref,
+        repo_config=placed.repo_config,
+        place_id=placed.place_id,
+        place_generation=placed.place_generation,
+        branch=placed.branch,
+        base_folder=placed.base_folder,
+    )
 
 
 class StreamKey(NamedTuple):

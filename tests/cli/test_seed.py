@@ -16,7 +16,7 @@ from sqlalchemy import text
 
 from app import db
 from app.cli import main
-from app.models import commands, destinations, leases, seeds
+from app.models import commands, destinations, leases, seeds, wishes
 from tests.models.records import CLUSTER, Records
 from tests.waiting import wait_until
 
@@ -35,7 +35,7 @@ def seed(*words: str) -> click.testing.Result:
     return click.testing.CliRunner().invoke(main.main, ["seed", *words])
 
 
-def wishes(records: Records) -> list[str | None]:
+def wanted(records: Records) -> list[str | None]:
     """Why each destination wants a seed."""
     with records.database.read() as connection:
         return list(connection.scalars(text("SELECT seed_wanted FROM git_destination ORDER BY id")))
@@ -48,7 +48,7 @@ def test_a_seed_is_asked_for_and_written_down(records: Records) -> None:
     done = seed("shop/prod")
     assert (done.exit_code, done.stdout) == (0, "A seed of shop/prod is asked for.\n")
     assert done.stderr == f"No watch daemon leads cluster {CLUSTER}: it begins when one does.\n"
-    assert wishes(records) == [f"asked for by {getpass.getuser()}", None]
+    assert wanted(records) == [f"asked for by {getpass.getuser()}", None]
     with records.database.read() as connection:
         query = "SELECT verb, target, asked_by, destination_id, arguments, done_at FROM command"
         row = connection.execute(text(query)).one()
@@ -63,9 +63,9 @@ def test_a_wish_keeps_its_first_cause(records: Records) -> None:
     """A person who asks as well does not hide why a worker did."""
     prod = records.destination("prod")
     with records.database.write() as connection:
-        destinations.want_seed(connection, branch_id=prod.branch_id, cause="the branch was rewritten")
+        wishes.of_branch(connection, branch_id=prod.branch_id, cause="the branch was rewritten")
     assert seed("shop/prod").exit_code == 0
-    assert wishes(records) == ["the branch was rewritten"]
+    assert wanted(records) == ["the branch was rewritten"]
 
 
 @pytest.mark.parametrize("name", ["prd", "gone"])
@@ -78,7 +78,7 @@ def test_nothing_is_asked_for_what_is_not_there(records: Records, name: str) -> 
     done = seed(f"shop/{name}")
     assert done.exit_code == 1
     assert f"cluster {CLUSTER} has no destination shop/{name} that is ready: see `reverser status`" in done.stderr
-    assert wishes(records) == [None, None]
+    assert wanted(records) == [None, None]
 
 
 def test_a_name_without_a_namespace_is_wrong_usage(records: Records) -> None:
@@ -97,7 +97,7 @@ def test_a_user_without_a_name_is_known_by_its_number(records: Records, monkeypa
     monkeypatch.setattr(getpass, "getuser", nameless)
     records.destination("prod")
     assert seed("shop/prod").exit_code == 0
-    assert wishes(records) == [f"asked for by uid {os.getuid()}"]
+    assert wanted(records) == [f"asked for by uid {os.getuid()}"]
 
 
 Answer = Callable[[db.Connection, int], None]

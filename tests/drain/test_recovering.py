@@ -14,7 +14,7 @@ from sqlalchemy import select
 
 from app import db, errors
 from app.drain import draining, pushing, recording
-from app.models import commits, destinations, inventory, leases, rules
+from app.models import commits, destinations, inventory, leases, rules, wishes
 from tests.drain.world import World, path_of
 from tests.waiting import wait_until
 
@@ -251,9 +251,7 @@ def test_push_after_a_reset_branch_does_not_bring_commits_back(world: World) -> 
     assert world.log()[0] == first
     assert path_of("b") in world.files()
     with world.database.write() as connection:
-        assert destinations.take_wanted_seeds(connection, cluster="home", routed={prod.id}) == {
-            prod.id: "the branch was rewritten"
-        }
+        assert wishes.take(connection, cluster="home", routed={prod.id}) == {prod.id: "the branch was rewritten"}
 
 
 def test_a_deleted_branch_is_not_created_again(world: World, tmp_path: Path) -> None:

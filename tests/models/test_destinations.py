@@ -6,12 +6,12 @@ import itertools
 from collections.abc import Iterable
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from app import errors
 from app.events import Ref
-from app.models import destinations, inventory, ledger, places, seeds, states
-from tests.models.records import CLUSTER, Records, entry, identifier
+from app.models import destinations, inventory, ledger, places, seeds, states, wishes
+from tests.models.records import CLUSTER, Records, append, entry, identifier
 
 
 def retire(records: Records, *keep: str) -> list[int]:
@@ -227,6 +227,10 @@ def test_what_pends_for_a_deleted_destination_drains_for_a_while(records: Record
         assert places.retire_drained(connection, after=60.0) == 0
     records.age("git_destination", "deleted_at", seconds=61.0)
     with records.database.write() as connection:
+        # What a person wants gone may be asked for long after.
+        assert places.retire_drained(connection, after=60.0) == 0
+    records.age("event", "observed_at", seconds=61.0)
+    with records.database.write() as connection:
         assert places.retire_drained(connection, after=60.0) == 2
         assert places.retire_drained(connection, after=60.0) == 0
         assert destinations.queue_refs(connection) == [prod.ref]
@@ -332,6 +336,90 @@ def test_who_waits_for_a_branch(records: Records) -> None:
     assert found == [waiting.ref, elsewhere.ref]
 
 
+def test_who_waits_for_a_branch_that_was_its_own(records: Records) -> None:
+    """Rows at a former place wait for its branch, whatever the destination waits for at the place of now."""
+    prod, other = records.destination("prod"), records.destination("other", folder="o")
+    moved = records.destination("prod", branch="dev")
+    with records.database.write() as connection:
+        destinations.put_off(connection, prod.id, seconds=60.0)
+        append(connection, entry(prod), entry(moved, "b"))
+        found = destinations.waiting_for(connection, branch_id=prod.branch_id, destination_id=other.id)
+        assert found == [prod.ref]
+        assert destinations.waiting_for(connection, branch_id=moved.branch_id, destination_id=other.id) == []
+        found_at = [(one.place_id, one.former) for one in destinations.by_ref(connection, prod.ref, pending=True)]
+        assert found_at == [(prod.place_id, True), (moved.place_id, False)]
+
+
+def file(path: str, *, removed: bool = False) -> inventory.Item:
+    """A file of the record."""
+    return inventory.Item(path, identifier(path), "7", "h", f"blob-{path}", None, removed=removed)
+
+
+def left(records: Records, name: str = "prod") -> list[tuple[str, bool, list[str]]]:
+    """(folder, deleted, paths) of what destinations of a name left where nobody writes any more."""
+    with records.database.read() as connection:
+        return [
+            (one.base_folder, one.deleted, [item.path for item in states.left_behind(connection, one.place_id)])
+            for one in destinations.former(connection, cluster=CLUSTER, ref=Ref("shop", name))
+        ]
+
+
+def put(records: Records, place: destinations.Destination, *items: inventory.Item) -> None:
+    """Let files stand at a place."""
+    with records.database.write() as connection:
+        inventory.save(connection, place.place_id, items)
+
+
+def test_what_is_left_where_nobody_writes_any_more(records: Records) -> None:
+    """Of places that were left, the last one first, and of who had the name; not where somebody has the folder."""
+    first = records.destination(folder="a")
+    put(records, first, file("a/1"), file("a/2", removed=True))
+    second = records.destination(folder="b")
+    put(records, second, file("b/1"))
+    third = records.destination(folder="c")
+    put(records, third, file("c/1"))
+    assert left(records) == [("b", False, ["b/1"]), ("a", False, ["a/1"])]
+    other = records.destination("other", folder="a")
+    assert left(records) == [("b", False, ["b/1"])]
+    with records.database.read() as connection:
+        counts = states.file_counts(connection, [third.id])[third.id]
+        assert {(one.place_id, one.files) for one in counts} == {(second.place_id, 1), (third.place_id, 1)}
+        assert states.left_by_deleted(connection, cluster=CLUSTER, limit=10) == []
+    retire(records, other.uid)
+    assert left(records) == [("c", True, ["c/1"]), ("b", True, ["b/1"])]
+    with records.database.read() as connection:
+        assert states.left_by_deleted(connection, cluster=CLUSTER, limit=10) == [
+            states.LeftBehind(Ref("shop", "prod"), "main", 2)
+        ]
+        assert states.left_by_deleted(connection, cluster="another", limit=10) == []
+
+
+def test_what_several_left_in_one_folder_is_the_last_ones(records: Records) -> None:
+    """A destination that is deleted and created again, more than once: each file is there once."""
+    for uid, paths in {"one": ("1", "2", "3"), "two": ("2",), "three": ("3",)}.items():
+        made = records.destination("prod", uid=uid)
+        put(records, made, *(file(path) for path in paths))
+        if uid == "two":
+            put(records, made, file("3", removed=True))
+        retire(records)
+    assert [paths for _, _, paths in left(records)] == [["3"], ["2"], ["1"]]
+    with records.database.read() as connection:
+        (found,) = states.left_by_deleted(connection, cluster=CLUSTER, limit=10)
+    assert found.files == 3
+
+
+def test_a_former_place_whose_config_names_another_repository_is_told_of(records: Records) -> None:
+    """What stands there is left, though nobody can reach it: it is not drained."""
+    prod = records.destination()
+    put(records, prod, file("1"))
+    records.destination(branch="dev")
+    with records.database.write() as connection:
+        connection.execute(update(destinations.GitRepoConfigRow).values(url_key="another"))
+        append(connection, entry(prod))
+        assert destinations.by_ref(connection, prod.ref, pending=True) == []
+    assert left(records) == [("clusters/prod", False, ["1"])]
+
+
 def test_a_seed_that_a_worker_wants_is_handed_over_once(records: Records) -> None:
     """A rewritten branch asks for a seed of every live destination on it; each wish is taken once, by who routes it."""
     prod, other = records.destination("prod"), records.destination("other", folder="o")
@@ -340,15 +428,15 @@ def test_a_seed_that_a_worker_wants_is_handed_over_once(records: Records) -> Non
     retire(records, prod.uid, other.uid, elsewhere.uid)
     assert gone.branch_id == prod.branch_id
     with records.database.write() as connection:
-        assert not destinations.wants_seed(connection, cluster=CLUSTER, routed=[1])
-        destinations.want_seed(connection, branch_id=prod.branch_id, cause="BranchDiverged")
-        assert destinations.wants_seed(connection, cluster=CLUSTER, routed=[1])
-        wanted = destinations.take_wanted_seeds(connection, cluster=CLUSTER, routed={other.id, elsewhere.id})
+        assert not wishes.any_waits(connection, cluster=CLUSTER, routed=[1])
+        wishes.of_branch(connection, branch_id=prod.branch_id, cause="BranchDiverged")
+        assert wishes.any_waits(connection, cluster=CLUSTER, routed=[1])
+        wanted = wishes.take(connection, cluster=CLUSTER, routed={other.id, elsewhere.id})
         assert wanted == {other.id: "BranchDiverged"}
-        assert destinations.wants_seed(connection, cluster=CLUSTER, routed=[1])
-        wanted = destinations.take_wanted_seeds(connection, cluster=CLUSTER, routed={prod.id, other.id})
+        assert wishes.any_waits(connection, cluster=CLUSTER, routed=[1])
+        wanted = wishes.take(connection, cluster=CLUSTER, routed={prod.id, other.id})
         assert wanted == {prod.id: "BranchDiverged"}
-        assert not destinations.wants_seed(connection, cluster=CLUSTER, routed=[1])
+        assert not wishes.any_waits(connection, cluster=CLUSTER, routed=[1])
 
 
 @pytest.mark.postgres
@@ -366,7 +454,7 @@ def test_destinations_are_locked_in_one_order(postgres_records: Records, write: 
         with records.database.write() as connection:
             match write:
                 case "want_seed":
-                    destinations.want_seed(connection, branch_id=first.branch_id, cause="test")
+                    wishes.of_branch(connection, branch_id=first.branch_id, cause="test")
                 case "lock_all":
                     destinations.lock_all(connection, cluster=CLUSTER)
                 case "put_off_host":
@@ -506,7 +594,7 @@ def test_a_host_that_answers_again_lets_nobody_wait(records: Records) -> None:
 def unchecked(records: Records, *, limit: int = 10) -> list[int]:
     """The destinations whose regular check is due after 100 seconds."""
     with records.database.read() as connection:
-        return destinations.unchecked(connection, among=[1, 2], after=100.0, limit=limit)
+        return wishes.unchecked(connection, among=[1, 2], after=100.0, limit=limit)
 
 
 def test_a_check_is_due_when_the_last_one_is_long_ago(records: Records) -> None:
@@ -516,9 +604,9 @@ def test_a_check_is_due_when_the_last_one_is_long_ago(records: Records) -> None:
     records.age("place", "since", seconds=101)
     assert unchecked(records) == [prod.id, dev.id]
     with records.database.write() as connection:
-        destinations.ask_seed(connection, dev.id, cause="a person")
-        destinations.ask_check(connection, [prod.id, dev.id], cause="the check")
-        wanted = destinations.take_wanted_seeds(connection, cluster=CLUSTER, routed=[prod.id, dev.id])
+        wishes.ask(connection, dev.id, cause="a person")
+        wishes.ask_check(connection, [prod.id, dev.id], cause="the check")
+        wanted = wishes.take(connection, cluster=CLUSTER, routed=[prod.id, dev.id])
     assert wanted == {prod.id: "the check", dev.id: "a person"}
     assert unchecked(records) == []
     records.age("git_destination", "checked_at", seconds=101)
@@ -532,11 +620,11 @@ def test_nobody_checks_what_is_gone(records: Records) -> None:
     records.age("place", "since", seconds=101)
     with records.database.write() as connection:
         destinations.retire_destinations(connection, cluster=CLUSTER, keep={prod.uid})
-        assert destinations.unchecked(connection, among=[gone.id], after=0.0, limit=10) == []
+        assert wishes.unchecked(connection, among=[gone.id], after=0.0, limit=10) == []
     assert unchecked(records) == [prod.id]
     assert gone.id != prod.id
     with records.database.write() as connection:
-        destinations.ask_seed(connection, prod.id, cause="a person")
+        wishes.ask(connection, prod.id, cause="a person")
     assert unchecked(records) == []
 
 

@@ -6,6 +6,7 @@ import re
 
 import pytest
 
+from app import events
 from tests.servers.api import KUBE_ONLY
 from tests.system.cluster import Api, Destination, rendered, repo_config
 from tests.system.installation import Lane
@@ -55,6 +56,60 @@ def test_a_destination_moves(shared: Lane, api: Api, repository: Repository) -> 
         ("next", "clusters/prod"),
         ("next", "clusters/other"),
     ]
+
+
+@pytest.mark.promise("P2", "P10")
+def test_what_a_destination_left_behind_goes_when_a_person_says_so(
+    shared: Lane, api: Api, repository: Repository
+) -> None:
+    """It moves, comes back and is deleted: its files stay, are told of, and go where a person wants that."""
+    namespace = api.namespace()
+    for name in ("one", "two"):
+        api.create("configmaps", namespace, name, data={"key": "value"})
+    config = repo_config(api, namespace, "local", repository.url)
+    destination = Destination(api, namespace, "prod", repository=config)
+    shared.wait_seeded(destination.ref)
+    at_home = repository.tree()
+    api.merge("gitdestinations", namespace, "prod", spec={"baseFolder": "clusters/away"})
+    both = rendered(api.list("configmaps", namespace), folder="clusters/away")
+    wait_until(lambda: repository.tree() == at_home | both, what="the new folder")
+    wait_until(lambda: retained(api, namespace) == 2, what="the old files are counted")
+    api.delete("configmaps", namespace, "two")
+    home, away = (
+        rendered(api.list("configmaps", namespace), folder=folder) for folder in ("clusters/prod", "clusters/away")
+    )
+    wait_until(lambda: repository.tree() == at_home | away, what="the deletion in the new folder")
+
+    # Back in its folder it has its files again, and goes on with them.
+    api.merge("gitdestinations", namespace, "prod", spec={"baseFolder": "clusters/prod"})
+    wait_until(lambda: repository.tree() == home | away, what="what was deleted meanwhile is gone")
+    shared.wait_drained(destination.ref)
+    wait_until(lambda: retained(api, namespace) == 1, what="the file of the other folder is counted")
+    assert "1 file in clusters/away on main of" in " ".join(shared.reverser("explain", destination.ref).stdout.split())
+
+    done = shared.reverser("prune", destination.ref, "--retired", "--yes")
+    where = f"On main of {repository.url}, where {destination.ref} pointed before:"
+    assert done.stdout.splitlines() == [where, *away, "1 file is removed from main."]
+    assert repository.tree() == home
+    wait_until(lambda: retained(api, namespace) == 0, what="nothing is kept")
+
+    api.delete("watchrules", namespace, "prod")
+    api.delete("gitdestinations", namespace, "prod")
+    words = f"{destination.ref} was deleted and left 1 file on main"
+    wait_until(lambda: words in shared.reverser("status").stderr, what="what it left is told of")
+    refused = shared.reverser("explain", destination.ref)
+    assert f"one was deleted, and left 1 file: see `reverser prune {destination.ref} --retired`" in refused.stderr
+    assert repository.tree() == home
+    done = shared.reverser("prune", destination.ref, "--retired", "--yes")
+    where = f"On main of {repository.url}, where {destination.ref} was, before it was deleted:"
+    assert done.stdout.splitlines() == [where, *home, "1 file is removed from main."]
+    assert repository.tree() == {}
+    assert words not in shared.reverser("status").stderr
+    assert (
+        f"there is no GitDestination {destination.ref}" in shared.reverser("prune", destination.ref, "--retired").stderr
+    )
+    queue = events.queue_name(events.Ref.parse(destination.ref))
+    wait_until(lambda: queue not in shared.bound(), what="its queue is gone again")
 
 
 def superseded(shared: Lane, destination: Destination) -> bool:

@@ -98,16 +98,19 @@ class Desk:
         self,
         *rules: kinds.WatchRule | kinds.ClusterWatchRule,
         folder: str = "clusters/prod",
+        branch: str = "main",
         allowed: str = "*",
         uid: str = "uid-prod",
+        url: str = "https://example.com/x.git",
+        config_uid: str = "uid-repo",
         prune: str = "Always",
         served: Sequence[types.ResourceType] = (CONFIG_MAPS, ROLES),
     ) -> routing.Routing:
         """Compile these rules for the destination shop/prod, and follow them."""
-        config = kinds.GitRepoConfig.from_object(
-            _object("repo", repoUrl="https://example.com/x.git", allowedBranches=[allowed])
-        )
-        prod = _object("prod", repoRef={"name": "repo"}, branch="main", baseFolder=folder, prune=prune)
+        repo = _object("repo", repoUrl=url, allowedBranches=[allowed])
+        repo["metadata"]["uid"] = config_uid
+        config = kinds.GitRepoConfig.from_object(repo)
+        prod = _object("prod", repoRef={"name": "repo"}, branch=branch, baseFolder=folder, prune=prune)
         prod["metadata"]["uid"] = uid
         target = kinds.GitDestination.from_object(prod)
         compilation = compiling.compile_all(
@@ -120,7 +123,7 @@ class Desk:
             namespaces=self.namespaces,
         )
         return self.causes.adopt(
-            recording.Seen({config.meta.ref: config}, {SHOP: target}, compilation, frozenset({"uid-repo", uid}))
+            recording.Seen({config.meta.ref: config}, {SHOP: target}, compilation, frozenset({config_uid, uid}))
         )
 
     def start(self, *rules: kinds.WatchRule | kinds.ClusterWatchRule, version: str = "100") -> None:

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from sqlalchemy import select, update
 
-from app.events import Identifier
-from app.models import base, commands, cursors, destinations, inventory, ledger, rules, seeds
+from app.events import Identifier, Ref
+from app.models import base, commands, cursors, destinations, inventory, ledger, rules, seeds, wishes
 from app.rules import selecting, types
 from app.watch import recording, routing
 from tests.watch.desk import CONFIG_MAPS, ROLES, SHOP, Desk, cluster_rule, config_map, watch_rule
@@ -223,11 +223,11 @@ def test_workers_may_ask_for_a_seed(desk: Desk) -> None:
     desk.seed()
     with desk.database.write() as connection:
         target = destinations.live(connection, cluster="home")[0]
-        destinations.want_seed(connection, branch_id=target.branch_id, cause="the branch was rewritten")
+        wishes.of_branch(connection, branch_id=target.branch_id, cause="the branch was rewritten")
     desk.causes.seed_wanted()
     assert desk.runs()[-1] == ("the branch was rewritten", "listing")
     with desk.database.read() as connection:
-        assert not destinations.wants_seed(connection, cluster="home", routed=[1])
+        assert not wishes.any_waits(connection, cluster="home", routed=[1])
 
 
 @pytest.mark.parametrize(("selects", "outcome"), [(True, "started"), (False, "no rule selects anything")])
@@ -238,7 +238,7 @@ def test_people_may_ask_for_a_seed(desk: Desk, *, selects: bool, outcome: str) -
         desk.seed()
     with desk.database.write() as connection:
         target = destinations.live(connection, cluster="home")[0]
-        destinations.ask_seed(connection, target.id, cause="asked for by me")
+        wishes.ask(connection, target.id, cause="asked for by me")
         asked, other = (asking(connection, target, destination_id=target.id + more) for more in (0, 1))
     desk.causes.seed_wanted()
     assert (("asked for by me", "listing") in desk.runs()) == selects
@@ -287,7 +287,7 @@ def test_what_was_allowed_long_ago_or_elsewhere_is_void(
     desk.seed()
     with desk.database.write() as connection:
         target = destinations.live(connection, cluster="home")[0]
-        destinations.ask_seed(connection, target.id, cause="asked for by me")
+        wishes.ask(connection, target.id, cause="asked for by me")
         asked = asking(connection, target, **arguments)
         connection.execute(update(commands.CommandRow).values(asked_at=base.now(-age)))
     desk.causes.seed_wanted()
@@ -302,7 +302,7 @@ def test_what_was_allowed_survives_a_change_of_rules_and_of_the_leader(desk: Des
     desk.seed()
     with desk.database.write() as connection:
         target = destinations.live(connection, cluster="home")[0]
-        destinations.ask_seed(connection, target.id, cause="asked for by me")
+        wishes.ask(connection, target.id, cause="asked for by me")
         asking(connection, target)
     desk.causes.seed_wanted()
     desk.start(watch_rule("configmaps", name="web"))
@@ -365,7 +365,7 @@ def test_what_people_want_gone_is_a_row_for_each_file(desk: Desk) -> None:
     assert sorted(name for _, _, _, name in desk.writer.known[1]) == ["b", "c"]
     with desk.database.read() as connection:
         assert commands.outcome(connection, asked) == commands.Outcome(commands.STARTED, f"prune-{asked}")
-        assert not commands.is_waiting(connection, verb=commands.PRUNE, among=[1])
+        assert not commands.is_waiting(connection, verbs=[commands.PRUNE], cluster="home")
         assert set(connection.scalar(select(commands.CommandRow.arguments))) == {"place"}
     desk.causes.removals_wanted()
     assert removed(desk) == ["a", "c"]
@@ -377,14 +377,88 @@ def test_what_people_want_gone_elsewhere_is_left_alone(desk: Desk) -> None:
     desk.seed()
     files = in_git(desk, "a")
     asked = wanting_gone(desk, files, place=(1, 2))
-    other = wanting_gone(desk, files, destination_id=7)
-    desk.causes.removals_wanted()
+    with desk.database.write() as connection:
+        away = destinations.save_destination(
+            connection, uid="uid-away", ref=Ref("shop", "prod"), cluster="away", ready=True, reason="Ready", message=""
+        )
+    other = wanting_gone(desk, files, destination_id=away)
+    assert desk.causes.removals_wanted() == set()
     assert removed(desk) == []
     with desk.database.read() as connection:
         assert commands.outcome(connection, asked).words == commands.MOVED
         assert commands.outcome(connection, other).words is None
-        assert not commands.is_waiting(connection, verb=commands.PRUNE, among=[1])
-        assert commands.is_waiting(connection, verb=commands.PRUNE, among=[1, 7])
+        assert not commands.is_waiting(connection, verbs=[commands.PRUNE], cluster="home")
+        assert commands.is_waiting(connection, verbs=[commands.PRUNE], cluster="away")
+
+
+def left_at_main(desk: Desk, **more: Any) -> dict[str, str]:
+    """Files of a destination that points to another folder by now, or as `more` says; its rules are followed."""
+    desk.start(watch_rule("configmaps"))
+    desk.seed()
+    files = in_git(desk, "a", "b", resource="configmaps")
+    desk.adopt(watch_rule("configmaps"), **({"folder": "clusters/other"} | more))
+    return files
+
+
+def answer(desk: Desk, asked: int) -> str | None:
+    """What became of a request."""
+    with desk.database.read() as connection:
+        return commands.outcome(connection, asked).words
+
+
+@pytest.mark.parametrize("more", [{}, {"uid": "uid-next"}], ids=["moved", "deleted"])
+def test_what_people_want_gone_where_nobody_writes_any_more(desk: Desk, more: dict[str, str]) -> None:
+    """A seed of the place of now delays it not, and a worker is rung for at once; what else is known stays known."""
+    files = left_at_main(desk, **more)
+    known = {id_: dict(found) for id_, found in desk.writer.known.items()}
+    asked = wanting_gone(desk, {**files, "b.yaml": "another"}, destination_id=1, place=(1, 1))
+    assert desk.causes.removals_wanted() == {Ref("shop", "prod")}
+    row = desk.events()[-1]
+    assert (row.destination_id, row.place_id, row.operation, row.name, row.seed_run_id) == (
+        1, 1, "DELETE", "a", f"prune-{asked}",
+    )  # fmt: skip
+    assert removed(desk) == ["a"]
+    assert answer(desk, asked) == commands.STARTED
+    assert desk.writer.known == known
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        ({"uid": "uid-next", "folder": "clusters/prod"}, commands.MOVED),
+        ({"allowed": "next", "branch": "next"}, "branch main is not among allowedBranches"),
+        ({"url": "https://example.com/y.git"}, "GitRepoConfig shop/repo names another repository now"),
+    ],
+    ids=["taken", "not allowed", "another repository"],
+)
+def test_what_people_want_gone_where_it_may_not_be_done(desk: Desk, more: dict[str, str], words: str) -> None:
+    """Somebody has the folder again, or the repository is closed to it: who asked is told."""
+    files = left_at_main(desk, **more)
+    asked = wanting_gone(desk, files, destination_id=1, place=(1, 1))
+    assert desk.causes.removals_wanted() == set()
+    assert removed(desk) == []
+    assert words in (answer(desk, asked) or "")
+
+
+def test_nothing_is_removed_before_anything_is_known(desk: Desk) -> None:
+    """A new leader has to read our objects first."""
+    files = left_at_main(desk)
+    asked = wanting_gone(desk, files, destination_id=1, place=(1, 1))
+    again = Desk(desk.settings.database_url, owner="two")
+    assert again.causes.removals_wanted() == set()
+    assert answer(again, asked) is None
+    again.close()
+
+
+def test_a_repository_that_was_described_anew_is_reached_as_it_says(desk: Desk) -> None:
+    """Its GitRepoConfig was deleted and created again since: the credentials of now count."""
+    files = left_at_main(desk, config_uid="uid-repo-2")
+    wanting_gone(desk, files, destination_id=1, place=(1, 1))
+    desk.causes.removals_wanted()
+    assert removed(desk) == ["a", "b"]
+    row = destinations.PlaceRow
+    with desk.database.read() as connection:
+        assert connection.scalar(select(row.repo_config_id).where(row.id == 1)) == 2
 
 
 def test_what_a_rule_stands_behind_is_left_alone(desk: Desk) -> None:
@@ -477,7 +551,7 @@ def test_a_request_that_cannot_be_read_ends_nobody(desk: Desk, verb: str, argume
     desk.seed()
     with desk.database.write() as connection:
         target = destinations.live(connection, cluster="home")[0]
-        destinations.ask_seed(connection, target.id, cause="asked for by me")
+        wishes.ask(connection, target.id, cause="asked for by me")
         asked = asking(connection, target, verb=verb, **arguments)
     desk.causes.seed_wanted()
     desk.causes.removals_wanted()
@@ -503,7 +577,7 @@ def test_a_permission_that_sql_cannot_hold_is_the_largest_that_it_can(desk: Desk
     desk.seed()
     with desk.database.write() as connection:
         target = destinations.live(connection, cluster="home")[0]
-        destinations.ask_seed(connection, target.id, cause="asked for by me")
+        wishes.ask(connection, target.id, cause="asked for by me")
         asking(connection, target, allow_prune=10**12)
     desk.causes.seed_wanted()
     assert allowed(desk) == seeds.MOST_FILES
@@ -515,7 +589,7 @@ def test_a_seed_that_cannot_start_yet_stays_wanted(desk: Desk) -> None:
     desk.seed()
     with desk.database.write() as connection:
         target = destinations.live(connection, cluster="home")[0]
-        destinations.want_seed(connection, branch_id=target.branch_id, cause="the branch was rewritten")
+        wishes.of_branch(connection, branch_id=target.branch_id, cause="the branch was rewritten")
     again = Desk(desk.settings.database_url, owner="two")
     again.causes.seed_wanted()
     again.start(watch_rule("configmaps"))
