@@ -46,12 +46,14 @@ SILENCE_GRACE = 2.0
 FRESH = 1.0
 
 # The reasons of what is wrong with the database, and not with what was asked of it.
-AWAY, BUSY, FORBIDDEN = "DatabaseAway", "DatabaseBusy", "DatabaseForbidden"
-REASONS = frozenset({AWAY, BUSY, FORBIDDEN})
+AWAY, BUSY, FULL, FORBIDDEN = "DatabaseAway", "DatabaseBusy", "DatabaseFull", "DatabaseForbidden"
+REASONS = frozenset({AWAY, BUSY, FULL, FORBIDDEN})
 
 # What a server answers that others keep busy, and that would answer a second try: serialization failure, deadlock,
 # lock timeout, statement timeout; and SQLite's one word for all of it.
 _BUSY = frozenset({"40001", "40P01", "55P03", "57014", "SQLITE_BUSY"})
+# No room on its disk.
+_FULL = frozenset({"53100", "SQLITE_FULL"})
 # A right that is missing; and a schema that may not be used, which PostgreSQL hides instead of refusing it.
 _FORBIDDEN = frozenset({"42501", "3F000"})
 # The server is a standby, or was told to refuse writes: as good as none until another one is the primary.
@@ -97,7 +99,7 @@ class Database:
     def read(self) -> Iterator[Connection]:
         """A connection to read from; each statement may see what was committed since the one before.
 
-        Raises TemporaryError when the database is away or busy, StalledError when it refuses the role.
+        Raises TemporaryError when the database is away, busy or full, StalledError when it refuses the role.
         """
         with _mapped(), self._reader.connect() as connection:
             yield connection
@@ -440,6 +442,9 @@ def _ours(error: exc.DBAPIError | exc.TimeoutError, grant: str) -> errors.Revers
     # The pool's own timeout says that all connections of this process are in use.
     if code in _BUSY or isinstance(error, exc.TimeoutError):
         return errors.TemporaryError(f"the database is busy ({words}); it is asked again", reason=BUSY)
+    if code in _FULL:
+        do = "free some space on its disk, and all goes on by itself"
+        return errors.TemporaryError(f"the database has no room left ({words}): {do}", reason=FULL)
     # A session that the server ended has one of many classes, among them that of our own mistakes.
     away = isinstance(error, exc.OperationalError | exc.InterfaceError) or error.connection_invalidated
     if away or code == _READ_ONLY:

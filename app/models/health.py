@@ -55,6 +55,15 @@ def refuses_writes(connection: Connection) -> bool:
     return bool(connection.execute(select(func.pg_is_in_recovery() | told)).scalar_one())
 
 
+def take_room(connection: Connection) -> None:
+    """Have PostgreSQL lay out some pages on its disk, which are gone with the transaction.
+
+    Raises what the lack of room is mapped to, and what the lack of the right to temporary tables is.
+    """
+    filled = "SELECT repeat('x', 1000) AS filling FROM generate_series(1, 100)"
+    connection.execute(sqlalchemy.text(f"CREATE TEMPORARY TABLE reverser_room ON COMMIT DROP AS {filled}"))
+
+
 def role_only_reads(connection: Connection) -> bool:
     """Whether it is our role that was told so, as that of auditors is. PostgreSQL only."""
     if connection.dialect.name != "postgresql":

@@ -22,7 +22,7 @@ from sqlalchemy.engine import make_url
 from app import db, errors, queues, settings
 from app.cli import doctor, main, updata
 from app.cli.checks import configuration, database, disk, findings, processes
-from app.models import base, nodes
+from app.models import base, health, nodes
 from tests.cli.patient import Patient
 from tests.servers import postgres
 from tests.servers.redis import RedisServer
@@ -503,6 +503,27 @@ def test_a_full_disk_of_the_database_is_said(
     assert (f"free some space in {tmp_path}" in disk.database_has_no_room(here)) is said
     elsewhere = settings.Settings(database_url="postgresql://reverser@db.example.com/reverser")
     assert disk.database_has_no_room(elsewhere) == ""
+
+
+@pytest.mark.postgres
+def test_a_full_disk_of_postgresql_is_said(postgres_migrated_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """PostgreSQL is asked for room, and keeps nothing of it; where it has none it says so, to `doctor` too."""
+    options = settings.Settings(database_url=postgres_migrated_url)
+    assert disk.database_has_no_room(options) == ""
+    _, found = database.examine(options)
+    assert [one.level.value for one in found] == ["OK"]
+
+    def full(connection: sqlalchemy.Connection) -> None:
+        words = "could not extend file: No space left on device"
+        connection.execute(sqlalchemy.text(f"DO $$ BEGIN RAISE EXCEPTION '{words}' USING ERRCODE = '53100'; END $$"))
+
+    monkeypatch.setattr(health, "take_room", full)
+    said = disk.database_has_no_room(options)
+    assert said.startswith("The database has no room left (could not extend file: No space left on device")
+    _, found = database.examine(options)
+    assert ("FAIL", "it has no room left on its disk: nothing is recorded") in [
+        (one.level.value, one.found) for one in found
+    ]
 
 
 # The whole

@@ -145,6 +145,9 @@ def test_what_passes_by_itself_is_worth_another_try(postgres_records: Records) -
     """A failover and a lock in the way are pauses; a server that answers is not said to be away."""
     database = postgres_records.database
     assert {code: refuse(database, code).reason for code in AWAY} == dict.fromkeys(AWAY, "DatabaseAway")
+    full = refuse(database, "53100")
+    assert full.reason == "DatabaseFull"
+    assert "free some space on its disk" in full.message
     busy = {code: refuse(database, code) for code in BUSY}
     assert {code: error.reason for code, error in busy.items()} == dict.fromkeys(BUSY, "DatabaseBusy")
     assert {error.message for error in busy.values()} == {"the database is busy (in the way); it is asked again"}

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from app import db, errors, settings
-from app.cli.checks import facts, findings
+from app.cli.checks import disk, facts, findings
 from app.cli.checks.findings import Finding
 from app.models import health
 
@@ -73,6 +73,9 @@ def _ask(
         away = (health.clock(connection) - datetime.fromtimestamp(clock(), UTC)).total_seconds()
         missing = health.missing_rights(connection)
     problems = [*_file_problems(subject, options.database_url), *_clock_problem(subject, away)]
+    if not db.is_sqlite(options.database_url) and disk.database_has_no_room(options):
+        full = "it has no room left on its disk: nothing is recorded"
+        problems.append(subject.fail(full, do="free some space there, and all goes on by itself"))
     if missing:
         return None, [*problems, _grant(subject, missing)]
     return facts.read(database, options), [subject.ok(f"{product} answers, migrated to this version"), *problems]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from app import db, errors, settings
 from app.cli import updata
 from app.cli.checks import findings
 from app.cli.checks.findings import Finding
+from app.models import health
 
 # SQLite, caches and packs fail in the middle of their work on a full disk: say so while there is time,
 # long before `reverser up` refuses to start (`up.py`).
@@ -36,11 +38,28 @@ def examine(options: settings.Settings) -> Iterator[Finding]:
 
 
 def database_has_no_room(options: settings.Settings) -> str:
-    """That the disk of a SQLite database is full, so that nobody can lead or record; empty where it is not."""
+    """That the disk of the database is full, so that nobody can lead or record; empty where it is not.
+
+    Only PostgreSQL itself knows its disk: it is asked for some pages, by a role that may make temporary tables.
+    """
     folder = _database_folder(options)
-    if folder is None or shutil.disk_usage(folder).free >= NO_ROOM:
+    if folder is None:
+        return _refused_for_room(options)
+    if shutil.disk_usage(folder).free >= NO_ROOM:
         return ""
     return f"The disk of the database is full: free some space in {folder}, and all goes on by itself."
+
+
+def _refused_for_room(options: settings.Settings) -> str:
+    try:
+        if db.is_sqlite(options.database_url):
+            return ""
+        opened = db.Database(options.database_url, statement_timeout=options.statement_timeout)
+        with contextlib.closing(opened) as database, database.write() as connection:
+            health.take_room(connection)
+    except errors.ReverserError as error:
+        return f"{error.message[0].upper()}{error.message[1:]}." if error.reason == db.FULL else ""
+    return ""
 
 
 def _database_folder(options: settings.Settings) -> Path | None:
