@@ -73,6 +73,7 @@ NO_REASONS = {
     "LeaseLost": "another holder works on: nothing is written on the destination",
     "InvalidEvent": "an Event that is not made leaves no trace at the destination",
     "InvalidMessage": "goes to the dead-letter queue",
+    "OutdatedAnswer": "a listing that is made again: the log says it",
     "InvalidSettings": "ends a process at its start",
     "DatabaseNotMigrated": "ends a process at its start",
     "DatabaseTooNew": "ends a process at its start",

@@ -175,6 +175,16 @@ def incomplete(call: Call | str, what: str) -> errors.TemporaryError:
     return errors.TemporaryError(f"{call}: {what}; it is asked again", delay=DEFAULT_DELAY, reason="IncompleteAnswer")
 
 
+def outdated(what: str, listed: str, *, seen: str) -> errors.TemporaryError:
+    """The error for a list of the past: an API server, or its cache, that lags behind what was seen before."""
+    return errors.TemporaryError(
+        f"list {what}: it is of resourceVersion {listed}, and {seen} was seen before: the API server lags; it is "
+        "listed again",
+        delay=DEFAULT_DELAY,
+        reason="OutdatedAnswer",
+    )
+
+
 def _untrusted(failure: BaseException | None) -> bool:
     """Whether a certificate was refused: urllib3 hands the reason on as an argument or as the cause."""
     seen = [failure, *getattr(failure, "args", ()), getattr(failure, "__cause__", None)]

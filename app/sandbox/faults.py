@@ -33,15 +33,19 @@ class Wrong(Exception):  # noqa: N818 - an answer to a test.
 
 @dataclass(slots=True)
 class Fault:
-    """A fault of requests: they are answered so, or wait. `left` is None for a fault that stays."""
+    """A fault of requests: they are answered so, or wait. `left` is None for a fault that stays.
 
-    kind: Literal["answer", "delay"]
+    A list that meets a stale one is that of the resourceVersion `at`.
+    """
+
+    kind: Literal["answer", "delay", "stale"]
     path: re.Pattern[str]
     verb: str
     left: int | None
     status: int = 0
     seconds: float = 0.0
     in_stream: bool = False
+    at: int = 0
 
     def meets(self, *, verb: str, path: str) -> bool:
         """Whether a request meets this fault; it is counted."""
@@ -65,11 +69,11 @@ class Faults:
     found: list[Fault] = field(default_factory=list)
 
     def meeting(self, *, verb: str, path: str) -> list[Fault]:
-        """The faults that a request meets: every delay, and the first answer."""
+        """The faults that a request meets: every delay, and the first of the others."""
         if not self.found:
             return []
         delays = [one for one in self.found if one.kind == "delay" and one.meets(verb=verb, path=path)]
-        answers = (one for one in self.found if one.kind == "answer" and one.meets(verb=verb, path=path))
+        answers = (one for one in self.found if one.kind != "delay" and one.meets(verb=verb, path=path))
         return [*delays, *[one for one in [next(answers, None)] if one]]
 
     def add(self, document: dict[str, Any]) -> dict[str, Any]:
@@ -77,6 +81,7 @@ class Faults:
         actions: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
             "answer": self._answer,
             "delay": self._delay,
+            "stale": self._stale,
             "drop": lambda asked: self._streams(asked, streaming.Stream.break_off),
             "cut": lambda asked: self._streams(asked, streaming.Stream.cut_next),
             "compact": self._compact,
@@ -105,6 +110,10 @@ class Faults:
 
     def _delay(self, asked: dict[str, Any]) -> dict[str, Any]:
         self.found.append(Fault("delay", seconds=float(asked["seconds"]), **_matching(asked)))
+        return {}
+
+    def _stale(self, asked: dict[str, Any]) -> dict[str, Any]:
+        self.found.append(Fault("stale", at=int(asked["at"]), **_matching(asked | {"verb": "list"})))
         return {}
 
     def _streams(self, asked: dict[str, Any], do: Callable[[streaming.Stream], None]) -> dict[str, Any]:

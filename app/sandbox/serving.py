@@ -140,6 +140,11 @@ class Server:
         # With the query, so that a fault can meet the later pages of a list alone.
         address = f"{path}?{request.url.query}" if request.url.query else path
         met = await self._suffer(verb, address)
+        if met and met.kind == "stale":
+            # The token of a later page says itself of when it is.
+            if "continue" not in query:
+                query |= {"resourceVersionMatch": "Exact", "resourceVersion": str(met.at)}
+            met = None
         call = await _read(request, target, verb, query)
         # While we waited, the type may have gone, or have lost a subresource.
         kind = self._kind(target)

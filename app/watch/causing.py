@@ -168,6 +168,8 @@ class Causes:
 
         cursor = self._writer.durably(work)
         self._writer.positions[key] = cursor
+        if raised:
+            self._writer.forget(key)
         self._writer.read_seeds()
         return cursor.source_epoch
 
@@ -204,7 +206,14 @@ class Causes:
         namespace, begun = self._writer.book.begin(key) if position else ("", ())
         if position is None or not begun:
             return None
-        return inbox.Listing(key=key, type=type_, scopes=begun, source_epoch=position.source_epoch, namespace=namespace)
+        return inbox.Listing(
+            key=key,
+            type=type_,
+            scopes=begun,
+            source_epoch=position.source_epoch,
+            namespace=namespace,
+            since=position.resource_version,
+        )
 
     def _end_listing(self, listing: inbox.Listing) -> None:
         listing.cancelled.set()

@@ -45,7 +45,8 @@ class Listing:
     """One listing of a stream's type, and the seed scopes that it serves: (run id, scope) pairs.
 
     `namespace` is what the cluster is asked for: what the stream covers, or the one namespace that all scopes are in.
-    `given` counts the objects that were handed over, `cancelled` is set when nobody waits for it any more.
+    `since` is the resourceVersion up to which the stream had read before. `given` counts the objects that were handed
+    over, `cancelled` is set when nobody waits for it any more.
     """
 
     key: routing.StreamKey
@@ -53,6 +54,7 @@ class Listing:
     scopes: tuple[tuple[str, routing.WantedScope], ...]
     source_epoch: int
     namespace: str = ""
+    since: str = ""
     given: int = 0
     cancelled: threading.Event = field(default_factory=threading.Event)
 

@@ -13,7 +13,8 @@ from datetime import UTC, datetime
 import structlog
 
 from app import errors
-from app.kube import listing
+from app.kube import listing, problems
+from app.rules import versions
 from app.watch import backoff, figures, inbox, routing, streams
 
 log = structlog.get_logger(__name__)
@@ -88,6 +89,8 @@ class Seeder:
             self._figures.add("list_s", time.perf_counter() - started)
             if begun.cancelled.is_set() or stop.is_set():
                 return
+            if versions.newer(begun.since, page.resource_version):
+                raise problems.outdated(str(begun.key), page.resource_version, seen=begun.since)
             begun.given += len(page.items)
             ended_at = page.resource_version if page.last else ""
             self._services.writer.inbox.put_page(inbox.Page(begun, page.items, datetime.now(UTC), ended_at), stop=stop)

@@ -31,6 +31,8 @@ log = structlog.get_logger(__name__)
 REFUSED_WAIT = 10.0
 # A stream that was silent for so long is compared with the cluster: a watch from the future delivers nothing.
 QUIET_AFTER = 60.0
+# How long an API server that lags behind another one may take until it has caught up.
+LAG = 3.0
 _TICK = 5.0
 # A thread whose connection was shut down ends at once; longer means that it hangs in a call with its own timeout.
 _JOIN = 40.0
@@ -127,10 +129,14 @@ class Stream:
         """Compare a silent stream with the cluster. Raises what the request raises."""
         if time.monotonic() - self._heard < QUIET_AFTER or not self._position:
             return
-        latest = listing.latest_resource_version(self._services.cluster, self.type, self.key.namespace)
+        latest = self._latest()
         self._heard = time.monotonic()
         if versions.newer(self._position, latest):
             self._drop_connection()
+
+    def _latest(self) -> str:
+        """Where the cluster stands now for the type."""
+        return listing.latest_resource_version(self._services.cluster, self.type, self.key.namespace)
 
     def _guarded(self) -> None:
         """A stream that is silently dead would lose every change of its type."""
@@ -186,9 +192,13 @@ class Stream:
         """Compare the resume point with the cluster, or make one; after that, listings may begin."""
         if self._start_over:
             self._position, self._cause, self._start_over = "", self._start_over, ""
-        latest = listing.latest_resource_version(self._services.cluster, self.type, self.key.namespace)
+        latest = self._latest()
         restored = bool(self._position) and bool(versions.newer(self._position, latest))
         if restored:
+            # One of several API servers may lag for a moment, and what it listed then would be taken for the present.
+            if self._stop.wait(LAG):
+                raise errors.TemporaryError("the stream ends")
+            latest = self._latest()
             log.error("the cluster went back in time, it was restored from a backup", stream=str(self.key))
         if restored or not self._position:
             cause = "the cluster was restored from a backup" if restored else self._cause

@@ -111,6 +111,12 @@ class Writer:
         self.routes = routes
         self.read_seeds()
 
+    def forget(self, key: routing.StreamKey) -> None:
+        """What was known through a stream is of another history: whatever comes now is news."""
+        for known in self.known.values():
+            for one in [one for one in known if key.resource_key in {one[:3], (*one[:2], "")}]:
+                del known[one]
+
     def read_seeds(self) -> None:
         """Follow what SQL says of open seeds."""
 

@@ -159,6 +159,20 @@ def test_answers_can_be_late(sandbox: SandboxServer, client: Client, place: str)
     assert time.monotonic() - begin >= 0.5
 
 
+def test_a_list_of_the_past(sandbox: SandboxServer, client: Client, place: str) -> None:
+    """A list can be that of an earlier resourceVersion, page by page, until the server has caught up."""
+    before = client.create(place, {"metadata": {"name": "a"}})["metadata"]["resourceVersion"]
+    client.create(place, {"metadata": {"name": "b"}})
+    client.delete(f"{place}/a")
+    sandbox.fault("stale", at=before, path=place, times=1)
+    past = client.get(place)
+    assert ([item["metadata"]["name"] for item in past["items"]], past["metadata"]["resourceVersion"]) == (
+        ["a"],
+        before,
+    )
+    assert [item["metadata"]["name"] for item in client.items(place)] == ["b"]
+
+
 def test_a_compaction_on_demand(sandbox: SandboxServer, cluster: kube.Cluster, client: Client, place: str) -> None:
     """Older resourceVersions and page tokens are answered as the real server answers them after a compaction."""
     for name in ("a", "b", "c"):
@@ -226,6 +240,7 @@ def test_a_restored_backup_knows_its_own_types(sandbox: SandboxServer, client: C
         ("answer", {"status": 418}, "status has to be one of"),
         ("answer", {"status": 410, "path": "("}, "unterminated subpattern"),
         ("delay", {}, "delay: KeyError"),
+        ("stale", {"at": "early"}, "stale: ValueError"),
         ("rewind", {"to": 10**9}, "the history reaches from"),
     ],
 )

@@ -104,6 +104,10 @@ class Api:
         items = self.request("GET", collection(resource, namespace))["items"]
         return [{"apiVersion": version, "kind": kind, **item} for item in items]
 
+    def list_version(self, resource: str, namespace: str) -> str:
+        """The resourceVersion at which a type stands now."""
+        return str(self.request("GET", collection(resource, namespace))["metadata"]["resourceVersion"])
+
     def serves_all(self) -> bool:
         """Whether each type that the tests write can be listed: a server whose etcd was replaced fills its caches."""
         with contextlib.suppress(RefusedError):

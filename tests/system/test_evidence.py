@@ -148,6 +148,58 @@ def test_a_list_that_breaks_off_is_not_swept(mirror: Mirror, faults: SandboxServ
     assert mirror.path(NAMES[0]) not in mirror.files()
 
 
+@SANDBOX_ONLY
+@pytest.mark.promise("P10")
+@pytest.mark.parametrize("created", [False, True], ids=["before all", "before the last"])
+def test_a_listing_of_the_past_is_none(mirror: Mirror, faults: SandboxServer, *, created: bool) -> None:
+    """A cache that lags, be it empty: what it lacks is no orphan, what it has too much does not come back."""
+    first = mirror.api.get("configmaps", mirror.namespace, NAMES[0])["metadata"]["resourceVersion"]
+    at = mirror.api.list_version("configmaps", mirror.namespace) if created else str(int(first) - 1)
+    mirror.api.create("configmaps", mirror.namespace, "new", data={"key": "value"})
+    mirror.api.delete("configmaps", mirror.namespace, NAMES[0])
+    mirror.wait_equal()
+    before = mirror.repository.commits()
+    faults.fault("stale", at=at, path=mirror.watched)
+    assert mirror.shared.reverser("seed", mirror.destination.ref).returncode == 0
+    wait_until(lambda: mirror.count_broken_listings() >= 1, what="a list that was refused")
+    assert "the API server lags; it is listed again" in mirror.shared.log("watch").read_text()
+    mirror.mark("meanwhile")
+    faults.clear_faults()
+    mirror.wait_equal()
+    assert len(mirror.repository.commits()) == len(before) + 1
+
+
+@SANDBOX_ONLY
+@pytest.mark.promise("P10")
+def test_a_server_that_lags_for_a_moment_is_no_older_cluster(mirror: Mirror, faults: SandboxServer) -> None:
+    """A stream that comes to it does not take what it lacks for gone: it looks again where to begin."""
+    at = mirror.api.list_version("configmaps", mirror.namespace)
+    mirror.api.create("configmaps", mirror.namespace, "new", data={"key": "value"})
+    mirror.wait_equal()
+    before = mirror.repository.commits()
+    faults.fault("stale", at=at, path=f"{mirror.watched}.limit=1$", times=1)
+    faults.fault("drop", path=mirror.watched)
+    wait_until(lambda: "the cluster was restored from a backup" in mirror.causes(), what="a seed of all of it")
+    mirror.shared.wait_seeded(mirror.destination.ref)
+    mirror.wait_equal()
+    assert mirror.repository.commits() == before
+
+
+@SANDBOX_ONLY
+@pytest.mark.promise("P8")
+def test_a_server_that_lags_for_long_is_made_up_for(mirror: Mirror, faults: SandboxServer) -> None:
+    """No API server should; what its stream brings once it has caught up is news, though it was written before."""
+    at = mirror.api.list_version("configmaps", mirror.namespace)
+    mirror.api.create("configmaps", mirror.namespace, "new", data={"key": "value"})
+    mirror.wait_equal()
+    faults.fault("stale", at=at, path=mirror.watched)
+    faults.fault("drop", path=mirror.watched)
+    wait_until(lambda: "the cluster was restored from a backup" in mirror.causes(), what="a seed of the past")
+    mirror.shared.wait_seeded(mirror.destination.ref)
+    faults.clear_faults()
+    mirror.wait_equal()
+
+
 def by_compaction(faults: SandboxServer, mirror: Mirror, change: Callable[[], object]) -> None:
     """Nobody can read the type for a while; when that ends, the server has forgotten what happened meanwhile."""
     for verb in ("list", "watch"):
