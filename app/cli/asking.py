@@ -91,7 +91,7 @@ def remove(data_dir: Path, wanted: Sequence[Wanted], *, verb: str, timeout: floa
     Raises PermanentError where some of them stay, or where it takes longer than `timeout` seconds.
     """
     asked = [(placed, sorted(files)[:_MOST]) for placed, files in wanted]
-    count, branches = sum(len(files) for _, files in asked), dict.fromkeys(placed.branch for placed, _ in asked)
+    count, branches = sum(len(files) for _, files in asked), _branches([placed for placed, _ in asked])
     if not confirmed:
         these = "this file" if count == 1 else f"these {count} files"
         click.confirm(f"Remove {these} from {' and '.join(branches)}?", abort=True, err=True)
@@ -110,6 +110,12 @@ def remove(data_dir: Path, wanted: Sequence[Wanted], *, verb: str, timeout: floa
         click.echo(f"{left} more are left over: run it again.", err=True)
     if stay:
         raise errors.PermanentError("; ".join(stay))
+
+
+def _branches(places: Sequence[destinations.Destination]) -> Sequence[str]:
+    """The branches of some places, with the repository of each where there are several."""
+    several = len({one.url_key for one in places}) > 1
+    return list(dict.fromkeys(f"{one.branch} of {one.url_key}" if several else one.branch for one in places))
 
 
 def _follow(

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from app import db, errors, events
 from app.cli import surveying
-from app.models import base, destinations, inventory, states
+from app.models import base, destinations, inventory, places, states
 from app.rules import compiling, selecting
 from app.watch import judging, routing
 
@@ -88,8 +88,8 @@ def left_over(
 
 def left_behind(connection: base.Connection, ref: events.Ref, *, cluster: str) -> list[LeftOver]:
     """Those at places that destinations of this name had and nobody has now."""
-    every = destinations.former(connection, cluster=cluster, ref=ref)
-    found = (LeftOver(one, states.left_behind(connection, one.place_id)) for one in every)
+    every = places.former(connection, cluster=cluster, ref=ref)
+    found = (LeftOver(one, inventory.present(connection, one.place_id)) for one in every)
     return [one for one in found if one.items]
 
 

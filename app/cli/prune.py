@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from app import errors, events
-from app.cli import asking, counting, options, overviews, surveying
+from app.cli import asking, counting, options, overviews, surveying, tables
 from app.models import commands
 
 
@@ -57,7 +57,13 @@ def _left_over(view: surveying.View, destination: events.Ref) -> list[counting.L
         # Nothing is selected, and nobody can tell what would be.
         return left_behind
     overviews.find(view, destination)
-    return [*_left_over_now(view, destination), *left_behind]
+    try:
+        return [*_left_over_now(view, destination), *left_behind]
+    except errors.PermanentError as error:
+        if not left_behind:
+            raise
+        click.echo(tables.printable(f"What stands at its place is left out: {error.message}"), err=True)
+        return left_behind
 
 
 def _left_over_now(view: surveying.View, destination: events.Ref) -> list[counting.LeftOver]:

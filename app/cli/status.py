@@ -33,7 +33,7 @@ _COLUMNS = (
 )
 
 
-# So many deleted destinations are told of that left files.
+# So many places of deleted destinations are told of.
 _LEFT_SHOWN = 10
 _STREAM_COLUMNS = ("TYPE", "NAMESPACE", "STATE", "SINCE", "HEARD", "NEXT TRY", "MESSAGE")
 
@@ -56,7 +56,7 @@ def status(*, of_streams: bool, data_dir: Path, output: str) -> None:
     with records.opened(data_dir) as database:
         with database.read() as connection:
             found, lives = reports.destination_statuses(connection), _lives(connection, settings)
-            left = states.left_by_deleted(connection, cluster=settings.cluster, limit=_LEFT_SHOWN)
+            left = states.left_by_deleted(connection, cluster=settings.cluster)[:_LEFT_SHOWN]
         standings = _standings(database, found)
     shown = list(zip(found, standings, strict=True))
     nothing_runs = _nothing_runs(data_dir)
@@ -76,10 +76,10 @@ def status(*, of_streams: bool, data_dir: Path, output: str) -> None:
     for one, standing in shown:
         for wanted in standing.wanting:
             click.echo(tables.printable(f"{one.destination}: {wanted.found}. To do: {wanted.do}."), err=True)
-    for some in left:
+    for place, files in left:
         click.echo(
-            f"{some.ref} was deleted and left {tables.counted(some.files, 'file')} on {some.branch}: "
-            f"`reverser prune {some.ref} --retired` shows them, and removes them.",
+            f"{place.ref} was deleted and left {tables.counted(files, 'file')} on {place.branch}: "
+            f"`reverser prune {place.ref} --retired` shows them, and removes them.",
             err=True,
         )
     for line in [nothing_runs] if nothing_runs else _not_well(lives, settings):

@@ -19,7 +19,7 @@ from app import db, errors, settings
 from app.drain import clearing, credentials, leasing, pacing, planning, pushing, relieving
 from app.events import Operation, Ref
 from app.git import remote as remotes
-from app.models import destinations, leases, ledger, seeds
+from app.models import destinations, leases, ledger, places, seeds
 
 log = structlog.get_logger()
 
@@ -27,6 +27,7 @@ log = structlog.get_logger()
 PATIENCE = 2.0
 # After this no further push begins, in seconds: other destinations wait for the worker, and so does who ends it.
 TURN = 10.0
+IN_USE = "the branch is in use; it rings when free"
 # How long a destination rests when a person has to act, and after an error that nobody foresaw, in seconds.
 STALLED_DELAY = 60.0
 UNEXPECTED_DELAY = 30.0
@@ -90,23 +91,57 @@ class Drainer:
         end = time.monotonic() + (self._options.drain_deadline if deadline is None else deadline)
         with self._database.read() as connection:
             pending = destinations.by_ref(connection, destination, pending=True)
-            if not pending:
+            unwanted = places.unwanted(connection, destination)
+            if not pending and not unwanted:
                 # A queue that was taken over begins with messages of what its former worker did.
                 done = tuple(destinations.finished(connection, destination))
                 return Outcome(destination, note="nothing pending", done=done)
-        outcome = _joined(destination, [self._drain_one(one, end) for one in pending])
-        # What was counted is the current place, and rows of a former one may be left.
-        return replace(outcome, done=()) if any(one.former for one in pending) else outcome
+        outcomes = [self._clear_one(one, end) for one in unwanted] + [self._drain_one(one, end) for one in pending]
+        outcome = _joined(destination, outcomes)
+        # What was counted is the place of now, and rows of a former one may be left.
+        return replace(outcome, done=()) if unwanted else outcome
 
     def close(self) -> None:
         """End the helper processes."""
         self._helpers.close()
 
     def _drain_one(self, destination: destinations.Destination, end: float) -> Outcome:
-        is_left = self._clearing.is_for(destination)
-        if not is_left and not self._may_start(destination):
+        if not self._may_start(destination):
             return Outcome(destination.ref, branch=destination.branch, note="waits for its next try")
-        held = leasing.take(
+        held = self._take(destination, end)
+        if held is None:
+            return Outcome(destination.ref, branch=destination.branch, note=IN_USE)
+        tally = _Tally()
+        with held:
+            turn = partial(self._take_turn, held, destination.id, tally, min(end, time.monotonic() + TURN))
+            self._work(destination.id, tally, turn, partial(self._put_off, held, destination.id))
+        return self._outcome(destination, tally)
+
+    def _clear_one(self, place: destinations.Destination, end: float) -> Outcome:
+        """Remove files at a place that the destination has no more."""
+        held = self._take(place, end)
+        if held is None:
+            return Outcome(place.ref, branch=place.branch, note=IN_USE)
+        tally, failed = _Tally(), []
+
+        def clear() -> None:
+            for result in self._clearing.clear(held, place, end=min(end, time.monotonic() + TURN)):
+                tally.add(result)
+
+        def give_up(error: errors.ReverserError) -> None:
+            failed.append(error)
+            self._clearing.give_up(held, place, error)
+
+        with held:
+            self._work(place.id, tally, clear, give_up)
+        if any(isinstance(error, errors.StalledError) for error in failed):
+            self._credentials.forget(place)
+        outcome = self._outcome(place, tally)
+        # What is left after an error is rung for by the sweeper, ever more slowly.
+        return replace(outcome, rings=tuple(one for one in outcome.rings if one != place.ref)) if failed else outcome
+
+    def _take(self, destination: destinations.Destination, end: float) -> leasing.HeldBranch | None:
+        return leasing.take(
             self._database,
             destination,
             owner=self._options.node,
@@ -114,18 +149,6 @@ class Drainer:
             patience=PATIENCE,
             deadline=end,
         )
-        if held is None:
-            return Outcome(destination.ref, branch=destination.branch, note="the branch is in use; it rings when free")
-        tally = _Tally()
-        end = min(end, time.monotonic() + TURN)
-        with held:
-            if is_left:
-                clear = partial(self._clear, held, destination, tally, end)
-                self._work(destination.id, tally, clear, partial(self._clearing.give_up, held, destination))
-            else:
-                turn = partial(self._take_turn, held, destination.id, tally, end)
-                self._work(destination.id, tally, turn, partial(self._put_off, held, destination.id))
-        return self._outcome(destination, tally)
 
     def _may_start(self, destination: destinations.Destination) -> bool:
         """Whether it is time. A wait for push.interval ends early when maxCommits are ready, one after an error not."""
@@ -171,12 +194,6 @@ class Drainer:
             log.error("drain_failed", destination_id=destination_id, error=type(error).__name__, at=errors.trace(error))  # noqa: TRY400
             tally.note = f"unexpected {type(error).__name__}; see the worker's log"
             put_off(errors.TemporaryError(tally.note, delay=UNEXPECTED_DELAY))
-
-    def _clear(
-        self, held: leasing.HeldBranch, destination: destinations.Destination, tally: _Tally, end: float
-    ) -> None:
-        for result in self._clearing.clear(held, destination, end=end):
-            tally.add(result)
 
     def _take_turn(self, held: leasing.HeldBranch, destination_id: int, tally: _Tally, end: float) -> None:
         """Push what pends now, one push after the other, until it is done, has to wait, or the turn is over."""
@@ -293,7 +310,8 @@ class Drainer:
     def _outcome(self, destination: destinations.Destination, tally: _Tally) -> Outcome:
         with self._database.read() as connection:
             # Its own name too, where rows came meanwhile or the end of the turn left some over.
-            rings = destinations.waiting_for(connection, branch_id=destination.branch_id, destination_id=destination.id)
+            of_branch = {"branch_id": destination.branch_id, "destination_id": destination.id}
+            rings = destinations.waiting_for(connection, **of_branch) + places.waiting_for(connection, **of_branch)
         if tally.rows:
             spent = {name: round(seconds, 4) for name, seconds in tally.seconds.items()}
             log.info(
@@ -306,7 +324,14 @@ class Drainer:
             )
         done = ((destination.uid, tally.done),) if tally.done else ()
         return Outcome(
-            destination.ref, tally.commits, tally.rows, destination.branch, tally.head, tally.note, tuple(rings), done
+            destination.ref,
+            tally.commits,
+            tally.rows,
+            destination.branch,
+            tally.head,
+            tally.note,
+            tuple(dict.fromkeys(rings)),
+            done,
         )
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import NoReturn
 
@@ -58,14 +59,47 @@ class Pusher:
         limit: int,
         max_commits: int,
         look: bool,
-        creates: bool = True,
     ) -> Result:
         """Turn up to `limit` pending rows into at most `max_commits` commits, push them, record them.
 
-        With `look` the remote is read first, even where the head to build on is known. A branch that is not there yet
-        comes into being where this `creates` one. Raises TemporaryError, StalledError; after either the rows still pend
-        and nothing is lost.
+        With `look` the remote is read first, even where the head to build on is known. Raises TemporaryError,
+        StalledError; after either the rows still pend and nothing is lost.
         """
+
+        def read() -> list[ledger.Pending]:
+            with self.database.read() as connection:
+                return ledger.pending(connection, destination.id, place_id=destination.place_id, limit=limit)
+
+        return self._push(held, destination, read, max_commits=max_commits, look=look, creates=True)
+
+    def remove(
+        self, held: leasing.HeldBranch, destination: destinations.Destination, rows: Sequence[ledger.Pending]
+    ) -> Result:
+        """Make commits of these rows, which remove files, and of no other; no branch comes into being for it.
+
+        Raises as `push`, and StalledError(BranchDeleted) where there is no branch.
+        """
+        return self._push(held, destination, lambda: rows, max_commits=len(rows), look=True, creates=False)
+
+    def forget(
+        self, held: leasing.HeldBranch, destination: destinations.Destination, rows: Sequence[ledger.Pending]
+    ) -> Result:
+        """Record of these rows, which remove files, that they are gone with their branch."""
+        with caches.open_cache(self.options.work_dir, destination.url_key) as cache:
+            plan = self._builder(cache, destination, base=None).build(rows, max_commits=len(rows))
+        held.lease = recording.record_plan(self.database, held.lease, destination=destination, plan=plan, branches=None)
+        return Result(rows=len(plan.ends))
+
+    def _push(
+        self,
+        held: leasing.HeldBranch,
+        destination: destinations.Destination,
+        read: Callable[[], Sequence[ledger.Pending]],
+        *,
+        max_commits: int,
+        look: bool,
+        creates: bool,
+    ) -> Result:
         remote = remotes.Remote(
             url=destination.url,
             transport=destination.transport,
@@ -77,7 +111,7 @@ class Pusher:
                 self._look(held, destination, cache, remote, creates=creates)
             for attempt in range(TRIES):
                 try:
-                    return self._try(held, destination, cache, remote, limit=limit, max_commits=max_commits)
+                    return self._try(held, destination, cache, remote, read, max_commits=max_commits)
                 except errors.RemoteMovedError as moved:
                     log.info("remote_moved", destination=str(destination.ref), message=moved.message)
                     time.sleep(FIRST_PAUSE * 2**attempt * random.random())  # noqa: S311 - jitter, not a secret
@@ -88,30 +122,12 @@ class Pusher:
             reason="RemoteMoved",
         )
 
-    def forget(self, held: leasing.HeldBranch, destination: destinations.Destination, *, limit: int) -> Result:
-        """Record of up to `limit` rows that remove files that they are gone with their branch."""
-        with caches.open_cache(self.options.work_dir, destination.url_key) as cache:
-            plan = self._build(cache, destination, base=None, limit=limit, max_commits=limit).plan
-        held.lease = recording.record_plan(self.database, held.lease, destination=destination, plan=plan, branches=None)
-        return Result(rows=len(plan.ends))
-
-    def _build(
-        self,
-        cache: caches.Cache,
-        destination: destinations.Destination,
-        *,
-        base: Sha | None,
-        limit: int,
-        max_commits: int,
+    def _builder(
+        self, cache: caches.Cache, destination: destinations.Destination, *, base: Sha | None
     ) -> building.Builder:
-        """The plan of up to `limit` rows, at its builder."""
-        with self.database.read() as connection:
-            rows = ledger.pending(connection, destination.id, place_id=destination.place_id, limit=limit)
-        builder = building.Builder(
+        return building.Builder(
             cache=cache, base=base, destination=destination, database=self.database, options=self.options
         )
-        builder.build(rows, max_commits=max_commits)
-        return builder
 
     def _try(
         self,
@@ -119,13 +135,13 @@ class Pusher:
         destination: destinations.Destination,
         cache: caches.Cache,
         remote: remotes.Remote,
+        read: Callable[[], Sequence[ledger.Pending]],
         *,
-        limit: int,
         max_commits: int,
     ) -> Result:
         clock = _Clock()
-        builder = self._build(cache, destination, base=_head(held.lease), limit=limit, max_commits=max_commits)
-        plan = builder.plan
+        builder = self._builder(cache, destination, base=_head(held.lease))
+        plan = builder.build(read(), max_commits=max_commits)
         clock.lap("build")
         branches = None
         if plan.head is not None:

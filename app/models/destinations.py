@@ -26,7 +26,7 @@ from sqlalchemy import (
     select,
     update,
 )
-from sqlalchemy.orm import Mapped, aliased, mapped_column
+from sqlalchemy.orm import Mapped, mapped_column
 
 from app import errors
 from app.events import Ref
@@ -104,11 +104,13 @@ class GitDestinationRow(base.Base):
 class PlaceRow(base.Base):
     """One place of a destination: repository + branch + folder. Another one has a row and a generation of its own.
 
-    A place that was not allowed for a while keeps its row, with what stands there, and takes the next generation.
+    A place that was not allowed for a while, or that was left and is taken again, keeps its row, with what stands
+    there, and takes the next generation.
     """
 
     __tablename__ = "place"
-    __table_args__ = (UniqueConstraint("destination_id", "generation"),)
+    # The second finds who else has a folder, or had it.
+    __table_args__ = (UniqueConstraint("destination_id", "generation"), Index(None, "branch_id", "base_folder"))
 
     id: Mapped[base.AutoId]
     destination_id: Mapped[int] = mapped_column(base.RowId, ForeignKey("git_destination.id"), index=True)
@@ -154,6 +156,8 @@ class Destination:
     pruning: pruning.Pruning
     # Whether it points elsewhere by now: nothing is written here, files are removed where a person wants that.
     former: bool
+    # Whether its GitRepoConfig names the repository of this place.
+    named: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -287,18 +291,14 @@ def _retire(
     return gone
 
 
-# The place that a destination has now.
-_CURRENT = _P.id == _D.place_id
-
-
-def _query(at: base.Condition = _CURRENT) -> base.AnySelect:
-    """Destinations at the places that `at` selects."""
+def _query() -> base.AnySelect:
+    """Destinations at the places that they have."""
     # A config that names another repository now says nothing about this place: its rows wait for a decision.
-    return _recorded(at).where(_C.url_key == _P.url_key)
+    return at_places().where(_P.id == _D.place_id, _C.url_key == _P.url_key)
 
 
-def _recorded(at: base.Condition) -> base.AnySelect:
-    """The same, whatever repository their configs name now."""
+def at_places() -> base.AnySelect:
+    """Destinations at all their places, former ones too: for `of_row`. Joins both tables and the config's."""
     return (
         select(
             _D.id,
@@ -320,6 +320,7 @@ def _recorded(at: base.Condition) -> base.AnySelect:
             _P.branch,
             _P.base_folder,
             _P.id.is_distinct_from(_D.place_id).label("former"),
+            (_C.url_key == _P.url_key).label("named"),
             _P.url_key,
             _C.url,
             _C.transport,
@@ -334,11 +335,11 @@ def _recorded(at: base.Condition) -> base.AnySelect:
         .join(ledger.LedgerHead, ledger.LedgerHead.destination_id == _D.id)
         .join(_P, _P.destination_id == _D.id)
         .join(_C, _C.id == _P.repo_config_id)
-        .where(at)
     )
 
 
-def _destination(row: base.AnyRow) -> Destination:
+def of_row(row: base.AnyRow) -> Destination:
+    """A row of `at_places`."""
     return Destination(
         id=row.id,
         uid=row.uid,
@@ -366,6 +367,7 @@ def _destination(row: base.AnyRow) -> Destination:
         ledger_uuid=row.ledger_uuid,
         pruning=_pruning(row.prune, row.max_prune_ratio),
         former=bool(row.former),
+        named=bool(row.named),
     )
 
 
@@ -383,34 +385,11 @@ def _pruning(policy: str | None, ratio: float | None) -> pruning.Pruning:
 def by_ref(connection: Connection, ref: Ref, *, pending: bool = False) -> list[Destination]:
     """Destinations of this name that have a place: the live one and deleted ones with pending rows, oldest first.
 
-    With `pending`, only those that have rows to drain, at each place where they have some.
+    With `pending`, only those that have rows to drain.
     """
-    query = _query(_pending()) if pending else _query().where(_served())
-    query = query.where(_D.namespace == ref.namespace, _D.name == ref.name)
-    return [_destination(row) for row in connection.execute(query.order_by(_D.id, _P.id))]
-
-
-def former(connection: Connection, *, cluster: str, ref: Ref) -> list[Destination]:
-    """The places that destinations of this name had and that nobody has now, the one that was left last first.
-
-    Their GitRepoConfigs may name another repository by now.
-    """
-    query = _recorded(is_nobodys()).where(_D.cluster == cluster, _D.namespace == ref.namespace, _D.name == ref.name)
-    return [_destination(row) for row in connection.execute(query.order_by(_P.since.desc(), _P.id.desc()))]
-
-
-def former_at(connection: Connection, destination_id: int, *, place: tuple[int, int]) -> Destination | None:
-    """One of them, by place and generation."""
-    query = _recorded(is_nobodys()).where(_D.id == destination_id, _P.id == place[0], _P.generation == place[1])
-    row = connection.execute(query).one_or_none()
-    return None if row is None else _destination(row)
-
-
-def is_nobodys() -> base.Condition:
-    """Whether no live destination has the folder of a place."""
-    place, owner = aliased(_P), aliased(_D)
-    same_folder = place.branch_id == _P.branch_id, place.base_folder == _P.base_folder
-    return ~exists().where(*same_folder, owner.place_id == place.id, owner.deleted_at.is_(None))
+    wanted = _pending() if pending else _served()
+    query = _query().where(_D.namespace == ref.namespace, _D.name == ref.name, wanted)
+    return [of_row(row) for row in connection.execute(query.order_by(_D.id))]
 
 
 def finished(connection: Connection, ref: Ref) -> list[tuple[str, int]]:
@@ -430,13 +409,13 @@ def finished(connection: Connection, ref: Ref) -> list[tuple[str, int]]:
 def by_id(connection: Connection, destination_id: int) -> Destination | None:
     """One destination with its current place, or None before it has one."""
     row = connection.execute(_query().where(_D.id == destination_id)).one_or_none()
-    return None if row is None else _destination(row)
+    return None if row is None else of_row(row)
 
 
 def live(connection: Connection, *, cluster: str) -> list[Destination]:
     """Live and ready destinations of a cluster, by id."""
     query = _query().where(_D.cluster == cluster, _D.deleted_at.is_(None), _D.ready)
-    return [_destination(row) for row in connection.execute(query.order_by(_D.id))]
+    return [of_row(row) for row in connection.execute(query.order_by(_D.id))]
 
 
 def ids_ever(connection: Connection, *, cluster: str) -> list[int]:
@@ -462,19 +441,16 @@ def _served() -> base.Condition:
 
 
 def _pending() -> base.Condition:
-    """Whether a destination has rows to drain at a place."""
-    rows = ledger.EventRow.destination_id == _D.id, ledger.EventRow.place_id == _P.id, ledger.IS_PENDING
+    """Whether a destination has rows to drain at its place."""
+    rows = ledger.EventRow.destination_id == _D.id, ledger.EventRow.place_id == _D.place_id, ledger.IS_PENDING
     return exists().where(*rows)
 
 
 def waiting_for(connection: Connection, *, branch_id: int, destination_id: int) -> list[Ref]:
     """Who has rows to drain and may do so now, of the destinations on a branch and the one that it was held for."""
-    # What went wrong at the current place delays no removal at a former one.
-    ready = or_(_due(), _P.id.is_distinct_from(_D.place_id))
-    query = select(_D.namespace, _D.name).join(_P, _P.destination_id == _D.id)
-    query = query.where(or_(_P.branch_id == branch_id, _D.id == destination_id), _pending(), ready)
-    names = (Ref(row.namespace, row.name) for row in connection.execute(query.order_by(_D.id)))
-    return list(dict.fromkeys(names))
+    query = select(_D.namespace, _D.name).join(_P, _P.id == _D.place_id)
+    query = query.where(or_(_P.branch_id == branch_id, _D.id == destination_id), _pending(), _due())
+    return [Ref(row.namespace, row.name) for row in connection.execute(query.order_by(_D.id))]
 
 
 def _due() -> base.Condition:
@@ -535,6 +511,11 @@ def note_connection(connection: Connection, repo_config_id: int, *, check: str, 
         values["branch_count"] = branches
         stale = or_(stale, _C.branch_count.is_distinct_from(branches))
     connection.execute(update(_C).where(_C.id == repo_config_id, stale).values(**values))
+
+
+def forget_crashes(connection: Connection, destination_id: int) -> None:
+    """What its holders vanished over is over."""
+    connection.execute(update(_D).where(_D.id == destination_id, _D.failed_drains > 0).values(failed_drains=0))
 
 
 def note_crash(connection: Connection, destination_id: int) -> None:

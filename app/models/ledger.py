@@ -12,7 +12,7 @@ import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import Any
 
 from sqlalchemy import (
     BigInteger,
@@ -35,8 +35,6 @@ from sqlalchemy.orm import Mapped, mapped_column
 from app import events
 from app.models import base
 from app.rules import versions
-
-T = TypeVar("T")
 
 PENDING = "pending"
 PUSHED = "pushed"
@@ -87,6 +85,15 @@ class EventRow(base.Base):
             "sequence",
             postgresql_where=text("state = 'dead'"),
             sqlite_where=text("state = 'dead'"),
+        ),
+        # Files that a person wants gone: each drain looks for those at places that its destination has no more.
+        Index(
+            "ix_event_unwanted",
+            "destination_id",
+            "place_id",
+            "sequence",
+            postgresql_where=text("state = 'pending' AND substr(seed_run_id, 1, 6) = 'prune-'"),
+            sqlite_where=text("state = 'pending' AND substr(seed_run_id, 1, 6) = 'prune-'"),
         ),
         # Most rows are live Events, which belong to no seed.
         Index(
@@ -232,6 +239,8 @@ _E = EventRow
 # Spelt out, not bound: with a parameter in its place, a prepared statement's plan could not use the partial index.
 IS_PENDING = EventRow.state == literal_column(f"'{PENDING}'")
 IS_DEAD = EventRow.state == literal_column(f"'{DEAD}'")
+# A pending row of `reverser prune`.
+IS_UNWANTED = IS_PENDING & text(f"substr(event.seed_run_id, 1, {len(PRUNE)}) = '{PRUNE}'")
 
 
 def open_head(connection: Connection, destination_id: int) -> None:
@@ -358,6 +367,19 @@ def pending(connection: Connection, destination_id: int, *, place_id: int, limit
     return [_pending(row) for row in connection.execute(query.order_by(_E.sequence).limit(limit))]
 
 
+def unwanted(connection: Connection, destination_id: int, *, place_id: int, limit: int) -> list[Pending]:
+    """Pending rows of one place that remove what a person wants gone, in order."""
+    query = _identity_query().where(_E.destination_id == destination_id, _E.place_id == place_id, IS_UNWANTED)
+    return [_pending(row) for row in connection.execute(query.order_by(_E.sequence).limit(limit))]
+
+
+def give_up_unwanted(connection: Connection, destination_id: int, *, place_id: int, reason: str) -> None:
+    """Supersede those rows, which have no bodies."""
+    ended = {"state": SUPERSEDED, "state_reason": reason, "settled_at": base.now()}
+    own = _E.destination_id == destination_id, _E.place_id == place_id, IS_UNWANTED
+    connection.execute(update(_E).where(*own).values(ended))
+
+
 def _identity_query() -> base.AnySelect:
     return select(
         _E.sequence,
@@ -457,7 +479,8 @@ def settle(connection: Connection, destination_id: int, ends: Iterable[Settled])
     """
     for part in _chunks(list(ends)):
         _end(connection, destination_id, part)
-        _drop_bodies(connection, destination_id, [end.sequence for end in part])
+        numbers = base.among(connection, EventBody.sequence, [end.sequence for end in part])
+        connection.execute(delete(EventBody).where(EventBody.destination_id == destination_id, numbers))
 
 
 def _end(connection: Connection, destination_id: int, ends: Sequence[Settled]) -> None:
@@ -475,29 +498,21 @@ def _end(connection: Connection, destination_id: int, ends: Sequence[Settled]) -
     connection.execute(ending.where(_E.sequence == table.c.number).values(values))
 
 
-def _drop_bodies(connection: Connection, destination_id: int, numbers: Sequence[int]) -> None:
-    ended = EventBody.destination_id == destination_id, base.among(connection, EventBody.sequence, numbers)
-    connection.execute(delete(EventBody).where(*ended))
-
-
-def _chunks(ends: Sequence[T], size: int = 5_000) -> Iterable[Sequence[T]]:
+def _chunks(ends: Sequence[Settled], size: int = 5_000) -> Iterable[Sequence[Settled]]:
     """SQLite takes 32,766 variables in one statement."""
     return (ends[start : start + size] for start in range(0, len(ends), size))
 
 
-def supersede_pending(connection: Connection, destination_id: int, *, reason: str, place_id: int | None = None) -> int:
-    """Supersede all rows that pend for a destination, or those at one place; how many.
-
-    Used when its place changes or it is deleted, and for removals that cannot be done.
-    """
-    pending = [_E.destination_id == destination_id, IS_PENDING]
-    if place_id is not None:
-        pending.append(_E.place_id == place_id)
-    ended = {"state": SUPERSEDED, "state_reason": reason, "settled_at": base.now()}
-    numbers = connection.scalars(update(_E).where(*pending).values(ended).returning(_E.sequence)).all()
-    for part in _chunks(numbers):
-        _drop_bodies(connection, destination_id, part)
-    return len(numbers)
+def supersede_pending(connection: Connection, destination_id: int, *, reason: str) -> int:
+    """Supersede all rows that pend for a destination; how many. Used when its place changes or it is deleted."""
+    count = connection.execute(
+        update(_E)
+        .where(_E.destination_id == destination_id, IS_PENDING)
+        .values(state=SUPERSEDED, state_reason=reason, settled_at=base.now())
+    ).rowcount
+    if count:
+        connection.execute(delete(EventBody).where(EventBody.destination_id == destination_id))
+    return count
 
 
 @dataclass(frozen=True, slots=True)

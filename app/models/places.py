@@ -7,15 +7,17 @@ beside those that it is joined with, in `destinations.py`.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import Connection, exists, or_, select, update
+from sqlalchemy.orm import aliased
 
 from app.events import Ref
 from app.models import base, destinations, ledger, seeds
 from app.rules import paths
 
-_D, _P = destinations.GitDestinationRow, destinations.PlaceRow
+_D, _P, _C = destinations.GitDestinationRow, destinations.PlaceRow, destinations.GitRepoConfigRow
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +81,9 @@ def reach(connection: Connection, place_id: int, *, repo_config_id: int) -> None
 
 def _had_by_another(connection: Connection, former: base.AnyRow) -> bool:
     """Whether a place of another destination overlapped a former one since it was left."""
+    # Two that overlap are never live together: who came after it came, came after it was left.
     since = select(_P.base_folder).where(
-        _P.branch_id == former.branch_id, _P.destination_id != former.destination_id, _P.since >= former.retired_at
+        _P.branch_id == former.branch_id, _P.destination_id != former.destination_id, _P.since >= former.since
     )
     return any(paths.folders_overlap(folder, former.base_folder) for folder in connection.scalars(since))
 
@@ -147,6 +150,71 @@ def displaced(connection: Connection, place_id: int) -> list[int]:
         for row in connection.execute(query.order_by(_D.id))
         if paths.folders_overlap(row.base_folder, place.base_folder)
     ]
+
+
+def former(connection: Connection, *, cluster: str, ref: Ref) -> list[destinations.Destination]:
+    """The places that destinations of this name had and that nobody has now, the one that was left last first.
+
+    Their GitRepoConfigs may name another repository by now.
+    """
+    named = _D.cluster == cluster, _D.namespace == ref.namespace, _D.name == ref.name
+    query = destinations.at_places().where(*named, _is_nobodys()).order_by(_P.since.desc(), _P.id.desc())
+    return [destinations.of_row(row) for row in connection.execute(query)]
+
+
+def former_at(
+    connection: Connection, destination_id: int, *, place: tuple[int, int]
+) -> destinations.Destination | None:
+    """One of them, by place and generation."""
+    is_it = _D.id == destination_id, _P.id == place[0], _P.generation == place[1]
+    row = connection.execute(destinations.at_places().where(*is_it, _is_nobodys())).one_or_none()
+    return None if row is None else destinations.of_row(row)
+
+
+def left_by_deleted(connection: Connection, *, cluster: str) -> list[destinations.Destination]:
+    """The places of deleted destinations of a cluster that nobody has now, and that can be reached."""
+    reachable = _D.deleted_at.is_not(None), _C.url_key == _P.url_key, _C.deleted_at.is_(None)
+    query = destinations.at_places().where(_D.cluster == cluster, *reachable, _is_nobodys())
+    return [destinations.of_row(row) for row in connection.execute(query.order_by(_D.namespace, _D.name, _P.id))]
+
+
+def of_others(connection: Connection, destination_ids: Sequence[int]) -> list[int]:
+    """Former places of live destinations whose folder another one has, or had later: what stands there is its."""
+    left = _P.destination_id.in_(destination_ids), _P.id.is_distinct_from(_D.place_id)
+    query = select(_P.id).join(_D, _D.id == _P.destination_id).where(*left, ~_is_nobodys())
+    return list(connection.scalars(query.where(_D.place_id.is_not(None))))
+
+
+def _is_nobodys() -> base.Condition:
+    """Whether nobody has the folder of a place, and nobody had it later.
+
+    A live destination without a place, because it is in conflict or its config is gone, has each that it ever had: what
+    stands there is what it points to still, for all that anybody knows.
+    """
+    other, owner = aliased(_P), aliased(_D)
+    same_folder = other.branch_id == _P.branch_id, other.base_folder == _P.base_folder
+    has = owner.deleted_at.is_(None) & or_(owner.place_id == other.id, owner.place_id.is_(None))
+    is_later = or_(other.since > _P.since, (other.since == _P.since) & (other.id > _P.id))
+    return ~exists().where(*same_folder, owner.id == other.destination_id, or_(has, is_later))
+
+
+def unwanted(connection: Connection, ref: Ref) -> list[destinations.Destination]:
+    """Places that destinations of this name have no more, and at which files pend that a person wants gone."""
+    query = destinations.at_places().where(_D.namespace == ref.namespace, _D.name == ref.name, *_has_unwanted())
+    return [destinations.of_row(row) for row in connection.execute(query.order_by(_P.id))]
+
+
+def waiting_for(connection: Connection, *, branch_id: int, destination_id: int) -> list[Ref]:
+    """Who has such places on a branch, with the one that it was held for, whatever delays them where they are now."""
+    query = select(_D.namespace, _D.name).join(_P, _P.destination_id == _D.id).distinct()
+    query = query.where(or_(_P.branch_id == branch_id, _D.id == destination_id), *_has_unwanted())
+    return sorted(Ref(row.namespace, row.name) for row in connection.execute(query))
+
+
+def _has_unwanted() -> tuple[base.Condition, ...]:
+    row = ledger.EventRow
+    pending = exists().where(row.destination_id == _D.id, row.place_id == _P.id, ledger.IS_UNWANTED)
+    return or_(_P.id.is_distinct_from(_D.place_id), _D.deleted_at.is_not(None)), pending
 
 
 def live_on_branch(connection: Connection, branch_id: int) -> list[Place]:

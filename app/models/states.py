@@ -6,11 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Case, Connection, case, exists, func, or_, select
-from sqlalchemy.orm import aliased
+from sqlalchemy import Case, Connection, case, func, or_, select
 
 from app.events import Identifier, Operation, Ref
-from app.models import base, destinations, inventory, ledger, seeds
+from app.models import base, destinations, inventory, ledger, places, seeds
 
 _D, _P, _I = destinations.GitDestinationRow, destinations.PlaceRow, inventory.InventoryRow
 _C, _R, _S, _E = destinations.GitRepoConfigRow, seeds.SeedRun, seeds.SeedScope, ledger.EventRow
@@ -144,6 +143,7 @@ class FileCount:
 
 def file_counts(connection: Connection, destination_ids: Sequence[int]) -> Mapping[int, list[FileCount]]:
     """What stands in Git for some destinations, at all their places that nobody else has, by destination id."""
+    others = places.of_others(connection, destination_ids)
     columns = _I.place_id, _I.api_group, _I.resource, _I.namespace, _I.selection, _I.rule
     query: base.AnySelect = (
         select(
@@ -155,8 +155,7 @@ def file_counts(connection: Connection, destination_ids: Sequence[int]) -> Mappi
             func.count().filter(_I.orphan == inventory.HELD),
         )
         .join(_P, _P.id == _I.place_id)
-        .join(_D, _D.id == _P.destination_id)
-        .where(_P.destination_id.in_(destination_ids), ~_I.removed, or_(_P.id == _D.place_id, _is_left_behind()))
+        .where(_P.destination_id.in_(destination_ids), ~_I.removed, _P.id.not_in(others))
         .group_by(_P.destination_id, *columns)
     )
     found: dict[int, list[FileCount]] = {}
@@ -165,43 +164,12 @@ def file_counts(connection: Connection, destination_ids: Sequence[int]) -> Mappi
     return found
 
 
-def left_behind(connection: Connection, place_id: int) -> list[inventory.Item]:
-    """The files at a place that nobody has now, by path."""
-    query = select(_I.__table__).join(_P, _P.id == _I.place_id)
-    query = query.where(_I.place_id == place_id, ~_I.removed, _is_left_behind()).order_by(_I.path)
-    return [inventory.item_of(row) for row in connection.execute(query)]
-
-
-@dataclass(frozen=True, slots=True)
-class LeftBehind:
-    """How many files deleted destinations of one name left on a branch."""
-
-    ref: Ref
-    branch: str
-    files: int
-
-
-def left_by_deleted(connection: Connection, *, cluster: str, limit: int) -> list[LeftBehind]:
-    """What deleted destinations of a cluster left, by name."""
-    named = _D.namespace, _D.name, _P.branch
-    query = (
-        select(*named, func.count())
-        .join(_P, _P.destination_id == _D.id)
-        .join(_I, _I.place_id == _P.id)
-        .where(_D.cluster == cluster, _D.deleted_at.is_not(None), ~_I.removed, _is_left_behind())
-        .group_by(*named)
-    )
-    rows = connection.execute(query.order_by(*named).limit(limit))
-    return [LeftBehind(Ref(namespace, name), branch, files) for namespace, name, branch, files in rows]
-
-
-def _is_left_behind() -> base.Condition:
-    """Whether a file stands at a place that nobody has now, and nobody who had it later knew its path."""
-    later, known = aliased(_P), aliased(_I)
-    same_folder = later.branch_id == _P.branch_id, later.base_folder == _P.base_folder
-    is_later = or_(later.since > _P.since, (later.since == _P.since) & (later.id > _P.id))
-    told = exists().where(*same_folder, is_later, known.place_id == later.id, known.path == _I.path)
-    return destinations.is_nobodys() & ~told
+def left_by_deleted(connection: Connection, *, cluster: str) -> list[tuple[destinations.Destination, int]]:
+    """How many files deleted destinations left, by the place that each had."""
+    left = {one.place_id: one for one in places.left_by_deleted(connection, cluster=cluster)}
+    query = select(_I.place_id, func.count()).where(base.among(connection, _I.place_id, sorted(left)), ~_I.removed)
+    counts = {row[0]: row[1] for row in connection.execute(query.group_by(_I.place_id))}
+    return [(one, counts[place_id]) for place_id, one in left.items() if place_id in counts]
 
 
 def paths(connection: Connection, count: FileCount, *, orphans: bool | None = None, limit: int) -> list[str]:

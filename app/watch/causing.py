@@ -311,7 +311,7 @@ class Causes:
         config_ids = self._recorded.config_ids
 
         def find(connection: base.Connection) -> removing.Leaving:
-            left = destinations.former_at(connection, asked.destination_id, place=asked.place)
+            left = places.former_at(connection, asked.destination_id, place=asked.place)
             if left is None or verb != commands.PRUNE:
                 raise errors.PermanentError(commands.MOVED)
             url = compiling.reachable(

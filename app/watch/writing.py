@@ -13,6 +13,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import Future
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TypeVar
 
@@ -112,10 +113,10 @@ class Writer:
         self.read_seeds()
 
     def forget(self, key: routing.StreamKey) -> None:
-        """What was known through a stream is of another history: whatever comes now is news."""
+        """What was known through a stream is of another history: whatever comes now is news, as it may stand in Git."""
         for known in self.known.values():
             for one in [one for one in known if key.resource_key in {one[:3], (*one[:2], "")}]:
-                del known[one]
+                known[one] = replace(known[one], content_hash="")
 
     def read_seeds(self) -> None:
         """Follow what SQL says of open seeds."""

@@ -10,8 +10,8 @@ import pytest
 from sqlalchemy import select, update
 
 from app import errors
-from app.drain import building, draining, leasing, pushing
-from app.models import base, commits, destinations, inventory, leases, ledger
+from app.drain import building, clearing, draining, leasing, pushing
+from app.models import base, commits, destinations, inventory, leases, ledger, places, seeds
 from tests.drain.world import World, path_of, run_git
 
 SEED = f"{ledger.PRUNE}7"
@@ -33,7 +33,7 @@ def former(world: World) -> destinations.Destination:
 def at(world: World, placed: destinations.Destination) -> destinations.Destination:
     """The record of a destination at a place that nobody has now."""
     with world.database.read() as connection:
-        found = destinations.former_at(connection, placed.id, place=(placed.place_id, placed.place_generation))
+        found = places.former_at(connection, placed.id, place=(placed.place_id, placed.place_generation))
     assert found is not None
     return found
 
@@ -117,7 +117,7 @@ def test_what_another_destination_may_write_is_its_own(
     world.drain(other)
     world.drain(former)
     taken = folder == "clusters/prod"
-    given_up = "superseded", "the folder is another destination's by now"
+    given_up = "superseded", "the folder is in use by now"
     assert ends(world, former, numbers) == [given_up if taken else ("pushed", None)]
     assert (path_of("a") in world.files("main")) is taken
     assert path_of("a", folder) in world.files("main")
@@ -165,19 +165,26 @@ def test_what_cannot_be_done_is_given_up_with_the_reason(
     assert ends(world, former, [number]) == [("pushed", None)]
 
 
-@pytest.mark.parametrize("error", [errors.LeaseLostError("taken over"), errors.BranchDivergedError("rewritten")])
+@pytest.mark.parametrize(
+    "error",
+    [
+        errors.LeaseLostError("taken over"),
+        errors.BranchDivergedError("rewritten"),
+        errors.StalledError("no right", reason="DatabaseForbidden"),
+    ],
+)
 def test_what_says_nothing_of_the_place_is_tried_again(
     world: World, former: destinations.Destination, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
-    """The rows pend, and are rung for at once."""
+    """The rows pend, and the sweeper rings for them: an error that lasts is no loop of a worker with its broker."""
     numbers = unwanted(world, former, "a")
 
     def fail(*_: Any, **__: Any) -> Any:
         raise error
 
     with monkeypatch.context() as patch:
-        patch.setattr(pushing.Pusher, "push", fail)
-        assert world.drainer.drain(former.ref).rings == (former.ref,)
+        patch.setattr(pushing.Pusher, "remove", fail)
+        assert world.drainer.drain(former.ref).rings == ()
     assert ends(world, former, numbers) == [("pending", None)]
     world.drain(former)
     assert ends(world, former, numbers) == [("pushed", None)]
@@ -192,7 +199,7 @@ def test_an_error_that_nobody_foresaw_ends_it(
     def fail(*_: Any, **__: Any) -> Any:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(pushing.Pusher, "push", fail)
+    monkeypatch.setattr(pushing.Pusher, "remove", fail)
     world.drainer.drain(former.ref)
     assert ends(world, former, numbers) == [("superseded", "unexpected ZeroDivisionError; see the worker's log")]
     assert world.is_due(former)
@@ -205,7 +212,8 @@ def test_a_rewritten_branch_is_looked_at_again(world: World, former: destination
     run_git("-C", str(clone), "commit", "--quiet", "--amend", "-m", "rewritten")
     run_git("-C", str(clone), "push", "--quiet", "--force", "origin", "main")
     numbers = unwanted(world, former, "a")
-    assert world.drain(former).rings == (former.ref,)
+    world.drain(former)
+    assert ends(world, former, numbers) == [("pending", None)]
     world.drain(former)
     assert ends(world, former, numbers) == [("pushed", None)]
     assert set(world.files("main")) == {path_of("b")}
@@ -234,21 +242,121 @@ def test_a_worker_that_dies_after_its_push_is_found_out(
 
 
 def test_rows_that_kill_their_worker_are_given_up(world: World, former: destinations.Destination) -> None:
-    """As those of any place."""
+    """As those of any place; what pends at the place of now is not the cause, and goes its way."""
+    with world.database.read() as connection:
+        (now,) = destinations.by_ref(connection, former.ref)
+    world.change(now, "a", "3", version=3)
     with world.database.write() as connection:
-        connection.execute(update(destinations.GitDestinationRow).values(failed_drains=20))
-    numbers = unwanted(world, former, "a")
+        connection.execute(update(destinations.GitDestinationRow).values(failed_drains=5))
+    numbers = unwanted(world, former, "b")
     world.drainer.drain(former.ref)
     assert ends(world, former, numbers) == [("superseded", "5 workers died over it")]
+    assert world.states(now)[-2:] == ["pushed", "superseded"]
+
+
+def test_deaths_over_a_place_of_before_are_not_counted_to_the_place_of_now(
+    world: World, former: destinations.Destination
+) -> None:
+    """Once it is cleared they are over."""
+    with world.database.write() as connection:
+        connection.execute(update(destinations.GitDestinationRow).values(failed_drains=4))
+    unwanted(world, former, "a")
+    world.drainer.drain(former.ref)
+    with world.database.read() as connection:
+        assert connection.scalar(select(destinations.GitDestinationRow.failed_drains)) == 0
 
 
 def test_nothing_is_written_there(world: World, former: destinations.Destination) -> None:
-    """A change that should not be there is none for this place."""
+    """A change that should not be there is none for this place: it is not even looked at."""
     number = world.change(former, "a", "late", version=9)
     before = world.log("main")
+    unwanted(world, former, "b")
     world.drainer.drain(former.ref)
-    assert ends(world, former, [number]) == [("superseded", "the destination points to another place now")]
-    assert world.log("main") == before
+    assert ends(world, former, [number]) == [("pending", None)]
+    assert len(world.log("main")) == len(before) + 1
+    assert world.files("main") == {path_of("a"): '"1"'}
+
+
+def come_back(world: World) -> tuple[destinations.Destination, list[int]]:
+    """The destination returns to its first place, and is seeded there; the rows of that."""
+    back = world.destination()
+    run = world.begin_seed(back)
+    numbers = [world.change(back, name, "9", version=9, seed=run) for name in ("a", "b")]
+    world.close_seed(back, run, listed=2, list_version=9)
+    return back, numbers
+
+
+@pytest.mark.parametrize("when", ["before", "during"])
+def test_a_destination_that_comes_back_meanwhile_writes_there_again(
+    world: World, former: destinations.Destination, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    """What a person wanted gone is void then, and nothing of what pends for the place that it is again is given up."""
+    numbers = unwanted(world, former, "a", "b")
+    name = "clear" if when == "before" else "_push"
+    original = getattr(clearing.Clearing, name)
+    rows: list[int] = []
+
+    def late(self: clearing.Clearing, *arguments: Any, **more: Any) -> Any:
+        if not rows:
+            rows.extend(come_back(world)[1])
+        return original(self, *arguments, **more)
+
+    monkeypatch.setattr(clearing.Clearing, name, late)
+    world.drain(former)
+    world.drain(former)
+    assert {state for state, _ in ends(world, former, numbers)} == {"superseded"}
+    assert {state for state, _ in ends(world, former, rows)} == {"pushed"}
+    assert world.files("main") == {path_of("a"): '"9"', path_of("b"): '"9"'}
+    with world.database.read() as connection:
+        assert set(connection.scalars(select(seeds.SeedRun.state))) == {seeds.SWEPT}
+
+
+def test_a_destination_that_comes_back_to_a_branch_that_is_gone(
+    world: World, former: destinations.Destination, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is recorded as pushed that was not."""
+    unwanted(world, former, "a", "b")
+    world.git("branch", "-D", "main")
+    original = pushing.Pusher.forget
+    rows: list[int] = []
+
+    def late(self: pushing.Pusher, *arguments: Any) -> Any:
+        rows.extend(come_back(world)[1])
+        return original(self, *arguments)
+
+    monkeypatch.setattr(pushing.Pusher, "forget", late)
+    recorded = world.recorded()
+    world.drainer.drain(former.ref)
+    assert {state for state, _ in ends(world, former, rows)} == {"pending"}
+    assert world.recorded() == recorded
+
+
+def test_a_config_that_names_another_repository_meanwhile(world: World, former: destinations.Destination) -> None:
+    """Nothing pends for ever at a place that nobody can reach."""
+    numbers = unwanted(world, former, "a")
+    other = world.repo_config(uid="other", ref=former.ref)
+    with world.database.write() as connection:
+        config_id = destinations.save_repo_config(connection, other)
+        places.reach(connection, destinations.by_ref(connection, former.ref)[0].place_id, repo_config_id=config_id)
+        row = destinations.GitRepoConfigRow
+        connection.execute(update(row).where(row.uid == "config-uid").values(url_key="another"))
+    world.drainer.drain(former.ref)
+    assert ends(world, former, numbers) == [("superseded", "GitRepoConfig shop/repo names another repository now")]
+
+
+def test_a_deleted_destination_ends_its_changes_too(world: World) -> None:
+    """More files than one look takes, and a change behind them: it has its time as that of any deleted destination."""
+    prod = world.destination()
+    for name in ("a", "b"):
+        world.change(prod, name, "1", version=1)
+    world.drain(prod)
+    numbers = unwanted(world, prod, "a")
+    number = world.change(prod, "b", "2", version=2)
+    with world.database.write() as connection:
+        connection.execute(update(destinations.GitDestinationRow).values(deleted_at=base.now()))
+    world.drain(prod)
+    assert ends(world, prod, [*numbers, number]) == [("pushed", None)] * 2
+    assert world.files("main") == {path_of("b"): '"2"'}
 
 
 def test_a_branch_in_use_is_waited_for(

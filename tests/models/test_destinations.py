@@ -10,7 +10,7 @@ from sqlalchemy import select, update
 
 from app import errors
 from app.events import Ref
-from app.models import destinations, inventory, ledger, places, seeds, states, wishes
+from app.models import base, destinations, inventory, ledger, places, seeds, states, wishes
 from tests.models.records import CLUSTER, Records, append, entry, identifier
 
 
@@ -337,17 +337,26 @@ def test_who_waits_for_a_branch(records: Records) -> None:
 
 
 def test_who_waits_for_a_branch_that_was_its_own(records: Records) -> None:
-    """Rows at a former place wait for its branch, whatever the destination waits for at the place of now."""
+    """Files at a former place that a person wants gone wait for its branch, whatever delays the place of now."""
     prod, other = records.destination("prod"), records.destination("other", folder="o")
     moved = records.destination("prod", branch="dev")
     with records.database.write() as connection:
         destinations.put_off(connection, prod.id, seconds=60.0)
-        append(connection, entry(prod), entry(moved, "b"))
-        found = destinations.waiting_for(connection, branch_id=prod.branch_id, destination_id=other.id)
-        assert found == [prod.ref]
-        assert destinations.waiting_for(connection, branch_id=moved.branch_id, destination_id=other.id) == []
-        found_at = [(one.place_id, one.former) for one in destinations.by_ref(connection, prod.ref, pending=True)]
-        assert found_at == [(prod.place_id, True), (moved.place_id, False)]
+        append(connection, entry(prod), entry(moved, "b"), entry(moved, "c", seed="prune-1"))
+        assert places.unwanted(connection, prod.ref) == []
+        append(connection, entry(prod, "d", seed="prune-1"))
+        (found,) = places.unwanted(connection, prod.ref)
+        assert (found.place_id, found.former) == (prod.place_id, True)
+        for branch, who, rung in (
+            (prod.branch_id, other.id, [prod.ref]),
+            (moved.branch_id, other.id, []),
+            (moved.branch_id, prod.id, [prod.ref]),
+        ):
+            assert places.waiting_for(connection, branch_id=branch, destination_id=who) == rung
+        row = destinations.GitDestinationRow
+        connection.execute(update(row).where(row.id == prod.id).values(deleted_at=base.now()))
+        at = [one.place_id for one in places.unwanted(connection, prod.ref)]
+        assert at == [prod.place_id, moved.place_id]
 
 
 def file(path: str, *, removed: bool = False) -> inventory.Item:
@@ -359,8 +368,8 @@ def left(records: Records, name: str = "prod") -> list[tuple[str, bool, list[str
     """(folder, deleted, paths) of what destinations of a name left where nobody writes any more."""
     with records.database.read() as connection:
         return [
-            (one.base_folder, one.deleted, [item.path for item in states.left_behind(connection, one.place_id)])
-            for one in destinations.former(connection, cluster=CLUSTER, ref=Ref("shop", name))
+            (one.base_folder, one.deleted, [item.path for item in inventory.present(connection, one.place_id)])
+            for one in places.former(connection, cluster=CLUSTER, ref=Ref("shop", name))
         ]
 
 
@@ -368,6 +377,14 @@ def put(records: Records, place: destinations.Destination, *items: inventory.Ite
     """Let files stand at a place."""
     with records.database.write() as connection:
         inventory.save(connection, place.place_id, items)
+
+
+def left_by_deleted(records: Records) -> list[tuple[str, str, int]]:
+    """(destination, folder, files) of what deleted destinations left."""
+    with records.database.read() as connection:
+        found = states.left_by_deleted(connection, cluster=CLUSTER)
+        assert states.left_by_deleted(connection, cluster="another") == []
+        return [(str(place.ref), place.base_folder, files) for place, files in found]
 
 
 def test_what_is_left_where_nobody_writes_any_more(records: Records) -> None:
@@ -384,40 +401,59 @@ def test_what_is_left_where_nobody_writes_any_more(records: Records) -> None:
     with records.database.read() as connection:
         counts = states.file_counts(connection, [third.id])[third.id]
         assert {(one.place_id, one.files) for one in counts} == {(second.place_id, 1), (third.place_id, 1)}
-        assert states.left_by_deleted(connection, cluster=CLUSTER, limit=10) == []
+    assert left_by_deleted(records) == []
     retire(records, other.uid)
     assert left(records) == [("c", True, ["c/1"]), ("b", True, ["b/1"])]
-    with records.database.read() as connection:
-        assert states.left_by_deleted(connection, cluster=CLUSTER, limit=10) == [
-            states.LeftBehind(Ref("shop", "prod"), "main", 2)
-        ]
-        assert states.left_by_deleted(connection, cluster="another", limit=10) == []
+    assert left_by_deleted(records) == [("shop/prod", "b", 1), ("shop/prod", "c", 1)]
+    with records.database.write() as connection:
+        connection.execute(update(destinations.GitRepoConfigRow).values(deleted_at=base.now()))
+    assert left_by_deleted(records) == []
+
+
+def test_what_a_destination_without_a_place_has_is_not_left(records: Records) -> None:
+    """One in conflict, or whose config is gone for a while, points to its files still: they are not left."""
+    prod = records.destination(folder="a")
+    put(records, prod, file("a/1"))
+    moved = records.destination(folder="b")
+    put(records, moved, file("b/1"))
+    with records.database.write() as connection:
+        places.clear(connection, prod.id, reason="not allowed")
+        assert places.former_at(connection, prod.id, place=(moved.place_id, 2)) is None
+        counts = states.file_counts(connection, [prod.id])[prod.id]
+    assert left(records) == []
+    assert sum(one.files for one in counts) == 2
 
 
 def test_what_several_left_in_one_folder_is_the_last_ones(records: Records) -> None:
-    """A destination that is deleted and created again, more than once: each file is there once."""
-    for uid, paths in {"one": ("1", "2", "3"), "two": ("2",), "three": ("3",)}.items():
-        made = records.destination("prod", uid=uid)
-        put(records, made, *(file(path) for path in paths))
-        if uid == "two":
-            put(records, made, file("3", removed=True))
+    """A destination that is deleted and created again takes over what it writes: the last one is asked."""
+    for uid, paths in {"one": ("1", "2"), "two": ("2", "3")}.items():
+        put(records, records.destination("prod", uid=uid), *(file(path) for path in paths))
         retire(records)
-    assert [paths for _, _, paths in left(records)] == [["3"], ["2"], ["1"]]
-    with records.database.read() as connection:
-        (found,) = states.left_by_deleted(connection, cluster=CLUSTER, limit=10)
-    assert found.files == 3
+    assert [paths for _, _, paths in left(records)] == [["2", "3"]]
+    assert left_by_deleted(records) == [("shop/prod", "clusters/prod", 2)]
 
 
 def test_a_former_place_whose_config_names_another_repository_is_told_of(records: Records) -> None:
-    """What stands there is left, though nobody can reach it: it is not drained."""
+    """What stands there is left, though nobody can reach it."""
     prod = records.destination()
     put(records, prod, file("1"))
     records.destination(branch="dev")
     with records.database.write() as connection:
         connection.execute(update(destinations.GitRepoConfigRow).values(url_key="another"))
-        append(connection, entry(prod))
-        assert destinations.by_ref(connection, prod.ref, pending=True) == []
+        (found,) = places.former(connection, cluster=CLUSTER, ref=prod.ref)
+    assert not found.named
     assert left(records) == [("clusters/prod", False, ["1"])]
+
+
+def test_two_that_swap_folders_in_one_breath_begin_anew(records: Records) -> None:
+    """Whoever is written first: a folder that another one had since is not taken for what it was."""
+    for first, second in (("alpha", "beta"), ("gamma", "delta")):
+        one, other = records.destination(first, folder=f"{first}/a"), records.destination(second, folder=f"{first}/b")
+        with records.database.write() as connection:
+            for place, folder in ((one, "c"), (other, "a"), (one, "b"), (other, "c"), (one, "a")):
+                seen = places.Seen(1, place.branch_id, place.url_key, "main", f"{first}/{folder}")
+                place_id, *_ = places.save(connection, place.id, seen)
+        assert place_id not in {one.place_id, other.place_id}
 
 
 def test_a_seed_that_a_worker_wants_is_handed_over_once(records: Records) -> None:

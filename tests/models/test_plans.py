@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import event, text
 
 from app import db
-from app.models import destinations, inventory, ledger, states
+from app.models import destinations, inventory, ledger, places, states
 from tests.models.records import CLUSTER, Records, append, entry
 
 FINAL = 5_000
@@ -78,6 +78,23 @@ def test_what_pends_is_found_by_the_partial_index(long_ledger: Records, name: st
         plans = [plan(connection, statement, parameters) for statement, parameters in asked]
     assert plans
     assert all(INDEX in one for one in plans), plans
+
+
+def test_what_a_person_wants_gone_is_found_by_an_index_of_its_own(long_ledger: Records) -> None:
+    """Each drain asks for it, and a hundred thousand other rows may pend."""
+    prod = long_ledger.destination()
+    asking: list[Callable[[db.Connection], object]] = [
+        lambda connection: places.unwanted(connection, prod.ref),
+        lambda connection: places.waiting_for(connection, branch_id=prod.branch_id, destination_id=prod.id),
+        lambda connection: ledger.unwanted(connection, prod.id, place_id=prod.place_id, limit=10),
+    ]
+    with long_ledger.database.write() as connection:
+        with statements(connection) as seen:
+            for ask in asking:
+                ask(connection)
+        plans = [plan(connection, statement, parameters) for statement, parameters in seen]
+    assert len(plans) == len(asking)
+    assert all("ix_event_unwanted" in one for one in plans), plans
 
 
 @pytest.mark.postgres
