@@ -89,7 +89,7 @@ def left_over(
 def left_behind(connection: base.Connection, ref: events.Ref, *, cluster: str) -> list[LeftOver]:
     """Those at places that destinations of this name had and nobody has now."""
     every = places.former(connection, cluster=cluster, ref=ref)
-    found = (LeftOver(one, inventory.present(connection, one.place_id)) for one in every)
+    found = (LeftOver(one, states.left_behind(connection, one.place_id)) for one in every)
     return [one for one in found if one.items]
 
 

@@ -77,11 +77,9 @@ def status(*, of_streams: bool, data_dir: Path, output: str) -> None:
         for wanted in standing.wanting:
             click.echo(tables.printable(f"{one.destination}: {wanted.found}. To do: {wanted.do}."), err=True)
     for place, files in left:
-        click.echo(
-            f"{place.ref} was deleted and left {tables.counted(files, 'file')} on {place.branch}: "
-            f"`reverser prune {place.ref} --retired` shows them, and removes them.",
-            err=True,
-        )
+        what, where = tables.counted(files, "file"), f"{place.base_folder} on {place.branch}"
+        do = f"`reverser prune {place.ref} --retired` shows them, and removes them"
+        click.echo(f"{place.ref} was deleted and left {what} in {where}: {do}.", err=True)
     for line in [nothing_runs] if nothing_runs else _not_well(lives, settings):
         click.echo(line, err=True)
 

@@ -10,17 +10,21 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 
 import structlog
 
 from app import db, errors, settings
-from app.drain import leasing, pacing, pushing
+from app.drain import leasing, pushing
 from app.models import destinations, leases, ledger, places
 
 log = structlog.get_logger()
 
-# Errors after which the next ring finds the rows as they are: the database was away, or the branch was rewritten.
-NOT_THE_PLACE = db.REASONS | {"BranchDiverged", "LeaseLost"}
+# Errors after which the next ring finds the rows as they are: the database was away, the branch was rewritten, nobody
+# knows whether it is done.
+NOT_THE_PLACE = db.REASONS | {"BranchDiverged", "LeaseLost", "UnknownOutcome"}
+# How old a request may be.
+VALID = timedelta(minutes=5)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,27 +39,29 @@ class Clearing:
         self, held: leasing.HeldBranch, destination: destinations.Destination, *, end: float
     ) -> Iterator[pushing.Result]:
         """Remove what pends at a place, one push after the other until `end`. Raises the errors of a push."""
-        if pacing.is_poison(pending=1, failed_drains=destination.failed_drains):
-            raise errors.PermanentError(f"{pacing.DEATHS_OF_ONE_ROW} workers died over it")
         while time.monotonic() < end and (rows := self._rows(destination)):
-            self._check(destination)
+            self._check(destination, rows[0])
             yield self._push(held, destination, rows)
-        self._forget_deaths(destination)
 
     def _rows(self, destination: destinations.Destination) -> list[ledger.Pending]:
         most = self.options.seed_commit_rows
         with self.database.read() as connection:
             return ledger.unwanted(connection, destination.id, place_id=destination.place_id, limit=most)
 
-    def _check(self, destination: destinations.Destination) -> None:
+    def _check(self, destination: destinations.Destination, first: ledger.Pending) -> None:
         """Whoever has the folder by now wrote nothing that this would not see: it needs the branch for it."""
+        if datetime.now(UTC) - first.observed_at > VALID:
+            # Nobody waits any more, and workers may have died over it all the time.
+            raise errors.PermanentError("it was not done within five minutes: ask again", reason="TookTooLong")
         place = destination.place_id, destination.place_generation
         with self.database.read() as connection:
             found = places.former_at(connection, destination.id, place=place)
         if found is None:
-            raise errors.PermanentError("the folder is in use by now")
+            raise errors.PermanentError("the folder is in use by now", reason="PlaceTaken")
         if not found.named:
-            raise errors.PermanentError(f"GitRepoConfig {found.repo_config} names another repository now")
+            raise errors.PermanentError(
+                f"GitRepoConfig {found.repo_config} names another repository now", reason="RepoConfigChanged"
+            )
 
     def _push(
         self, held: leasing.HeldBranch, destination: destinations.Destination, rows: Sequence[ledger.Pending]
@@ -65,7 +71,7 @@ class Clearing:
         except errors.StalledError as error:
             if error.reason != pushing.BRANCH_DELETED:
                 raise
-            return self.pusher.forget(held, destination, rows)
+            return self.pusher.record_gone(held, destination, rows)
 
     def give_up(
         self, held: leasing.HeldBranch, destination: destinations.Destination, error: errors.ReverserError
@@ -80,11 +86,5 @@ class Clearing:
                 destinations.locked(connection, [destination.id])
                 ledger.give_up_unwanted(connection, destination.id, place_id=destination.place_id, reason=error.message)
                 leases.settle_branch(connection, held.lease)
-            self._forget_deaths(destination)
         except errors.TemporaryError as problem:
             log.warning("clearing_not_given_up", destination=str(destination.ref), error=problem.message)
-
-    def _forget_deaths(self, destination: destinations.Destination) -> None:
-        """Workers that died over this say nothing of what pends at the place of now."""
-        with self.database.write() as connection:
-            destinations.forget_crashes(connection, destination.id)

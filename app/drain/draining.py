@@ -96,10 +96,17 @@ class Drainer:
                 # A queue that was taken over begins with messages of what its former worker did.
                 done = tuple(destinations.finished(connection, destination))
                 return Outcome(destination, note="nothing pending", done=done)
-        outcomes = [self._clear_one(one, end) for one in unwanted] + [self._drain_one(one, end) for one in pending]
-        outcome = _joined(destination, outcomes)
-        # What was counted is the place of now, and rows of a former one may be left.
-        return replace(outcome, done=()) if unwanted else outcome
+        cleared = [self._clear_one(one, end) for one in unwanted]
+        own = {one.place_id for one in unwanted}
+        outcome = _joined(
+            destination, cleared + [self._drain_one(one, end) for one in pending if one.place_id not in own]
+        )
+        if not unwanted:
+            return outcome
+        # What is left after an error is rung for by the sweeper, ever more slowly; what is counted is the place of now.
+        failed = any(one.note for one in cleared)
+        rings = tuple(one for one in outcome.rings if not failed or one != destination)
+        return replace(outcome, done=(), rings=rings)
 
     def close(self) -> None:
         """End the helper processes."""
@@ -118,8 +125,10 @@ class Drainer:
         return self._outcome(destination, tally)
 
     def _clear_one(self, place: destinations.Destination, end: float) -> Outcome:
-        """Remove files at a place that the destination has no more."""
-        held = self._take(place, end)
+        """Remove files at a place that the destination has no more. A note says why some are left."""
+        if time.monotonic() > end:
+            return Outcome(place.ref, branch=place.branch, note="there was no time for it")
+        held = self._take(place, end, counted=False)
         if held is None:
             return Outcome(place.ref, branch=place.branch, note=IN_USE)
         tally, failed = _Tally(), []
@@ -136,11 +145,12 @@ class Drainer:
             self._work(place.id, tally, clear, give_up)
         if any(isinstance(error, errors.StalledError) for error in failed):
             self._credentials.forget(place)
-        outcome = self._outcome(place, tally)
-        # What is left after an error is rung for by the sweeper, ever more slowly.
-        return replace(outcome, rings=tuple(one for one in outcome.rings if one != place.ref)) if failed else outcome
+        # Two that fail on one branch would ring for each other.
+        return self._outcome(place, tally, clears=not failed)
 
-    def _take(self, destination: destinations.Destination, end: float) -> leasing.HeldBranch | None:
+    def _take(
+        self, destination: destinations.Destination, end: float, *, counted: bool = True
+    ) -> leasing.HeldBranch | None:
         return leasing.take(
             self._database,
             destination,
@@ -148,6 +158,7 @@ class Drainer:
             seconds=self._options.branch_lease,
             patience=PATIENCE,
             deadline=end,
+            counted=counted,
         )
 
     def _may_start(self, destination: destinations.Destination) -> bool:
@@ -307,11 +318,13 @@ class Drainer:
                 step=self._options.git_timeout,
             )
 
-    def _outcome(self, destination: destinations.Destination, tally: _Tally) -> Outcome:
+    def _outcome(self, destination: destinations.Destination, tally: _Tally, *, clears: bool = True) -> Outcome:
+        """How it went, and whom to ring for: with `clears`, those that wait to remove files, too."""
         with self._database.read() as connection:
             # Its own name too, where rows came meanwhile or the end of the turn left some over.
             of_branch = {"branch_id": destination.branch_id, "destination_id": destination.id}
-            rings = destinations.waiting_for(connection, **of_branch) + places.waiting_for(connection, **of_branch)
+            rings = destinations.waiting_for(connection, **of_branch)
+            rings += places.waiting_for(connection, **of_branch) if clears else []
         if tally.rows:
             spent = {name: round(seconds, 4) for name, seconds in tally.seconds.items()}
             log.info(

@@ -118,8 +118,10 @@ def _ours(connection: db.Connection, trailer: texts.Trailer, *, branch_id: int) 
 def _describe(
     connection: db.Connection, ours: _Ours, info: git_commits.CommitInfo, files: Sequence[git_commits.FileChange]
 ) -> Found:
-    by_path = {path: row for row in ours.rows if (path := building.path_of(row, ours.place.base_folder)) is not None}
-    sync = next((row for row in ours.rows if row.operation is Operation.SEED_SYNC), None)
+    # Between rows of a seed there may be some of a former place.
+    own = [row for row in ours.rows if row.place_id == ours.place.id]
+    by_path = {path: row for row in own if (path := building.path_of(row, ours.place.base_folder)) is not None}
+    sync = next((row for row in own if row.operation is Operation.SEED_SYNC), None)
     known = inventory.by_paths(connection, ours.place.id, [file.path for file in files]) if sync else {}
     removers = sweeping.Removers(rules.specs_of(connection, ours.place.destination_id) if sync else {})
     changes, items = [], []

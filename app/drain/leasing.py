@@ -86,16 +86,21 @@ def take(
     seconds: float,
     patience: float,
     deadline: float,
+    counted: bool = True,
 ) -> HeldBranch | None:
     """Take the lease of a destination's branch, waiting at most `patience` seconds; None when it stays taken.
 
-    A former holder that vanished without a word is counted against the destination that it drained.
+    A former holder that vanished without a word is counted against the destination that it drained, if it was to be.
     """
     give_up = time.monotonic() + patience
     while True:
         with database.write() as connection:
             lease = leases.take_branch(
-                connection, branch_id=destination.branch_id, owner=owner, seconds=seconds, destination_id=destination.id
+                connection,
+                branch_id=destination.branch_id,
+                owner=owner,
+                seconds=seconds,
+                destination_id=destination.id if counted else None,
             )
             if lease is not None and lease.crashed is not None:
                 destinations.note_crash(connection, lease.crashed)

@@ -81,7 +81,7 @@ class Pusher:
         """
         return self._push(held, destination, lambda: rows, max_commits=len(rows), look=True, creates=False)
 
-    def forget(
+    def record_gone(
         self, held: leasing.HeldBranch, destination: destinations.Destination, rows: Sequence[ledger.Pending]
     ) -> Result:
         """Record of these rows, which remove files, that they are gone with their branch."""

@@ -40,6 +40,10 @@ class NotServed(errors.StalledError):
     default_reason = "NotServed"
 
 
+# The reason of a list of the past.
+OUTDATED = "OutdatedAnswer"
+
+
 class Expired(errors.TemporaryError):
     """410, as an answer or inside a stream: the resourceVersion or the continue token is too old. List again."""
 
@@ -181,7 +185,7 @@ def outdated(what: str, listed: str, *, seen: str) -> errors.TemporaryError:
         f"list {what}: it is of resourceVersion {listed}, and {seen} was seen before: the API server lags; it is "
         "listed again",
         delay=DEFAULT_DELAY,
-        reason="OutdatedAnswer",
+        reason=OUTDATED,
     )
 
 

@@ -513,11 +513,6 @@ def note_connection(connection: Connection, repo_config_id: int, *, check: str, 
     connection.execute(update(_C).where(_C.id == repo_config_id, stale).values(**values))
 
 
-def forget_crashes(connection: Connection, destination_id: int) -> None:
-    """What its holders vanished over is over."""
-    connection.execute(update(_D).where(_D.id == destination_id, _D.failed_drains > 0).values(failed_drains=0))
-
-
 def note_crash(connection: Connection, destination_id: int) -> None:
     """The last holder of the branch vanished while it drained this destination."""
     raised = update(_D).where(_D.id == destination_id).values(failed_drains=_D.failed_drains + 1)

@@ -103,7 +103,7 @@ def by_paths(connection: Connection, place_id: int, paths: Sequence[str]) -> dic
         query = select(_I.__table__).where(
             _I.place_id == place_id, base.among(connection, _I.path, paths[start : start + 5_000])
         )
-        found |= {row.path: _item(row) for row in connection.execute(query)}
+        found |= {row.path: item_of(row) for row in connection.execute(query)}
     return found
 
 
@@ -114,16 +114,17 @@ def of_scope(connection: Connection, place_id: int, *, group: str, resource: str
     )
     if namespace:
         query = query.where(_I.namespace == namespace)
-    return [_item(row) for row in connection.execute(query.order_by(_I.path))]
+    return [item_of(row) for row in connection.execute(query.order_by(_I.path))]
 
 
 def present(connection: Connection, place_id: int) -> list[Item]:
     """All present files of a place, by path."""
     query = select(_I.__table__).where(_I.place_id == place_id, ~_I.removed).order_by(_I.path)
-    return [_item(row) for row in connection.execute(query)]
+    return [item_of(row) for row in connection.execute(query)]
 
 
-def _item(row: base.AnyRow) -> Item:
+def item_of(row: base.AnyRow) -> Item:
+    """A whole row of the table."""
     return Item(
         path=row.path,
         identifier=ledger.identifier_of(row),

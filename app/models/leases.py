@@ -101,9 +101,12 @@ def ensure_branch(connection: Connection, *, url_key: str, branch: str) -> int:
 
 
 def take_branch(
-    connection: Connection, *, branch_id: int, owner: str, seconds: float, destination_id: int
+    connection: Connection, *, branch_id: int, owner: str, seconds: float, destination_id: int | None
 ) -> BranchLease | None:
-    """Take the lease of a branch, or None while somebody else holds it."""
+    """Take the lease of a branch, or None while somebody else holds it.
+
+    Should its holder vanish, that is counted to a destination, where one is named.
+    """
     row = select(RepositoryBranch).with_only_columns(
         RepositoryBranch.token,
         RepositoryBranch.head,

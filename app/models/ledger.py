@@ -239,8 +239,10 @@ _E = EventRow
 # Spelt out, not bound: with a parameter in its place, a prepared statement's plan could not use the partial index.
 IS_PENDING = EventRow.state == literal_column(f"'{PENDING}'")
 IS_DEAD = EventRow.state == literal_column(f"'{DEAD}'")
-# A pending row of `reverser prune`.
-IS_UNWANTED = IS_PENDING & text(f"substr(event.seed_run_id, 1, {len(PRUNE)}) = '{PRUNE}'")
+# A pending row of `reverser prune`, and any other.
+_PRUNES = f"substr(event.seed_run_id, 1, {len(PRUNE)})"
+IS_UNWANTED = IS_PENDING & text(f"{_PRUNES} = '{PRUNE}'")
+IS_WANTED = IS_PENDING & text(f"(event.seed_run_id IS NULL OR {_PRUNES} <> '{PRUNE}')")
 
 
 def open_head(connection: Connection, destination_id: int) -> None:

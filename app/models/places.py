@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, exists, or_, select, update
+from sqlalchemy import Connection, and_, exists, or_, select, update
 from sqlalchemy.orm import aliased
 
 from app.events import Ref
@@ -173,29 +173,45 @@ def former_at(
 
 def left_by_deleted(connection: Connection, *, cluster: str) -> list[destinations.Destination]:
     """The places of deleted destinations of a cluster that nobody has now, and that can be reached."""
-    reachable = _D.deleted_at.is_not(None), _C.url_key == _P.url_key, _C.deleted_at.is_(None)
-    query = destinations.at_places().where(_D.cluster == cluster, *reachable, _is_nobodys())
+    config = aliased(_C)
+    same_name = config.namespace == _C.namespace, config.name == _C.name
+    reachable = exists().where(*same_name, config.deleted_at.is_(None), config.url_key == _P.url_key)
+    deleted = _D.cluster == cluster, _D.deleted_at.is_not(None)
+    query = destinations.at_places().where(*deleted, reachable, _is_nobodys())
     return [destinations.of_row(row) for row in connection.execute(query.order_by(_D.namespace, _D.name, _P.id))]
+
+
+def later_in_folder(connection: Connection, place_id: int) -> list[int]:
+    """The places that somebody had later in the folder of one: what they know of a file counts."""
+    later = aliased(_P)
+    is_later = or_(later.since > _P.since, (later.since == _P.since) & (later.id > _P.id))
+    same_folder = later.branch_id == _P.branch_id, later.base_folder == _P.base_folder
+    return list(connection.scalars(select(later.id).where(_P.id == place_id, *same_folder, is_later)))
 
 
 def of_others(connection: Connection, destination_ids: Sequence[int]) -> list[int]:
     """Former places of live destinations whose folder another one has, or had later: what stands there is its."""
-    left = _P.destination_id.in_(destination_ids), _P.id.is_distinct_from(_D.place_id)
-    query = select(_P.id).join(_D, _D.id == _P.destination_id).where(*left, ~_is_nobodys())
-    return list(connection.scalars(query.where(_D.place_id.is_not(None))))
+    later = aliased(_P)
+    had = later.branch_id == _P.branch_id, later.base_folder == _P.base_folder, later.since > _P.since
+    left = _P.destination_id.in_(destination_ids), _P.id.is_distinct_from(_D.place_id), _D.place_id.is_not(None)
+    query = select(_P.id).join(_D, _D.id == _P.destination_id)
+    return list(connection.scalars(query.where(*left, or_(~_is_nobodys(), exists().where(*had)))))
 
 
 def _is_nobodys() -> base.Condition:
-    """Whether nobody has the folder of a place, and nobody had it later.
+    """Whether nobody has the folder of a place.
 
-    A live destination without a place, because it is in conflict or its config is gone, has each that it ever had: what
-    stands there is what it points to still, for all that anybody knows.
+    A live destination without a place, because it is in conflict or its config is gone, has each that it, or who had
+    its name before, ever had: what stands there is what it points to still, for all that anybody knows.
     """
-    other, owner = aliased(_P), aliased(_D)
+    other, owner, namesake = aliased(_P), aliased(_D), aliased(_D)
     same_folder = other.branch_id == _P.branch_id, other.base_folder == _P.base_folder
-    has = owner.deleted_at.is_(None) & or_(owner.place_id == other.id, owner.place_id.is_(None))
-    is_later = or_(other.since > _P.since, (other.since == _P.since) & (other.id > _P.id))
-    return ~exists().where(*same_folder, owner.id == other.destination_id, or_(has, is_later))
+    has = owner.deleted_at.is_(None), or_(owner.place_id == other.id, owner.place_id.is_(None))
+    same_name = namesake.cluster == _D.cluster, namesake.namespace == _D.namespace, namesake.name == _D.name
+    unready = namesake.deleted_at.is_(None), namesake.place_id.is_(None)
+    return and_(
+        ~exists().where(*same_folder, owner.id == other.destination_id, *has), ~exists().where(*same_name, *unready)
+    )
 
 
 def unwanted(connection: Connection, ref: Ref) -> list[destinations.Destination]:
@@ -213,8 +229,10 @@ def waiting_for(connection: Connection, *, branch_id: int, destination_id: int) 
 
 def _has_unwanted() -> tuple[base.Condition, ...]:
     row = ledger.EventRow
-    pending = exists().where(row.destination_id == _D.id, row.place_id == _P.id, ledger.IS_UNWANTED)
-    return or_(_P.id.is_distinct_from(_D.place_id), _D.deleted_at.is_not(None)), pending
+    of_place = row.destination_id == _D.id, row.place_id == _P.id
+    # What a deleted destination has to end at its last place is done in its order.
+    only = _D.deleted_at.is_not(None) & ~exists().where(*of_place, ledger.IS_WANTED)
+    return or_(_P.id.is_distinct_from(_D.place_id), only), exists().where(*of_place, ledger.IS_UNWANTED)
 
 
 def live_on_branch(connection: Connection, branch_id: int) -> list[Place]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import Case, Connection, case, func, or_, select
 
@@ -168,8 +169,24 @@ def left_by_deleted(connection: Connection, *, cluster: str) -> list[tuple[desti
     """How many files deleted destinations left, by the place that each had."""
     left = {one.place_id: one for one in places.left_by_deleted(connection, cluster=cluster)}
     query = select(_I.place_id, func.count()).where(base.among(connection, _I.place_id, sorted(left)), ~_I.removed)
-    counts = {row[0]: row[1] for row in connection.execute(query.group_by(_I.place_id))}
-    return [(one, counts[place_id]) for place_id, one in left.items() if place_id in counts]
+    some = connection.scalars(query.group_by(_I.place_id)).all()
+    counts = {
+        place_id: connection.scalar(_left_behind(connection, place_id, func.count())) for place_id in sorted(some)
+    }
+    return [(left[place_id], files) for place_id, files in counts.items() if files]
+
+
+def left_behind(connection: Connection, place_id: int) -> list[inventory.Item]:
+    """The files of a place that nobody has, by path, but for those of which who had it later knows."""
+    found = connection.execute(_left_behind(connection, place_id, _I.__table__).order_by(_I.path))
+    return [inventory.item_of(row) for row in found]
+
+
+def _left_behind(connection: Connection, place_id: int, *what: Any) -> base.AnySelect:
+    later = places.later_in_folder(connection, place_id)
+    known = select(_I.path).where(_I.place_id.in_(later))
+    query = select(*what).select_from(_I).where(_I.place_id == place_id, ~_I.removed)
+    return query.where(_I.path.not_in(known)) if later else query
 
 
 def paths(connection: Connection, count: FileCount, *, orphans: bool | None = None, limit: int) -> list[str]:

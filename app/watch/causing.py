@@ -169,7 +169,7 @@ class Causes:
         cursor = self._writer.durably(work)
         self._writer.positions[key] = cursor
         if raised:
-            self._writer.forget(key)
+            self._writer.doubt(key)
         self._writer.read_seeds()
         return cursor.source_epoch
 

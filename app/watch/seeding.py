@@ -6,6 +6,7 @@ as they come; a list that breaks off proves nothing, and its seeds start again (
 
 from __future__ import annotations
 
+import contextlib
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import UTC, datetime
@@ -72,6 +73,10 @@ class Seeder:
             self._pages(begun)
         except errors.TemporaryError as error:
             self._broke_off(begun, error, waits.failed(at_least=error.delay))
+            if error.reason == problems.OUTDATED:
+                # It may be the stream that is of another time.
+                with contextlib.suppress(errors.ReverserError):
+                    stream.compare()
         except errors.ReverserError as error:
             self._broke_off(begun, error, waits.failed())
             # The stream meets the same refusal, and ends the scopes without a sweep.

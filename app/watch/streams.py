@@ -33,6 +33,8 @@ REFUSED_WAIT = 10.0
 QUIET_AFTER = 60.0
 # How long an API server that lags behind another one may take until it has caught up.
 LAG = 3.0
+# Why everything is listed after that.
+RESTORED, LAGGED = "the cluster was restored from a backup", "the API server lagged, or the cluster was restored"
 _TICK = 5.0
 # A thread whose connection was shut down ends at once; longer means that it hangs in a call with its own timeout.
 _JOIN = 40.0
@@ -127,12 +129,18 @@ class Stream:
 
     def check_quiet(self) -> None:
         """Compare a silent stream with the cluster. Raises what the request raises."""
-        if time.monotonic() - self._heard < QUIET_AFTER or not self._position:
-            return
+        if time.monotonic() - self._heard >= QUIET_AFTER and self._position:
+            self.compare()
+
+    def compare(self) -> None:
+        """Connect anew where the cluster is behind the stream. Raises what the request raises."""
         latest = self._latest()
         self._heard = time.monotonic()
-        if versions.newer(self._position, latest):
+        if self._is_behind(latest):
             self._drop_connection()
+
+    def _is_behind(self, latest: str) -> bool:
+        return bool(self._position) and bool(versions.newer(self._position, latest))
 
     def _latest(self) -> str:
         """Where the cluster stands now for the type."""
@@ -193,17 +201,18 @@ class Stream:
         if self._start_over:
             self._position, self._cause, self._start_over = "", self._start_over, ""
         latest = self._latest()
-        restored = bool(self._position) and bool(versions.newer(self._position, latest))
-        if restored:
-            # One of several API servers may lag for a moment, and what it listed then would be taken for the present.
+        behind, cause = self._is_behind(latest), self._cause
+        if behind:
+            # One of several API servers may lag for a moment, and what it listed then would be taken for the present. A
+            # cluster that was restored may pass the old number meanwhile: it is listed either way.
             if self._stop.wait(LAG):
                 raise errors.TemporaryError("the stream ends")
             latest = self._latest()
-            log.error("the cluster went back in time, it was restored from a backup", stream=str(self.key))
-        if restored or not self._position:
-            cause = "the cluster was restored from a backup" if restored else self._cause
+            cause = RESTORED if self._is_behind(latest) else LAGGED
+            log.error("the cluster went back in time", stream=str(self.key), cause=cause)
+        if behind or not self._position:
             self._epoch = self._services.causes.begin_stream(
-                self.key, resource_version=latest, cause=cause, epoch=restored
+                self.key, resource_version=latest, cause=cause, epoch=behind
             )
             self._position = latest
         if self.refusal:

@@ -112,11 +112,12 @@ class Writer:
         self.routes = routes
         self.read_seeds()
 
-    def forget(self, key: routing.StreamKey) -> None:
+    def doubt(self, key: routing.StreamKey) -> None:
         """What was known through a stream is of another history: whatever comes now is news, as it may stand in Git."""
         for known in self.known.values():
-            for one in [one for one in known if key.resource_key in {one[:3], (*one[:2], "")}]:
-                known[one] = replace(known[one], content_hash="")
+            for one, found in known.items():
+                if one[0] == key.group and one[1] == key.resource and key.namespace in {"", one[2]}:
+                    known[one] = replace(found, content_hash="")
 
     def read_seeds(self) -> None:
         """Follow what SQL says of open seeds."""

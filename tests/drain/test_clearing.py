@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -241,29 +242,52 @@ def test_a_worker_that_dies_after_its_push_is_found_out(
     assert still_ours(world, former) == []
 
 
-def test_rows_that_kill_their_worker_are_given_up(world: World, former: destinations.Destination) -> None:
-    """As those of any place; what pends at the place of now is not the cause, and goes its way."""
+def test_rows_that_nobody_could_do_for_long_are_given_up(
+    world: World, former: destinations.Destination, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Workers may have died over them; what pends at the place of now goes its way."""
     with world.database.read() as connection:
         (now,) = destinations.by_ref(connection, former.ref)
-    world.change(now, "a", "3", version=3)
-    with world.database.write() as connection:
-        connection.execute(update(destinations.GitDestinationRow).values(failed_drains=5))
     numbers = unwanted(world, former, "b")
+    world.change(now, "a", "3", version=3)
+    monkeypatch.setattr(clearing, "VALID", timedelta(0))
     world.drainer.drain(former.ref)
-    assert ends(world, former, numbers) == [("superseded", "5 workers died over it")]
-    assert world.states(now)[-2:] == ["pushed", "superseded"]
+    assert ends(world, former, numbers) == [("superseded", "it was not done within five minutes: ask again")]
+    assert world.states(now)[-1] == "pushed"
 
 
-def test_deaths_over_a_place_of_before_are_not_counted_to_the_place_of_now(
+def test_a_death_over_a_former_place_is_not_counted_to_the_place_of_now(
     world: World, former: destinations.Destination
 ) -> None:
-    """Once it is cleared they are over."""
+    """What pends there killed nobody."""
     with world.database.write() as connection:
-        connection.execute(update(destinations.GitDestinationRow).values(failed_drains=4))
+        leases.take_branch(connection, branch_id=former.branch_id, owner="dead", seconds=-1.0, destination_id=None)
     unwanted(world, former, "a")
-    world.drainer.drain(former.ref)
+    assert world.drainer.drain(former.ref).commits == 1
     with world.database.read() as connection:
         assert connection.scalar(select(destinations.GitDestinationRow.failed_drains)) == 0
+
+
+def test_two_that_fail_on_one_branch_do_not_ring_for_each_other(
+    world: World, former: destinations.Destination, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An error that lasts is no loop of two workers with their broker, and changes go on meanwhile."""
+    other = world.destination("other", folder="other")
+    world.change(other, "a", "1", version=1)
+    world.drain(other)
+    moved = world.destination("other", folder="moved")
+    unwanted(world, former, "a")
+    unwanted(world, at(world, other), "a")
+
+    def fail(*_: Any, **__: Any) -> Any:
+        raise errors.StalledError("no right", reason="DatabaseForbidden")
+
+    monkeypatch.setattr(pushing.Pusher, "remove", fail)
+    assert world.drainer.drain(former.ref).rings == ()
+    assert world.drainer.drain(other.ref).rings == ()
+    world.change(moved, "a", "2", version=2)
+    outcome = world.drainer.drain(other.ref)
+    assert (outcome.commits, other.ref in outcome.rings) == (1, False)
 
 
 def test_nothing_is_written_there(world: World, former: destinations.Destination) -> None:
@@ -317,14 +341,14 @@ def test_a_destination_that_comes_back_to_a_branch_that_is_gone(
     """Nothing is recorded as pushed that was not."""
     unwanted(world, former, "a", "b")
     world.git("branch", "-D", "main")
-    original = pushing.Pusher.forget
+    original = pushing.Pusher.record_gone
     rows: list[int] = []
 
     def late(self: pushing.Pusher, *arguments: Any) -> Any:
         rows.extend(come_back(world)[1])
         return original(self, *arguments)
 
-    monkeypatch.setattr(pushing.Pusher, "forget", late)
+    monkeypatch.setattr(pushing.Pusher, "record_gone", late)
     recorded = world.recorded()
     world.drainer.drain(former.ref)
     assert {state for state, _ in ends(world, former, rows)} == {"pending"}
@@ -344,19 +368,19 @@ def test_a_config_that_names_another_repository_meanwhile(world: World, former: 
     assert ends(world, former, numbers) == [("superseded", "GitRepoConfig shop/repo names another repository now")]
 
 
-def test_a_deleted_destination_ends_its_changes_too(world: World) -> None:
-    """More files than one look takes, and a change behind them: it has its time as that of any deleted destination."""
+def test_a_deleted_destination_ends_its_changes_in_order(world: World) -> None:
+    """A change that came before the request makes another file of it than the person saw."""
     prod = world.destination()
     for name in ("a", "b"):
         world.change(prod, name, "1", version=1)
     world.drain(prod)
-    numbers = unwanted(world, prod, "a")
-    number = world.change(prod, "b", "2", version=2)
+    number = world.change(prod, "a", "2", version=2)
+    numbers = unwanted(world, prod, "a", "b")
     with world.database.write() as connection:
         connection.execute(update(destinations.GitDestinationRow).values(deleted_at=base.now()))
     world.drain(prod)
-    assert ends(world, prod, [*numbers, number]) == [("pushed", None)] * 2
-    assert world.files("main") == {path_of("b"): '"2"'}
+    assert [state for state, _ in ends(world, prod, [number, *numbers])] == ["pushed", "stale", "pushed"]
+    assert world.files("main") == {path_of("a"): '"2"'}
 
 
 def test_a_branch_in_use_is_waited_for(

@@ -355,6 +355,9 @@ def test_who_waits_for_a_branch_that_was_its_own(records: Records) -> None:
             assert places.waiting_for(connection, branch_id=branch, destination_id=who) == rung
         row = destinations.GitDestinationRow
         connection.execute(update(row).where(row.id == prod.id).values(deleted_at=base.now()))
+        assert [one.place_id for one in places.unwanted(connection, prod.ref)] == [prod.place_id]
+        # What else pends there is done first, in its order.
+        ledger.settle(connection, prod.id, [ledger.Settled(2, ledger.PUSHED)])
         at = [one.place_id for one in places.unwanted(connection, prod.ref)]
         assert at == [prod.place_id, moved.place_id]
 
@@ -368,7 +371,7 @@ def left(records: Records, name: str = "prod") -> list[tuple[str, bool, list[str
     """(folder, deleted, paths) of what destinations of a name left where nobody writes any more."""
     with records.database.read() as connection:
         return [
-            (one.base_folder, one.deleted, [item.path for item in inventory.present(connection, one.place_id)])
+            (one.base_folder, one.deleted, [item.path for item in states.left_behind(connection, one.place_id)])
             for one in places.former(connection, cluster=CLUSTER, ref=Ref("shop", name))
         ]
 
@@ -424,13 +427,28 @@ def test_what_a_destination_without_a_place_has_is_not_left(records: Records) ->
     assert sum(one.files for one in counts) == 2
 
 
-def test_what_several_left_in_one_folder_is_the_last_ones(records: Records) -> None:
-    """A destination that is deleted and created again takes over what it writes: the last one is asked."""
-    for uid, paths in {"one": ("1", "2"), "two": ("2", "3")}.items():
-        put(records, records.destination("prod", uid=uid), *(file(path) for path in paths))
+def test_one_that_was_created_again_and_is_not_ready_has_what_its_name_had(records: Records) -> None:
+    """Its config comes later: until then nobody knows where it points."""
+    put(records, records.destination(uid="one"), file("1"))
+    retire(records)
+    assert left_by_deleted(records) == [("shop/prod", "clusters/prod", 1)]
+    with records.database.write() as connection:
+        destinations.save_destination(
+            connection, uid="two", ref=Ref("shop", "prod"), cluster=CLUSTER, ready=False, reason="NoRepo", message="m"
+        )
+    assert (left(records), left_by_deleted(records)) == ([], [])
+
+
+def test_what_several_left_in_one_folder_is_told_of_once(records: Records) -> None:
+    """A destination that is deleted and created again: of a file that both knew, the later one decides."""
+    for uid, paths in {"one": ("1", "2", "3"), "two": ("2",), "three": ("3",)}.items():
+        made = records.destination("prod", uid=uid)
+        put(records, made, *(file(path) for path in paths))
+        if uid == "two":
+            put(records, made, file("3", removed=True))
         retire(records)
-    assert [paths for _, _, paths in left(records)] == [["2", "3"]]
-    assert left_by_deleted(records) == [("shop/prod", "clusters/prod", 2)]
+    assert [paths for _, _, paths in left(records)] == [["3"], ["2"], ["1"]]
+    assert [files for _, _, files in left_by_deleted(records)] == [1, 1, 1]
 
 
 def test_a_former_place_whose_config_names_another_repository_is_told_of(records: Records) -> None:

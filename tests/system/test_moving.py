@@ -95,7 +95,7 @@ def test_what_a_destination_left_behind_goes_when_a_person_says_so(
 
     api.delete("watchrules", namespace, "prod")
     api.delete("gitdestinations", namespace, "prod")
-    words = f"{destination.ref} was deleted and left 1 file on main"
+    words = f"{destination.ref} was deleted and left 1 file in {destination.folder} on main"
     wait_until(lambda: words in shared.reverser("status").stderr, what="what it left is told of")
     refused = shared.reverser("explain", destination.ref)
     assert f"one was deleted, and left 1 file: see `reverser prune {destination.ref} --retired`" in refused.stderr
