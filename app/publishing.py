@@ -19,7 +19,7 @@ import orjson
 import structlog
 from amqp import exceptions as amqp_exceptions
 
-from app import celeryconfig, events, queues
+from app import celeryconfig, events, failpoints, queues
 from app.settings import Settings
 
 log = structlog.get_logger(__name__)
@@ -147,7 +147,9 @@ class Publisher:
         self._sender.close()
 
     def _attempt(self, item: _Item) -> None:
+        failpoints.reach("before_publish")
         reason = self._outage.pausing() or self._sender.send(item)
+        failpoints.reach("after_publish")
         if reason:
             self._drop(reason)
             self._outage.failed(reason, error=self._sender.error, drops=self.drops)

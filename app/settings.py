@@ -33,6 +33,8 @@ class Settings:
     rabbitmq_api: str = field(default="", repr=False)
     # Git caches, helper homes and lock files; may be deleted while no worker runs.
     work_dir: Path = Path("reverser-data/work")
+    # A folder with failpoints (`app/failpoints.py`), for the tests of crashes; empty in earnest.
+    failpoints: str = field(default="", metadata={"of_tests": True})
     # The name of the cluster that this process watches; in every row and Event.
     cluster: str = "home"
     # A kubeconfig file; empty means the service account of the pod.

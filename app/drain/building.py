@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 import orjson
 import structlog
 
-from app import db, errors, settings
+from app import db, errors, failpoints, settings
 from app.drain import deciding, planning, sweeping
 from app.events import Operation
 from app.git import cache as caches
@@ -141,6 +141,7 @@ class Builder:
             self.plan.end(row, ledger.UNCHANGED)
             return None
         self._editor.put(path, self._editor.blob(text))
+        failpoints.reach("after_blob")
         return change(row, path, blob)
 
     def _render(self, body: bytes | None) -> bytes:
@@ -269,6 +270,7 @@ class Builder:
             message=message,
             time=datetime.now(UTC),
         )
+        failpoints.reach("after_commit")
         self.plan.commits.append(
             commits.NewCommit(
                 sha=sha, author=f"{author[0]} <{author[1]}>", message=message, first_sequence=first,

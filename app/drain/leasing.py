@@ -13,7 +13,7 @@ from typing import Self
 
 import structlog
 
-from app import db, errors
+from app import db, errors, failpoints
 from app.models import destinations, leases
 
 log = structlog.get_logger()
@@ -105,6 +105,7 @@ def take(
             if lease is not None and lease.crashed is not None:
                 destinations.note_crash(connection, lease.crashed)
         if lease is not None:
+            failpoints.reach("after_lease")
             return HeldBranch(database, lease, seconds=seconds, deadline=deadline)
         if time.monotonic() > give_up:
             return None

@@ -14,7 +14,7 @@ from typing import NoReturn
 
 import structlog
 
-from app import db, errors, settings
+from app import db, errors, failpoints, settings
 from app.drain import building, credentials, finding, leasing, planning, recording
 from app.git import cache as caches
 from app.git import remote as remotes
@@ -146,13 +146,17 @@ class Pusher:
         branches = None
         if plan.head is not None:
             parent = _head(held.lease) if held.lease.state == leases.PRESENT else None
+            failpoints.reach("before_push")
             pushed = self.helpers.push(remote, cache, branch=destination.branch, commit=plan.head, parent=parent)
             branches = pushed.branches
+            failpoints.reach("after_push")
         clock.lap("push")
+        failpoints.reach("before_record")
         held.lease = recording.record_plan(
             self.database, held.lease, destination=destination, plan=plan, branches=branches
         )
         clock.lap("record")
+        failpoints.reach("after_record")
         clock.laps |= {"render": builder.timings.render, "trees": builder.timings.trees}
         return _result(plan, clock)
 
@@ -171,6 +175,7 @@ class Pusher:
         # A branch that started empty holds nothing but what we and others pushed since: all of it is looked at.
         started_empty = lease.state == leases.MISSING and lease.head is None
         fetched = self.helpers.fetch(remote, cache, branch=destination.branch, until=_head(lease), whole=started_empty)
+        failpoints.reach("after_fetch")
         with self.database.write() as connection:
             destinations.note_connection(
                 connection, destination.repo_config_id, check=destinations.CONNECTED, branches=fetched.branches

@@ -17,6 +17,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from app import failpoints
 from app.git import problems
 from app.git.credentials import Credentials
 
@@ -77,6 +78,8 @@ class Helper:
             self._process.stdin.flush()
         except (BrokenPipeError, ValueError) as error:
             raise HelperDiedError("its helper process had ended") from error
+        if request.get("operation") == "push":
+            failpoints.reach("during_push")
         return dict(json.loads(self._line(deadline, timeout)))
 
     def alive(self) -> bool:

@@ -17,7 +17,7 @@ from typing import Any
 import celery
 import structlog
 
-from app import db, errors, events
+from app import db, errors, events, failpoints
 from app.drain import draining
 from app.tasks import house, tools
 
@@ -54,7 +54,14 @@ def register(app: celery.Celery) -> None:
 
 
 def _apply(kwargs: Mapping[str, Any]) -> str:
-    process = tools.current()
+    failpoints.reach("before_drain")
+    result = _applied(tools.current(), kwargs)
+    # What is acknowledged is acknowledged when the task has returned.
+    failpoints.reach("before_ack")
+    return result
+
+
+def _applied(process: tools.Tools, kwargs: Mapping[str, Any]) -> str:
     try:
         message = events.read_envelope(kwargs)
     except errors.MessageError as error:

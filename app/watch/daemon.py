@@ -20,7 +20,7 @@ from types import FrameType
 
 import structlog
 
-from app import db, errors, publishing
+from app import db, errors, failpoints, publishing
 from app.kube import client, kinds
 from app.models import leases
 from app.settings import Settings
@@ -57,6 +57,7 @@ def run(settings: Settings) -> None:
     Raises PermanentError for a database that is not migrated, StalledError for a wrong cluster or credentials.
     """
     stop, counted = threading.Event(), figures.Figures()
+    failpoints.arm(settings.failpoints)
     _on_signals(stop, counted, settings)
     database = db.Database(settings.database_url, statement_timeout=settings.statement_timeout)
     cluster = client.connect(settings)

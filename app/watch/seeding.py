@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 
 import structlog
 
-from app import errors
+from app import errors, failpoints
 from app.kube import listing, problems
 from app.rules import versions
 from app.watch import backoff, figures, inbox, routing, streams
@@ -99,6 +99,7 @@ class Seeder:
             begun.given += len(page.items)
             ended_at = page.resource_version if page.last else ""
             self._services.writer.inbox.put_page(inbox.Page(begun, page.items, datetime.now(UTC), ended_at), stop=stop)
+            failpoints.reach("after_list" if page.last else "mid_page")
             started = time.perf_counter()
 
     def _broke_off(self, begun: inbox.Listing, error: errors.ReverserError, wait: float) -> None:

@@ -19,7 +19,7 @@ from typing import TypeVar
 
 import structlog
 
-from app import db, errors, events, publishing
+from app import db, errors, events, failpoints, publishing
 from app.models import base, cursors, inventory, leases, ledger, seeds
 from app.settings import Settings
 from app.watch import backoff, batching, eventing, figures, inbox, routing, runs
@@ -153,9 +153,11 @@ class Writer:
         if batch.empty and not batch.closing():
             return
         self._check_whole(batch)
+        failpoints.reach("before_events")
         started = time.perf_counter()
         written = self._commit(batch)
         spent = time.perf_counter() - started
+        failpoints.reach("after_events")
         self._take_effect(batch)
         with self._figures.timed("publish_s"):
             self._publisher.publish(events.messages_for([row.event for row in written if row.state == ledger.PENDING]))

@@ -16,7 +16,7 @@ from typing import Any
 import structlog
 from celery import bootsteps, exceptions, signals
 
-from app import db, errors, publishing, queues
+from app import db, errors, failpoints, publishing, queues
 from app.drain import draining
 from app.settings import Settings
 from app.tasks import applying, tools
@@ -70,6 +70,7 @@ def run(
     shared worker (default `worker_slots`), a dedicated one has one. Raises PermanentError for a database that is not
     migrated, or that a newer version wrote, and StalledError for a broker that refuses our login.
     """
+    failpoints.arm(settings.failpoints)
     sys.setswitchinterval(SWITCH)
     _check_database(settings)
     # Celery would end with a traceback.

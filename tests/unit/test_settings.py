@@ -19,6 +19,7 @@ DEFAULTS = {
     "cluster": "home",
     "kubeconfig": "",
     "credentials_dir": "",
+    "failpoints": "",
     "allow_local_repos": False,
     "branch_lease": 4.0,
     "watch_lease": 8.0,
