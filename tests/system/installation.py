@@ -13,6 +13,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
@@ -99,9 +100,17 @@ class Lane:
     def reverser(self, *words: str) -> subprocess.CompletedProcess[str]:
         """Run a command to its end with the settings of this installation."""
         environment = {**os.environ, **self.options.to_environment()}
-        return subprocess.run(
-            [*COMMAND, *words], env=environment, capture_output=True, text=True, check=False, timeout=60
-        )
+        # Where we stand there may be the data folder of a `make up`, which means another cluster.
+        with tempfile.TemporaryDirectory() as nowhere:
+            return subprocess.run(
+                [*COMMAND, *words],
+                env=environment,
+                cwd=nowhere,
+                capture_output=True,
+                text=True,
+                check=False,
+                timeout=60,
+            )
 
     def answer(self, *words: str) -> list[dict[str, Any]]:
         """What a command says with --output json."""
