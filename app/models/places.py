@@ -184,18 +184,20 @@ def left_by_deleted(connection: Connection, *, cluster: str) -> list[destination
 def later_in_folder(connection: Connection, place_id: int) -> list[int]:
     """The places that somebody had later in the folder of one: what they know of a file counts."""
     later = aliased(_P)
-    is_later = or_(later.since > _P.since, (later.since == _P.since) & (later.id > _P.id))
-    same_folder = later.branch_id == _P.branch_id, later.base_folder == _P.base_folder
-    return list(connection.scalars(select(later.id).where(_P.id == place_id, *same_folder, is_later)))
+    return list(connection.scalars(select(later.id).where(_P.id == place_id, *_is_later(later))))
 
 
 def of_others(connection: Connection, destination_ids: Sequence[int]) -> list[int]:
     """Former places of live destinations whose folder another one has, or had later: what stands there is its."""
-    later = aliased(_P)
-    had = later.branch_id == _P.branch_id, later.base_folder == _P.base_folder, later.since > _P.since
     left = _P.destination_id.in_(destination_ids), _P.id.is_distinct_from(_D.place_id), _D.place_id.is_not(None)
     query = select(_P.id).join(_D, _D.id == _P.destination_id)
-    return list(connection.scalars(query.where(*left, or_(~_is_nobodys(), exists().where(*had)))))
+    return list(connection.scalars(query.where(*left, or_(~_is_nobodys(), exists().where(*_is_later(aliased(_P)))))))
+
+
+def _is_later(later: type[destinations.PlaceRow]) -> tuple[base.Condition, ...]:
+    """Whether somebody had the folder of a place later; of two in one tick of the clock, that is the one made later."""
+    since = or_(later.since > _P.since, (later.since == _P.since) & (later.id > _P.id))
+    return later.branch_id == _P.branch_id, later.base_folder == _P.base_folder, since
 
 
 def _is_nobodys() -> base.Condition:

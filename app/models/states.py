@@ -168,11 +168,9 @@ def file_counts(connection: Connection, destination_ids: Sequence[int]) -> Mappi
 def left_by_deleted(connection: Connection, *, cluster: str) -> list[tuple[destinations.Destination, int]]:
     """How many files deleted destinations left, by the place that each had."""
     left = {one.place_id: one for one in places.left_by_deleted(connection, cluster=cluster)}
-    query = select(_I.place_id, func.count()).where(base.among(connection, _I.place_id, sorted(left)), ~_I.removed)
-    some = connection.scalars(query.group_by(_I.place_id)).all()
-    counts = {
-        place_id: connection.scalar(_left_behind(connection, place_id, func.count())) for place_id in sorted(some)
-    }
+    query = select(_I.place_id).where(base.among(connection, _I.place_id, sorted(left)), ~_I.removed).distinct()
+    some = sorted(connection.scalars(query))
+    counts = {place_id: connection.scalar(_left_behind(connection, place_id, func.count())) for place_id in some}
     return [(left[place_id], files) for place_id, files in counts.items() if files]
 
 
