@@ -35,10 +35,11 @@ class Wrong(Exception):  # noqa: N818 - an answer to a test.
 class Fault:
     """A fault of requests: they are answered so, or wait. `left` is None for a fault that stays.
 
-    A list that meets a stale one is that of the resourceVersion `at`.
+    A list that meets a stale one is that of the resourceVersion `at`; one that meets an empty one begins with a page of
+    nothing.
     """
 
-    kind: Literal["answer", "delay", "stale"]
+    kind: Literal["answer", "delay", "stale", "empty"]
     path: re.Pattern[str]
     verb: str
     left: int | None
@@ -82,6 +83,7 @@ class Faults:
             "answer": self._answer,
             "delay": self._delay,
             "stale": self._stale,
+            "empty": self._empty,
             "drop": lambda asked: self._streams(asked, streaming.Stream.break_off),
             "cut": lambda asked: self._streams(asked, streaming.Stream.cut_next),
             "compact": self._compact,
@@ -114,6 +116,10 @@ class Faults:
 
     def _stale(self, asked: dict[str, Any]) -> dict[str, Any]:
         self.found.append(Fault("stale", at=int(asked["at"]), **_matching(asked | {"verb": "list"})))
+        return {}
+
+    def _empty(self, asked: dict[str, Any]) -> dict[str, Any]:
+        self.found.append(Fault("empty", **_matching(asked | {"verb": "list"})))
         return {}
 
     def _streams(self, asked: dict[str, Any], do: Callable[[streaming.Stream], None]) -> dict[str, Any]:

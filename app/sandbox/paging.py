@@ -33,6 +33,12 @@ def page(store: storing.Store, kind: kinds.Kind, call: requests.Call) -> Page:
     return _page(items, options, revision=revision or store.revision, counted=selector.everything)
 
 
+def nothing(store: storing.Store) -> Page:
+    """An empty page, which all that there is follows."""
+    revision = store.revision
+    return Page((), {"resourceVersion": str(revision), "continue": requests.Token(revision, "").text()})
+
+
 def selector_of(kind: kinds.Kind, call: requests.Call) -> selecting.Selector:
     """What a request is about. Raises Refused (400)."""
     return selecting.parse(kind, labels=call.query.get("labelSelector", ""), fields=call.query.get("fieldSelector", ""))

@@ -140,10 +140,11 @@ class Server:
         # With the query, so that a fault can meet the later pages of a list alone.
         address = f"{path}?{request.url.query}" if request.url.query else path
         met = await self._suffer(verb, address)
+        if met and met.kind in {"stale", "empty"} and "continue" in query:
+            # A later page: its token says of when it is.
+            met = None
         if met and met.kind == "stale":
-            # The token of a later page says itself of when it is.
-            if "continue" not in query:
-                query |= {"resourceVersionMatch": "Exact", "resourceVersion": str(met.at)}
+            query |= {"resourceVersionMatch": "Exact", "resourceVersion": str(met.at)}
             met = None
         call = await _read(request, target, verb, query)
         # While we waited, the type may have gone, or have lost a subresource.
@@ -151,6 +152,8 @@ class Server:
         _check_shape(kind, target, verb)
         if verb == "watch":
             return self._stream(kind, call, path=address, met=met)
+        if met and met.kind == "empty":
+            return self._many(kind, call, paging.nothing(self.cluster.store))
         if met:
             raise met.refusal()
         return self._answer(kind, call)

@@ -173,6 +173,22 @@ def test_a_list_of_the_past(sandbox: SandboxServer, client: Client, place: str) 
     assert [item["metadata"]["name"] for item in client.items(place)] == ["b"]
 
 
+def test_a_first_page_of_nothing(sandbox: SandboxServer, client: Client, place: str) -> None:
+    """A list can begin with an empty page, be it asked for in pages or not; all that there is follows."""
+    for name in ("a", "b"):
+        client.create(place, {"metadata": {"name": name}})
+    sandbox.fault("empty", path=place)
+    first = client.get(place, limit=1)
+    assert first["items"] == []
+    second = client.get(place, **{"limit": 1, "continue": first["metadata"]["continue"]})
+    assert [item["metadata"]["name"] for item in second["items"]] == ["a"]
+    assert second["metadata"]["resourceVersion"] == first["metadata"]["resourceVersion"]
+    third = client.get(place, **{"limit": 1, "continue": second["metadata"]["continue"]})
+    assert [item["metadata"]["name"] for item in third["items"]] == ["b"]
+    sandbox.clear_faults()
+    assert len(client.items(place)) == 2
+
+
 def test_a_compaction_on_demand(sandbox: SandboxServer, cluster: kube.Cluster, client: Client, place: str) -> None:
     """Older resourceVersions and page tokens are answered as the real server answers them after a compaction."""
     for name in ("a", "b", "c"):

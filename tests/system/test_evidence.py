@@ -151,6 +151,25 @@ def test_a_list_that_breaks_off_is_not_swept(mirror: Mirror, faults: SandboxServ
 
 @SANDBOX_ONLY
 @pytest.mark.promise("P10")
+def test_an_empty_first_page_is_not_the_end(mirror: Mirror, faults: SandboxServer) -> None:
+    """A list that begins with a page of nothing is read to its end: only what is gone goes, and what is new comes."""
+    mirror.destination.select("limitranges")
+    mirror.api.delete("configmaps", mirror.namespace, NAMES[0])
+    mirror.api.create("configmaps", mirror.namespace, "new", data={"key": "value"})
+    mirror.mark("meanwhile")
+    before = mirror.files()
+    faults.fault("empty", path=mirror.watched)
+    mirror.destination.select("configmaps", "limitranges")
+    wait_until(lambda: mirror.path(NAMES[0]) not in mirror.files(), what="the file of what is gone is gone")
+    faults.clear_faults()
+    mirror.wait_equal()
+    assert before.keys() - mirror.files().keys() == {mirror.path(NAMES[0])}
+    gone = mirror.repository.git("log", "--diff-filter=D", "--name-only", "--format=", "main").split()
+    assert gone == [mirror.path(NAMES[0])]
+
+
+@SANDBOX_ONLY
+@pytest.mark.promise("P10")
 @pytest.mark.parametrize("created", [False, True], ids=["before all", "before the last"])
 def test_a_listing_of_the_past_is_none(mirror: Mirror, faults: SandboxServer, *, created: bool) -> None:
     """A cache that lags, be it empty: what it lacks is no orphan, what it has too much does not come back."""
