@@ -145,7 +145,9 @@ def _ready(path: Path) -> Cache:
             _remove_leftovers(path)
             packs.merge(path / "objects" / "pack")
             return Cache(path)
-        except (pygit2.GitError, KeyError, struct.error):
+        except (pygit2.GitError, KeyError, OSError, struct.error) as error:
+            if not isinstance(problems.cache_error(error), problems.CacheDamagedError):
+                raise
             _discard(path)
     return _create(path)
 

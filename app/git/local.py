@@ -8,6 +8,7 @@ Hooks of such a repository do not run: this process runs no program. Neighbours:
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -100,15 +101,18 @@ class LocalHost:
         return tip == sha or (sha in repository and repository.descendant_of(tip, sha))
 
     def _lend(self, cache: Path) -> None:
-        objects = str((self.path / "objects").resolve())
-        if "\n" in objects:
+        objects = os.fsencode((self.path / "objects").resolve())
+        if b"\n" in objects:
             raise errors.PermanentError("a repository path must not hold a newline", reason="InvalidPath")
         alternates = cache / "objects" / "info" / "alternates"
-        if not alternates.exists() or alternates.read_text() != f"{objects}\n":
-            alternates.parent.mkdir(exist_ok=True)
-            fresh = alternates.with_suffix(".new")
-            fresh.write_text(f"{objects}\n")
-            fresh.replace(alternates)
+        try:
+            if not alternates.exists() or alternates.read_bytes() != objects + b"\n":
+                alternates.parent.mkdir(exist_ok=True)
+                fresh = alternates.with_suffix(".new")
+                fresh.write_bytes(objects + b"\n")
+                fresh.replace(alternates)
+        except OSError as error:
+            raise problems.cache_error(error) from error
 
     def _new_objects(self, source: pygit2.Repository, commit: str) -> Iterator[str]:
         """What the repository lacks for `commit`, children before parents.

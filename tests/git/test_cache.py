@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import shutil
 import subprocess
 import sys
 import threading
@@ -16,7 +17,7 @@ from app.git import cache as caches
 from app.git import commits, problems, remote
 from tests.git import servers
 from tests.git.building import commit, loosen
-from tests.git.conftest import Hosted
+from tests.git.conftest import Hosted, host_repository
 
 
 def test_two_urls_have_two_caches(work_dir: Path) -> None:
@@ -135,6 +136,62 @@ def test_a_push_from_a_damaged_cache_has_it_rebuilt(
     with caches.open_cache(work_dir, "one") as cache:
         sha = commit(cache, {"a": "1"})
         assert helpers.push(behind_server.remote(), cache, branch="main", commit=sha, parent=None).tip == sha
+
+
+def _scribble(victim: Path) -> None:
+    _remove(victim)
+    victim.write_bytes(b"\xff\xbe\x00 no file of Git" * 20)
+
+
+def _empty(victim: Path) -> None:
+    _remove(victim)
+    victim.touch()
+
+
+def _remove(victim: Path) -> None:
+    if victim.is_dir():
+        shutil.rmtree(victim)
+    else:
+        victim.unlink()
+
+
+def _make_a_folder(victim: Path) -> None:
+    _remove(victim)
+    victim.mkdir()
+
+
+@pytest.mark.parametrize("host", ["local_host", "https_host"])
+@pytest.mark.parametrize("damage", [_scribble, _empty, _remove, _make_a_folder])
+def test_whatever_is_damaged_holds_nothing_up(
+    request: pytest.FixtureRequest,
+    helpers: remote.Helpers,
+    work_dir: Path,
+    host: str,
+    damage: Callable[[Path], None],
+) -> None:
+    """Each file and folder of a cache in turn: at most one try fails, waiting helps, and the next one pushes."""
+    hosted = host_repository(request.getfixturevalue(host))
+    used, well = work_dir / "caches", work_dir / "well"
+
+    def push(name: str) -> None:
+        with caches.open_cache(work_dir, "one") as cache:
+            parent = helpers.fetch(hosted.remote(), cache, branch="main", until=None).tip
+            sha = commit(cache, {name: "content"}, parent)
+            helpers.push(hosted.remote(), cache, branch="main", commit=sha, parent=parent)
+
+    # With packs of both kinds: fetched, and built here.
+    for name in ("first", "second"):
+        push(name)
+    used.rename(well)
+    (path,) = well.glob("*.git")
+    for number, victim in enumerate(sorted(path.rglob("*"))):
+        shutil.copytree(well, used)
+        damage(used / victim.relative_to(well))
+        try:
+            push(str(number))
+        except errors.TemporaryError:
+            push(str(number))
+        shutil.rmtree(used)
 
 
 def test_a_cache_that_grew_too_large_is_dropped(work_dir: Path) -> None:
