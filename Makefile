@@ -12,7 +12,7 @@ COVERAGE ?=
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help up down status doctor test test-long lint mutate bench lock wire clean
+.PHONY: help up down status doctor test test-long lint mutate bench chaos lock wire clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -49,6 +49,10 @@ mutate: mutation-packages ## change the code that selects and sanitises, and see
 
 bench: dev-packages ## measure; ARGS=--help lists what
 	@$(BIN)/python -m bench $(ARGS)
+
+chaos: dev-packages ## break everything under load and check: [SEEDS=17-20] [MINUTES=10] [LANE=production] [FAULTS=12]
+	@$(BIN)/python -m tests.chaos $(if $(SEEDS),--seeds $(SEEDS)) $(if $(MINUTES),--minutes $(MINUTES)) \
+	  $(if $(LANE),--lane $(LANE)) $(if $(FAULTS),--faults $(FAULTS)) $(ARGS)
 
 lock: dev-packages ## pin the newest allowed dependencies, with hashes, for every supported Python
 	@rm -f $(wildcard requirements/*.txt)

@@ -14,6 +14,7 @@ import http.server
 import ipaddress
 import os
 import shutil
+import signal
 import socket
 import ssl
 import subprocess
@@ -129,7 +130,10 @@ class LocalHost:
 
 
 class SshGitServer(LocalHost):
-    """An sshd of our own for the current user, one authorized key, git's own programs behind it."""
+    """An sshd of our own for the current user, one authorized key, git's own programs behind it.
+
+    It runs from the beginning; `kill9` and `start` again for crash tests.
+    """
 
     transport = "ssh"
 
@@ -144,7 +148,7 @@ class SshGitServer(LocalHost):
         self.credentials = Credentials(
             ssh_private_key=(self.keys / "user").read_text(), known_hosts=self.known_hosts("host")
         )
-        self._process = self._start()
+        self.start()
 
     def url(self, name: str = "repo") -> str:
         """Its URL."""
@@ -161,7 +165,8 @@ class SshGitServer(LocalHost):
         kind, key, *_ = (self.keys / f"{name}.pub").read_text().split()
         return f"[{HOST}]:{self.port} {kind} {key}\n"
 
-    def _start(self) -> subprocess.Popen[bytes]:
+    def start(self) -> None:
+        """Start it, and wait until it listens."""
         if os.geteuid() == 0:
             # sshd started by root insists on it; distributions make it when the service starts.
             Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)
@@ -182,11 +187,18 @@ class SshGitServer(LocalHost):
         program = lanes.find_program("sshd")
         assert program is not None
         with (self.keys / "log").open("ab") as log:
-            process = subprocess.Popen(
+            self._process = subprocess.Popen(
                 [program, "-D", "-e", "-f", config], stdin=subprocess.DEVNULL, stdout=log, stderr=log
             )
         wait_until(lambda: _answers(self.port), what="sshd")
-        return process
+
+    def running(self) -> list[subprocess.Popen[bytes]]:
+        """The sshd that listens."""
+        return [self._process]
+
+    def kill9(self) -> None:
+        """End it as a crash does; the sessions that it began go on."""
+        processes.end(self._process, signal.SIGKILL)
 
     def stop(self) -> None:
         """End it and remove its keys."""

@@ -78,6 +78,9 @@ class KubeServer(processes.Server):
         while self._processes:
             processes.end(self._processes.pop(), signal.SIGKILL)
 
+    def running(self) -> list[subprocess.Popen[bytes]]:
+        return list(self._processes)
+
     def back_up(self, folder: Path) -> None:
         """Copy what etcd holds; both processes restart for it."""
         self.stop()

@@ -83,6 +83,9 @@ class PostgresServer(processes.Server):
             self.process.wait(processes.GRACE)
             (self.folder / "data" / "postmaster.pid").unlink(missing_ok=True)
 
+    def running(self) -> list[subprocess.Popen[bytes]]:
+        return [self.process] if self.process else []
+
     def _run(self, program: str, *arguments: str) -> None:
         with self.log.open("ab") as log:
             subprocess.run(

@@ -21,8 +21,16 @@ class Server:
         """Start it, and wait until it is ready."""
         raise NotImplementedError
 
-    def stop(self) -> None:
+    def stop(self) -> object:
         """End it, whatever of it runs."""
+        raise NotImplementedError
+
+    def kill9(self) -> None:
+        """End it as a crash does; it may be started again."""
+        raise NotImplementedError
+
+    def running(self) -> list[subprocess.Popen[bytes]]:
+        """Its processes that were started here, the first one first."""
         raise NotImplementedError
 
     def __enter__(self) -> Self:

@@ -108,6 +108,9 @@ class RabbitServer(processes.Server):
         if self.process and self.process.poll() is None:
             processes.end_group(self.process)
 
+    def running(self) -> list[subprocess.Popen[bytes]]:
+        return [self.process] if self.process else []
+
     def lose_data(self) -> None:
         """Kill the node, and let the next `start` begin with nothing."""
         self.kill9()

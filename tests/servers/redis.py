@@ -58,6 +58,9 @@ class RedisServer(processes.Server):
             self.process.kill()
             self.process.wait(processes.GRACE)
 
+    def running(self) -> list[subprocess.Popen[bytes]]:
+        return [self.process] if self.process else []
+
     def client(self) -> redis.Redis:
         """A client on the socket; close it."""
         return redis.Redis(unix_socket_path=str(self.socket))

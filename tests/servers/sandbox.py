@@ -107,6 +107,9 @@ class SandboxServer(processes.Server):
         """End the process at once, as a crash does."""
         self._end(signal.SIGKILL)
 
+    def running(self) -> list[subprocess.Popen[bytes]]:
+        return [self._process] if self._process else []
+
     def compact(self) -> None:
         """Make it forget every state but the present one."""
         self.fault("compact")

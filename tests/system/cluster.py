@@ -52,6 +52,10 @@ _numbers = itertools.count(1)
 class RefusedError(AssertionError):
     """The API server did not accept a request; the text is its message."""
 
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message)
+        self.status = status
+
 
 class Api:
     """One user's requests to one API server. `put`, `merge` and `apply` return the object as it stands then."""
@@ -68,7 +72,7 @@ class Api:
         headers = {**self._headers, "Content-Type": kind}
         answer = self._pool.request(method, self.server.url + path, body=body, headers=headers)
         if answer.status >= 300:
-            raise RefusedError(f"{method} {path}: {answer.status} {_message(answer.data)}")
+            raise RefusedError(f"{method} {path}: {answer.status} {_message(answer.data)}", answer.status)
         found = json.loads(answer.data) if answer.data else {}
         assert isinstance(found, dict)
         return found

@@ -165,10 +165,11 @@ class Lane:
 class Embedded(Lane):
     """`reverser up`: SQLite, an embedded Redis, repositories on this machine."""
 
-    def __init__(self, path: Path, kubeconfig: Path) -> None:
+    def __init__(self, path: Path, kubeconfig: Path, **chosen: str) -> None:
+        """`chosen` are settings by name."""
         self.folder = updata.DataFolder.at(path)
         self.kubeconfig = kubeconfig
-        self._variables = {settings.variable_of(name): value for name, value in CHOSEN.items()}
+        self._variables = {settings.variable_of(name): value for name, value in (CHOSEN | chosen).items()}
 
     @property
     def up(self) -> updata.Up:
@@ -312,6 +313,12 @@ class Separate(Lane):
         process = self._running.pop(name)
         process.send_signal(with_signal)
         process.wait(PATIENCE)
+
+    def revive(self, name: str) -> None:
+        """Start one of them anew, if it ended."""
+        process = self._running.get(name)
+        if process is not None and process.poll() is not None:
+            self.add(name)
 
     def wait_ended(self, name: str) -> int:
         """Wait until one of them ended by itself; its exit code."""

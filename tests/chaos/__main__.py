@@ -1,0 +1,154 @@
+"""`make chaos`: whole installations under random histories and faults.
+
+It prints a table and what to repeat, and writes both to `build/chaos-LANE.json`; 1 where something did not hold.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from tests.chaos import faults, running, stages
+
+ROOT = Path(__file__).parents[2]
+BUILD = ROOT / "build"
+EMBEDDED, PRODUCTION = "embedded", "production"
+PACES = {"short": stages.SHORT, "default": stages.DEFAULT}
+# A seed of this many faults takes two minutes.
+FAULTS = 12
+_FRESH = 1_000_000
+
+
+def main() -> int:
+    """Run the seeds; 1 where something did not hold."""
+    options = _options()
+    first, last = _seeds(options.seeds)
+    ends = time.monotonic() + 60 * options.minutes
+    outcomes = []
+    seed = first
+    while seed <= last or time.monotonic() < ends:
+        outcomes.append(_run(seed, options))
+        seed += 1
+    _report(outcomes, options)
+    return int(any(one.complaints for one in outcomes))
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="make chaos", description=__doc__)
+    parser.add_argument("--seeds", default="", help="one number, or two with a hyphen; a fresh one without")
+    parser.add_argument("--minutes", type=float, default=0.0, help="go on with the next seeds for so long")
+    parser.add_argument("--lane", choices=[EMBEDDED, PRODUCTION], default=EMBEDDED)
+    parser.add_argument("--broker", choices=["redis", "rabbitmq"], default="rabbitmq", help="of production")
+    parser.add_argument("--faults", type=int, default=FAULTS, help="how many happen to one seed")
+    parser.add_argument(
+        "--leases", choices=list(PACES), default="short", help="how long they last: 2 s, or 8 s and 4 s"
+    )
+    parser.add_argument("--only", default="", help="only faults whose name holds this, as `worker after_push`")
+    return parser.parse_args()
+
+
+def _seeds(text: str) -> tuple[int, int]:
+    if not text:
+        fresh = random.SystemRandom().randrange(_FRESH)
+        return fresh, fresh
+    first, _, last = text.partition("-")
+    return int(first), int(last or first)
+
+
+def _run(seed: int, options: argparse.Namespace) -> running.Outcome:
+    with _stage(options) as stage:
+        found = faults.of_seed(seed, stage.whom, options.faults, only=options.only)
+        outcome = running.run(stage, seed=seed, lane=options.lane, found=found)
+        if outcome.complaints:
+            _keep(stage, outcome)
+    _print(outcome)
+    return outcome
+
+
+@contextlib.contextmanager
+def _stage(options: argparse.Namespace) -> Iterator[stages.Stage]:
+    memory = next((path for path in ("/dev/shm",) if Path(path).is_dir()), None)
+    with tempfile.TemporaryDirectory(prefix="reverser-chaos-", dir=memory) as name:
+        folder = Path(name)
+        is_small = options.lane == EMBEDDED
+        pace = PACES[options.leases]
+        stage = stages.EmbeddedStage(folder, pace) if is_small else stages.ProductionStage(folder, options.broker, pace)
+        try:
+            yield stage
+        finally:
+            stage.end()
+
+
+def _print(outcome: running.Outcome) -> None:
+    spread = running.spread(outcome.fired)
+    figures = " ".join(f"{name} {value:.1f}" for name, value in spread.items())
+    counts = " ".join(f"{name} {value}" for name, value in outcome.counts.items())
+    print(
+        f"seed {outcome.seed} {outcome.lane}: {len(outcome.fired)} of {len(outcome.met)} faults fired, "
+        f"{outcome.changes:,} changes, {outcome.commits:,} commits; {counts}; recovery s {figures}; "
+        f"{outcome.seconds:.0f} s",
+        flush=True,
+    )
+    for one in outcome.complaints[:20]:
+        print(f"  {one}")
+    if outcome.complaints:
+        again = f"make chaos SEEDS={outcome.seed} LANE={outcome.lane} FAULTS={len(outcome.met)}"
+        print(f"  again: {again}; left in {_folder(outcome).relative_to(ROOT)}")
+
+
+def _keep(stage: stages.Stage, outcome: running.Outcome) -> None:
+    """Copy what there is to look at: logs, the repository, the history."""
+    target = _folder(outcome)
+    target.mkdir(parents=True, exist_ok=True)
+    (target / "outcome.json").write_text(json.dumps(outcome.document(), indent=1))
+    stage.keep(target)
+
+
+def _folder(outcome: running.Outcome) -> Path:
+    return BUILD / f"chaos-{outcome.lane}-{outcome.seed}"
+
+
+def _report(outcomes: list[running.Outcome], options: argparse.Namespace) -> None:
+    met = [one for outcome in outcomes for one in outcome.met]
+    fired = [one for one in met if one.fired]
+    print(f"\n{'fault':<32}{'fired':>7}{'recovery s, median':>20}{'longest':>9}")
+    for fault in sorted({one.fault for one in met}):
+        those = [one for one in fired if one.fault == fault]
+        spread = running.spread(those)
+        figures = f"{spread['p50']:>20.1f}{spread['max']:>9.1f}" if spread else ""
+        print(f"{fault!s:<32}{len(those):>7}{figures}")
+    counts = {kind: sum(one.counts[kind] for one in outcomes) for kind in outcomes[0].counts}
+    spread = running.spread(fired)
+    total = {
+        "date": time.strftime("%Y-%m-%d"),
+        "commit": _commit(),
+        "command": " ".join(["python -m tests.chaos", *sys.argv[1:]]),
+        "lane": options.lane,
+        "seeds": [one.seed for one in outcomes],
+        "faults": len(fired),
+        "changes": sum(one.changes for one in outcomes),
+        "commits": sum(one.commits for one in outcomes),
+        "recovery_s": spread,
+        **counts,
+    }
+    print("\n" + ", ".join(f"{name} {value}" for name, value in total.items()))
+    BUILD.mkdir(exist_ok=True)
+    document = {"total": total, "outcomes": [one.document() for one in outcomes]}
+    (BUILD / f"chaos-{options.lane}.json").write_text(json.dumps(document, indent=1))
+
+
+def _commit() -> str:
+    command = ["git", "-C", str(ROOT), "rev-parse", "--short", "HEAD"]
+    return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,334 @@
+"""Whole installations that are there to be broken: who is who in them, how each is met, and how it comes back.
+
+`embedded` is `reverser up` on the sandbox: its supervisor restarts what dies. `production` is two watch daemons and two
+workers on RabbitMQ or Redis, PostgreSQL, sshd and a kube-apiserver: this module is their systemd.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from app import settings
+from app.kube import client, crds
+from tests import lanes
+from tests.chaos import faults
+from tests.git.servers import SshGitServer, free_port
+from tests.servers import processes
+from tests.servers.kube import KubeServer
+from tests.servers.postgres import Databases, PostgresServer
+from tests.servers.rabbitmq import RabbitServer
+from tests.servers.rabbitmq import find_server as find_rabbitmq
+from tests.servers.redis import RedisServer
+from tests.servers.redis import find_server as find_redis
+from tests.servers.sandbox import SandboxServer
+from tests.system.cluster import OURS, Api, RefusedError, git_secret
+from tests.system.installation import CHOSEN, Embedded, Lane, Row, Separate
+from tests.system.repository import Repository
+from tests.waiting import wait_until
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """Settings of leases, and for how many seconds a process is frozen: longer than leases and heartbeats last."""
+
+    settings: Mapping[str, str]
+    freeze: float
+
+
+SHORT = Pace({"branch_lease": "1.5", "watch_lease": "2", "statement_timeout": "1"}, freeze=5.0)
+DEFAULT = Pace({}, freeze=12.0)
+# How long a process may take to end or to be back.
+COMEBACK = 60.0
+WATCHERS, WORKERS = ("watch-1", "watch-2"), ("worker-1", "worker-2")
+NODES = (*WATCHERS, *WORKERS)
+_SIGNALS: Mapping[faults.How, signal.Signals] = {
+    "kill": signal.SIGKILL, "term": signal.SIGTERM, "stop": signal.SIGSTOP,
+}  # fmt: skip
+
+
+class Stage:
+    """One installation, and the servers around it. `whom` says which faults there are on it."""
+
+    whom: tuple[faults.Who, ...]
+    pace: Pace
+    lane: Lane
+    api: Api
+    repository: Repository
+    # By who they are.
+    servers: dict[faults.Who, Any]
+
+    def config(self) -> dict[str, Any]:
+        """What goes into a GitRepoConfig of the repository, beside its URL."""
+        return {}
+
+    def secret(self, namespace: str) -> None:
+        """Create the Secret that `config` names in a namespace."""
+
+    def points(self, who: faults.Who) -> Path:
+        """The folder of failpoints that a process heeds."""
+        raise NotImplementedError
+
+    def pid(self, who: faults.Who) -> int:
+        """A process of Reverser."""
+        raise NotImplementedError
+
+    def rows(self, query: str) -> list[Row]:
+        """What the database says."""
+        return self.lane.rows(query)
+
+    def alive(self) -> frozenset[str] | None:
+        """Who may hold a lease; None where nobody knows."""
+        return None
+
+    def come_back(self, who: faults.Who, pid: int) -> None:
+        """After a process of Reverser was told to end: wait until it did, and until another one is in its place."""
+        raise NotImplementedError
+
+    def meet(self, fault: faults.Fault) -> None:
+        """Do a fault that needs no point, and undo it: in the end everything runs that ran before."""
+        if server := self.servers.get(fault.who):
+            _strike(server, fault.how, freeze=self.pace.freeze)
+            return
+        pid = self.pid(fault.who)
+        os.kill(pid, _SIGNALS[fault.how])
+        self.undo(fault, pid)
+
+    def undo(self, fault: faults.Fault, pid: int) -> None:
+        """After a process was met: wake it, or have it replaced."""
+        if fault.how == "stop":
+            threading.Event().wait(self.pace.freeze)
+            # Who looks after it may have ended it meanwhile.
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGCONT)
+        elif fault.who != "helper":
+            self.come_back(fault.who, pid)
+
+    def keep(self, folder: Path) -> None:
+        """Copy logs and repository into a folder."""
+        for log in self.logs():
+            shutil.copy(log, folder / log.name)
+        shutil.rmtree(folder / "repository.git", ignore_errors=True)
+        shutil.copytree(self.repository.path, folder / "repository.git")
+
+    def logs(self) -> list[Path]:
+        """What the processes said."""
+        raise NotImplementedError
+
+    def end(self) -> None:
+        """Leave nothing behind."""
+        raise NotImplementedError
+
+    def helper(self) -> int:
+        """A helper of the worker."""
+        found = [pid for pid in descendants(self.pid("worker")) if b"app.git.helper" in _command(pid)]
+        return found[0] if found else 0
+
+
+def _strike(server: Any, how: faults.How, *, freeze: float) -> None:
+    """Kill a server, end it as systemd does (all of its processes are told), or freeze it; it runs again afterwards."""
+    pids = [pid for one in server.running() for pid in (one.pid, *descendants(one.pid))]
+    if how == "kill":
+        server.kill9()
+        server.start()
+        return
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, _SIGNALS[how])
+    if how == "stop":
+        threading.Event().wait(freeze)
+        for pid in pids:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGCONT)
+        return
+    for one in server.running():
+        processes.end(one)
+    server.kill9()
+    server.start()
+
+
+def descendants(pid: int) -> list[int]:
+    """Every process that a process has started, and they in turn."""
+    parents: dict[int, list[int]] = {}
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            parents.setdefault(int(path.read_text().rpartition(")")[2].split()[1]), []).append(int(path.parent.name))
+    found, left = [], [pid]
+    while left:
+        children = parents.get(left.pop(), [])
+        found += children
+        left += children
+    return found
+
+
+def _command(pid: int) -> bytes:
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    return b""
+
+
+class EmbeddedStage(Stage):
+    """`reverser up` beside a sandbox."""
+
+    whom = faults.EMBEDDED
+    _NAMES: Mapping[faults.Who, str] = {"leader": "watch", "worker": "worker", "broker": "redis"}
+
+    def __init__(self, folder: Path, pace: Pace = SHORT) -> None:
+        self.pace = pace
+        self._points = folder / "failpoints"
+        self._points.mkdir()
+        self._server = SandboxServer(folder / "server")
+        self.servers = {"API server": self._server}
+        kubeconfig = self._server.start()
+        self.api = _with_our_kinds(self._server, kubeconfig)
+        self.lane = self._lane = Embedded(folder / "data", kubeconfig, **pace.settings, failpoints=str(self._points))
+        self.repository = Repository.local(folder / "repository.git")
+        self._lane.start()
+
+    def points(self, who: faults.Who) -> Path:  # noqa: ARG002 - no two processes share a point
+        return self._points
+
+    def pid(self, who: faults.Who) -> int:
+        return self.helper() if who == "helper" else self._lane.pid(self._NAMES[who])
+
+    def come_back(self, who: faults.Who, pid: int) -> None:
+        def replaced() -> bool:
+            found = self._lane.folder.read_up()
+            return found is not None and found.pids[self._NAMES[who]] != pid
+
+        wait_until(replaced, COMEBACK, what=f"a new {who}")
+
+    @property
+    def database(self) -> Path:
+        """The file of its SQLite database."""
+        return Path(self._lane.options.database_url.removeprefix("sqlite:///"))
+
+    def logs(self) -> list[Path]:
+        return [self._lane.log(name) for name in self._NAMES.values()] + [self._server.log]
+
+    def end(self) -> None:
+        self._lane.end()
+        self._server.stop()
+
+
+class ProductionStage(Stage):
+    """Separate processes, two of each, on servers of their own."""
+
+    whom = faults.PRODUCTION
+
+    def __init__(self, folder: Path, broker: str, pace: Pace = SHORT) -> None:
+        self.pace = pace
+        self._folder = folder
+        server = KubeServer(folder / "kube")
+        self._database = PostgresServer(_needed(lanes.find_postgres(), "PostgreSQL"))
+        queue = (
+            RabbitServer(_needed(find_rabbitmq(), "RabbitMQ"))
+            if broker == "rabbitmq"
+            else RedisServer(_needed(find_redis(), "Redis"))
+        )
+        self._host = SshGitServer(folder)
+        self.servers = {"API server": server, "database": self._database, "broker": queue, "Git server": self._host}
+        for one in (server, self._database, queue):
+            one.start()
+        self.api = _with_our_kinds(server, server.kubeconfig())
+        self.repository = Repository(self._host.repository("repository"), self._host.url("repository"))
+        chosen = {settings.variable_of(name): value for name, value in {**CHOSEN, **pace.settings}.items()}
+        options = replace(
+            settings.Settings.from_environment(chosen),
+            database_url=Databases(self._database.admin_url).create().render_as_string(hide_password=False),
+            broker_url=queue.url,
+            work_dir=folder / "work",
+            kubeconfig=str(server.kubeconfig()),
+        )
+        self.lane = self._lane = Separate(folder, options, flower_port=free_port())
+        for name in NODES:
+            self._folder_of(name).mkdir()
+            self._lane.apart[name] = {settings.variable_of("failpoints"): str(self._folder_of(name))}
+        done = self._lane.reverser("migrate")
+        assert done.returncode == 0, done.stderr
+        for name in NODES:
+            self._lane.add(name)
+        self._ends = threading.Event()
+        self._keeper = threading.Thread(target=self._keep, name="keeper")
+        self._keeper.start()
+
+    def config(self) -> dict[str, Any]:
+        return {"secret": "git"}
+
+    def secret(self, namespace: str) -> None:
+        git_secret(self.api, namespace, "git", self._host.credentials)
+
+    def points(self, who: faults.Who) -> Path:
+        return self._folder_of(self._name(who))
+
+    def pid(self, who: faults.Who) -> int:
+        return self.helper() if who == "helper" else self._lane.pid(self._name(who))
+
+    def alive(self) -> frozenset[str] | None:
+        return frozenset(NODES)
+
+    def come_back(self, who: faults.Who, pid: int) -> None:
+        wait_until(lambda: pid not in map(self._lane.pid, NODES), COMEBACK, what=f"a new {who}")
+
+    def logs(self) -> list[Path]:
+        return [self._lane.log(name) for name in NODES]
+
+    def end(self) -> None:
+        self._ends.set()
+        self._keeper.join()
+        self._lane.end()
+        for one in self.servers.values():
+            one.stop()
+
+    def _keep(self) -> None:
+        """Thread: start what ended, as systemd does: a leader that was frozen ends when it wakes."""
+        while not self._ends.wait(0.2):
+            for name in NODES:
+                self._lane.revive(name)
+
+    def _folder_of(self, name: str) -> Path:
+        return self._folder / f"failpoints-{name}"
+
+    def _name(self, who: faults.Who) -> str:
+        if who in {"leader", "standby"}:
+            wait_until(lambda: self._leader() in WATCHERS, COMEBACK, what="a leader")
+            leader = self._leader()
+            return leader if who == "leader" else next(one for one in WATCHERS if one != leader)
+        return self._busy_worker()
+
+    def _leader(self) -> str:
+        rows = self._lane.rows("SELECT owner FROM watch_lease WHERE until > now()")
+        return str(rows[0]["owner"]) if rows else ""
+
+    def _busy_worker(self) -> str:
+        """The worker that serves most of the destinations that are always there."""
+        rows = self._lane.rows("SELECT name, serves FROM worker_node ORDER BY name")
+        return str(max(rows, key=lambda row: sum("/pulse-" in ref for ref in row["serves"]))["name"])
+
+
+def _needed(found: Path | None, name: str) -> Path:
+    if found is None:
+        raise SystemExit(f"the lane of production needs {name}")
+    return found
+
+
+def _with_our_kinds(server: Any, kubeconfig: Path) -> Api:
+    cluster = client.connect(settings.Settings(kubeconfig=str(kubeconfig)))
+    crds.apply(cluster, allow_local=True)
+    cluster.close()
+    api = Api(server)
+
+    def served() -> bool:
+        with contextlib.suppress(RefusedError):
+            return all(api.list(resource) == [] for resource in OURS)
+        return False
+
+    wait_until(served, COMEBACK, what="our kinds are served")
+    return api
