@@ -31,6 +31,9 @@ IN_USE = "the branch is in use; it rings when free"
 # How long a destination rests when a person has to act, and after an error that nobody foresaw, in seconds.
 STALLED_DELAY = 60.0
 UNEXPECTED_DELAY = 30.0
+# Of an error that may be over in a moment, the first wait; each further one is twice as long, up to the error's delay.
+FIRST_DELAY = 2.0
+MAY_BE_BRIEF = frozenset({destinations.HOST_UNREACHABLE, errors.UnknownOutcomeError.default_reason})
 # Errors that say nothing against the repository: it answered, or was not the one that was asked.
 NOT_THE_CONNECTION = frozenset({"BranchDiverged", "BranchDeleted", "RemoteMoved"}) | db.REASONS
 
@@ -285,16 +288,13 @@ class Drainer:
 
     def _put_off(self, held: leasing.HeldBranch, destination_id: int, error: errors.ReverserError) -> None:
         """Write when the next try is due, and why; all destinations of a host that does not answer wait."""
-        delay = _delay(error)
-        log.warning(
-            "drain_put_off", destination_id=destination_id, reason=error.reason, error=error.message, delay=delay
-        )
         try:
             with self._database.write() as connection:
                 leases.fence_branch(connection, held.lease)
                 destination = destinations.by_id(connection, destination_id)
+                delay = _delay(error, destination)
                 if destination is not None and error.reason == destinations.HOST_UNREACHABLE:
-                    self._put_off_host(connection, destination, error)
+                    self._put_off_host(connection, destination, error, seconds=delay)
                 destinations.put_off(connection, destination_id, seconds=delay, error=error)
                 if destination is not None and error.reason not in NOT_THE_CONNECTION:
                     destinations.note_connection(connection, destination.repo_config_id, check=error.reason)
@@ -303,11 +303,19 @@ class Drainer:
             # The lease is lost, and its new holder says how things stand; or the database is away, and the rows pend.
             log.warning("put_off_not_written", destination_id=destination_id, error=problem.message)
             return
+        log.warning(
+            "drain_put_off", destination_id=destination_id, reason=error.reason, error=error.message, delay=delay
+        )
         if destination is not None and isinstance(error, errors.StalledError):
             self._credentials.forget(destination)
 
     def _put_off_host(
-        self, connection: db.Connection, destination: destinations.Destination, error: errors.ReverserError
+        self,
+        connection: db.Connection,
+        destination: destinations.Destination,
+        error: errors.ReverserError,
+        *,
+        seconds: float,
     ) -> None:
         if isinstance(error, errors.TemporaryError):
             destinations.put_off_host(
@@ -315,6 +323,7 @@ class Drainer:
                 host=destination.host,
                 except_id=destination.id,
                 error=error,
+                seconds=seconds,
                 step=self._options.git_timeout,
             )
 
@@ -348,8 +357,14 @@ class Drainer:
         )
 
 
-def _delay(error: errors.ReverserError) -> float:
-    return error.delay if isinstance(error, errors.TemporaryError) else STALLED_DELAY
+def _delay(error: errors.ReverserError, destination: destinations.Destination | None) -> float:
+    """Seconds until the next try. `destination` says how long it waited before, where it failed for the same reason."""
+    if not isinstance(error, errors.TemporaryError):
+        return STALLED_DELAY
+    if destination is None or error.reason not in MAY_BE_BRIEF:
+        return error.delay
+    before = destination.last_wait if destination.last_error_reason == error.reason else 0.0
+    return min(error.delay, max(FIRST_DELAY, 2 * before))
 
 
 def _joined(destination: Ref, outcomes: Iterable[Outcome]) -> Outcome:

@@ -13,7 +13,7 @@ from typing import Any
 
 from app import errors
 
-# A host that cannot be reached is asked again after this many seconds; each refusal of a rate limit doubles it.
+# The longest time until a host that cannot be reached is asked again, and how long one is left alone that asks for it.
 HOST_DELAY = 30.0
 RATE_DELAY = 60.0
 # What a server or hook says is shown in a status: enough for a reason, too little for a flood.
@@ -121,7 +121,7 @@ def network_error(error: BaseException, *, host: str, secrets: Iterable[str] = (
             if pattern.search(words):
                 return errors.StalledError(f"{host}: {advice} ({words})", reason=reason)
     return errors.TemporaryError(
-        f"{host} cannot be reached ({words}); will try again in {HOST_DELAY:.0f} s",
+        f"{host} cannot be reached ({words})",
         delay=HOST_DELAY,
         reason="HostUnreachable",
     )

@@ -204,7 +204,7 @@ def _lost(operation: str, remote: Remote, error: helping.HelperLostError) -> err
     if operation == "push":
         message = f"the push to {host} ended without an answer ({error}); the branch is read before the next try"
         return errors.UnknownOutcomeError(message, delay=problems.HOST_DELAY)
-    message = f"{host} gave no answer ({error}); will try again in {problems.HOST_DELAY:.0f} s"
+    message = f"{host} gave no answer ({error})"
     return errors.TemporaryError(message, delay=problems.HOST_DELAY, reason="HostUnreachable")
 
 

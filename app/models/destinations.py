@@ -148,6 +148,8 @@ class Destination:
     max_commits: int | None
     failed_drains: int
     last_error_reason: str | None
+    # How long it was put off for that error, in seconds.
+    last_wait: float
     last_pushed_at: datetime | None
     deleted: bool
     # Whether it may be drained now: `not_before` has passed.
@@ -308,6 +310,8 @@ def at_places() -> base.AnySelect:
             _D.cluster,
             _D.failed_drains,
             _D.last_error_reason,
+            _D.last_error_at,
+            _D.not_before,
             _D.prune,
             _D.max_prune_ratio,
             _D.last_pushed_at,
@@ -361,6 +365,7 @@ def of_row(row: base.AnyRow) -> Destination:
         max_commits=row.max_commits,
         failed_drains=row.failed_drains,
         last_error_reason=row.last_error_reason,
+        last_wait=_wait(row.last_error_at, row.not_before),
         last_pushed_at=row.last_pushed_at,
         deleted=row.deleted_at is not None,
         due=bool(row.due),
@@ -369,6 +374,10 @@ def of_row(row: base.AnyRow) -> Destination:
         former=bool(row.former),
         named=bool(row.named),
     )
+
+
+def _wait(since: datetime | None, until: datetime | None) -> float:
+    return max(0.0, (until - since).total_seconds()) if since and until else 0.0
 
 
 def pruning_of(connection: Connection, uid: str) -> pruning.Pruning | None:
@@ -536,14 +545,14 @@ def locked(connection: Connection, ids: Iterable[int]) -> list[int]:
 
 
 def put_off_host(
-    connection: Connection, *, host: str, except_id: int, error: errors.TemporaryError, step: float
+    connection: Connection, *, host: str, except_id: int, error: errors.TemporaryError, seconds: float, step: float
 ) -> None:
     """A host did not answer: its other destinations wait too, one after the other, so that one at a time probes it."""
     locked(connection, connection.scalars(_on_host(host)))
     query = _on_host(host).where(_D.id != except_id, _served(), _due())
     for number, destination_id in enumerate(connection.scalars(query.order_by(_D.id)).all(), start=1):
         later = min(number * step, LONGEST_SPREAD)
-        put_off(connection, destination_id, seconds=error.delay + later, error=error)
+        put_off(connection, destination_id, seconds=seconds + later, error=error)
 
 
 def release_host(connection: Connection, *, host: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator
 from concurrent import futures
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -279,6 +280,49 @@ def test_a_wait_after_an_error_does_not_end_early(world: World, monkeypatch: pyt
     world.change(prod, "a", "2", version=2)
     assert world.drainer.drain(prod.ref).note == "waits for its next try"
     away.rename(world.repository)
+
+
+def test_a_host_that_is_away_for_a_moment_is_soon_asked_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first wait is short, each further one twice as long, up to what the error says; a success begins anew."""
+    prod = world.destination()
+
+    def no_answer(*_: Any, **__: Any) -> Any:
+        raise errors.TemporaryError("git.example.com gave no answer", delay=30.0, reason="HostUnreachable")
+
+    def waits(times: int) -> list[int]:
+        with monkeypatch.context() as patch:
+            patch.setattr(pushing.Pusher, "push", no_answer)
+            return [wait_after(world, prod) for _ in range(times)]
+
+    world.change(prod, "a", "1", version=1)
+    assert waits(6) == [2, 4, 8, 16, 30, 30]
+    world.drainer.drain(prod.ref)
+    assert world.states(prod) == ["pending"], "it is not its time yet"
+    make_due(world, prod)
+    world.drainer.drain(prod.ref)
+    assert world.states(prod) == ["pushed"]
+    world.change(prod, "a", "2", version=2)
+    assert waits(2) == [2, 4]
+
+
+def wait_after(world: World, destination: destinations.Destination) -> int:
+    """Drain at once, and see for how long it is put off then, in seconds."""
+    make_due(world, destination)
+    world.drainer.drain(destination.ref)
+    row = destinations.GitDestinationRow
+    with world.database.read() as connection:
+        until, since = connection.execute(select(row.not_before, row.last_error_at)).one()
+    return round((until - since).total_seconds())
+
+
+def make_due(world: World, destination: destinations.Destination) -> None:
+    """Let the time pass for which a destination waits: it began so much earlier."""
+    row = destinations.GitDestinationRow
+    with world.database.write() as connection:
+        until, since = connection.execute(select(row.not_before, row.last_error_at)).one()
+        if until and since:
+            passed = {"not_before": until - timedelta(hours=1), "last_error_at": since - timedelta(hours=1)}
+            connection.execute(update(row).where(row.id == destination.id).values(**passed))
 
 
 def test_a_zombie_does_not_put_its_successor_off(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

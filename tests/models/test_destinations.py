@@ -27,9 +27,8 @@ def due(records: Records, found: Iterable[destinations.Destination]) -> list[boo
     return [row.due for row in rows if row is not None]
 
 
-def away(seconds: float) -> errors.TemporaryError:
-    """A host that does not answer."""
-    return errors.TemporaryError("the host does not answer", delay=seconds, reason=destinations.HOST_UNREACHABLE)
+# A host that does not answer.
+AWAY = errors.TemporaryError("the host does not answer", reason=destinations.HOST_UNREACHABLE)
 
 
 def places_of(records: Records, destination: destinations.Destination) -> list[tuple[int, str, bool]]:
@@ -290,7 +289,9 @@ def test_a_host_that_does_not_answer_lets_its_destinations_wait_one_after_the_ot
     waiting = [records.destination(f"d{n}", folder=f"d{n}") for n in range(3)]
     elsewhere = records.destination("elsewhere", repo="other", host="git.other.com")
     with records.database.write() as connection:
-        destinations.put_off_host(connection, host=failed.host, except_id=failed.id, error=away(100.0), step=10.0)
+        destinations.put_off_host(
+            connection, host=failed.host, except_id=failed.id, error=AWAY, seconds=100.0, step=10.0
+        )
     assert due(records, [failed, elsewhere, *waiting]) == [True, True, False, False, False]
     with records.database.read() as connection:
         found = states.of_destinations(connection, cluster=CLUSTER)
@@ -303,9 +304,11 @@ def test_a_destination_that_waits_already_is_not_put_off_again(records: Records)
     """A second failure of a host does not push the others further and further away."""
     failed, other = records.destination("failed", folder="f"), records.destination("other", folder="o")
     with records.database.write() as connection:
-        destinations.put_off_host(connection, host=failed.host, except_id=failed.id, error=away(60.0), step=1.0)
+        destinations.put_off_host(connection, host=failed.host, except_id=failed.id, error=AWAY, seconds=60.0, step=1.0)
         first = states.of_destinations(connection, cluster=CLUSTER)[other.uid].not_before
-        destinations.put_off_host(connection, host=failed.host, except_id=failed.id, error=away(600.0), step=1.0)
+        destinations.put_off_host(
+            connection, host=failed.host, except_id=failed.id, error=AWAY, seconds=600.0, step=1.0
+        )
         assert states.of_destinations(connection, cluster=CLUSTER)[other.uid].not_before == first
 
 
@@ -314,7 +317,7 @@ def test_local_repositories_have_no_host_in_common(records: Records) -> None:
     failed = records.destination("failed", host="", folder="f")
     other = records.destination("other", host="", folder="o")
     with records.database.write() as connection:
-        destinations.put_off_host(connection, host="", except_id=failed.id, error=away(60.0), step=1.0)
+        destinations.put_off_host(connection, host="", except_id=failed.id, error=AWAY, seconds=60.0, step=1.0)
     assert due(records, [other]) == [True]
 
 
@@ -502,7 +505,7 @@ def test_destinations_are_locked_in_one_order(postgres_records: Records, write: 
     with records.database.write() as connection:
         # Moves the row behind the other one, where a plain UPDATE finds it later.
         for one in (second, first):
-            destinations.put_off(connection, one.id, seconds=0.0, error=away(0.0))
+            destinations.put_off(connection, one.id, seconds=0.0, error=AWAY)
 
     def several() -> None:
         with records.database.write() as connection:
@@ -513,7 +516,7 @@ def test_destinations_are_locked_in_one_order(postgres_records: Records, write: 
                     destinations.lock_all(connection, cluster=CLUSTER)
                 case "put_off_host":
                     destinations.put_off_host(
-                        connection, host=first.host, except_id=second.id, error=away(1.0), step=1.0
+                        connection, host=first.host, except_id=second.id, error=AWAY, seconds=1.0, step=1.0
                     )
                     destinations.put_off(connection, second.id, seconds=1.0)
                 case "release_host":
@@ -638,7 +641,7 @@ def test_a_host_that_answers_again_lets_nobody_wait(records: Records) -> None:
     refused = records.destination("refused", folder="r")
     with records.database.write() as connection:
         destinations.put_off(connection, refused.id, seconds=60.0, error=errors.StalledError("no", reason="Refused"))
-        destinations.put_off_host(connection, host=failed.host, except_id=failed.id, error=away(60.0), step=1.0)
+        destinations.put_off_host(connection, host=failed.host, except_id=failed.id, error=AWAY, seconds=60.0, step=1.0)
     assert due(records, [waiting, refused]) == [False, False]
     with records.database.write() as connection:
         destinations.release_host(connection, host=failed.host)
