@@ -19,6 +19,7 @@ from typing import Any
 
 from app import db, settings
 from app.kube import client
+from tests.servers import processes
 from tests.servers.kube import KubeServer
 
 NAMESPACE = "bench"
@@ -96,7 +97,7 @@ class Installation:
     def peak_memory(self) -> dict[str, float]:
         """Peak resident memory of each process in MB, and of the largest helper of the worker."""
         pids = self.facts["pids"]
-        helpers = max((peak_memory_of(child) for child in _children(pids["worker"])), default=0.0)
+        helpers = max((peak_memory_of(child) for child in processes.descendants(pids["worker"])), default=0.0)
         return {**{name: peak_memory_of(pid) for name, pid in pids.items()}, "worker's helper": helpers}
 
     def watch_figures(self) -> dict[str, float]:
@@ -166,19 +167,6 @@ def memory_of(pid: int) -> float:
     """Resident memory of a process in MB, now."""
     text = Path(f"/proc/{pid}/status").read_text()
     return round(int(next(line.split()[1] for line in text.splitlines() if line.startswith("VmRSS"))) / 1024, 1)
-
-
-def _children(pid: int) -> list[int]:
-    found = []
-    for path in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            fields = path.read_text().rpartition(")")[2].split()
-        except OSError:
-            continue
-        if int(fields[1]) == pid:
-            child = int(path.parent.name)
-            found += [child, *_children(child)]
-    return found
 
 
 def configmap(namespace: str, number: int) -> dict[str, Any]:

@@ -13,10 +13,12 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from tests.chaos import faults, running, stages
+from tests.chaos.faults import Fault
+from tests.chaos.histories import Step, shrunk
 
 ROOT = Path(__file__).parents[2]
 BUILD = ROOT / "build"
@@ -30,6 +32,8 @@ _FRESH = 1_000_000
 def main() -> int:
     """Run the seeds; 1 where something did not hold."""
     options = _options()
+    if options.replay:
+        return _replay(options)
     first, last = _seeds(options.seeds)
     ends = time.monotonic() + 60 * options.minutes
     outcomes = []
@@ -51,6 +55,8 @@ def _options() -> argparse.Namespace:
     parser.add_argument(
         "--leases", choices=list(PACES), default="short", help="how long they last: 2 s, or 8 s and 4 s"
     )
+    parser.add_argument("--replay", type=Path, help="play the history and the faults of an outcome.json once more")
+    parser.add_argument("--shrink", action="store_true", help="of a history that fails each time, look for its core")
     parser.add_argument("--only", default="", help="only faults whose name holds this, as `worker after_push`")
     return parser.parse_args()
 
@@ -63,10 +69,34 @@ def _seeds(text: str) -> tuple[int, int]:
     return int(first), int(last or first)
 
 
-def _run(seed: int, options: argparse.Namespace) -> running.Outcome:
+def _replay(options: argparse.Namespace) -> int:
+    """The steps and the faults that an outcome tells of; with --shrink, fewer and fewer of its steps."""
+    told = json.loads(options.replay.read_text())
+    options.lane = told["lane"]
+    found = [Fault.parse(one["fault"]) for one in told["met"]]
+
+    def fails(steps: Sequence[Step]) -> bool:
+        return bool(_run(told["seed"], options, found, steps).complaints)
+
+    steps = [Step.parse(text) for text in told["played"]]
+    if not fails(steps):
+        return 0
+    if options.shrink:
+        core = shrunk(steps, fails)
+        print(f"{len(core)} of {len(steps)} steps: {', '.join(step.text() for step in core)}")
+    return 1
+
+
+def _run(
+    seed: int,
+    options: argparse.Namespace,
+    found: Sequence[Fault] | None = None,
+    steps: Sequence[Step] | None = None,
+) -> running.Outcome:
     with _stage(options) as stage:
-        found = faults.of_seed(seed, stage.whom, options.faults, only=options.only)
-        outcome = running.run(stage, seed=seed, lane=options.lane, found=found)
+        if found is None:
+            found = faults.of_seed(seed, stage.whom, options.faults, only=options.only)
+        outcome = running.run(stage, seed=seed, lane=options.lane, found=found, steps=steps)
         if outcome.complaints:
             _keep(stage, outcome)
     _print(outcome)
@@ -101,7 +131,7 @@ def _print(outcome: running.Outcome) -> None:
         print(f"  {one}")
     if outcome.complaints:
         again = f"make chaos SEEDS={outcome.seed} LANE={outcome.lane} FAULTS={len(outcome.met)}"
-        print(f"  again: {again}; left in {_folder(outcome).relative_to(ROOT)}")
+        print(f"  again: {again}; what there is to look at: {_folder(outcome).relative_to(ROOT)}/")
 
 
 def _keep(stage: stages.Stage, outcome: running.Outcome) -> None:

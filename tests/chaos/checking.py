@@ -8,7 +8,6 @@ of rules that histories use. `test_checking.py` plants each kind of damage and s
 from __future__ import annotations
 
 import re
-import subprocess
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,7 +16,6 @@ from typing import Any, Literal, get_args
 from app import events
 from app.rules import paths, rendering, sanitising
 from tests.chaos.playing import SEQ, Journal, Key
-from tests.git import servers
 from tests.system.repository import Repository
 
 Object = Mapping[str, Any]
@@ -220,7 +218,7 @@ class _File:
 
 def _check_commits(scene: Scene, found: Mapping[str, Sequence[_Commit]]) -> Iterator[Complaint]:
     blobs = sorted({blob for commits in found.values() for one in commits for blob in one.changes.values() if blob})
-    numbers = dict(zip(blobs, map(_number, _contents(scene.repository, blobs)), strict=True))
+    numbers = dict(zip(blobs, map(_number, scene.repository.contents(blobs)), strict=True))
     # A branch begins with what another one held, and its commits.
     seen: set[str] = set()
     for branch, commits in found.items():
@@ -273,23 +271,6 @@ def _number(content: bytes) -> int:
     """The number of a file's content; 0 where it has none."""
     found = _NUMBER.search(content)
     return int(found[1]) if found else 0
-
-
-def _contents(repository: Repository, blobs: Sequence[str]) -> Iterator[bytes]:
-    done = subprocess.run(
-        ["git", "cat-file", "--batch"],
-        cwd=repository.path,
-        env=servers.ENVIRONMENT,
-        input="\n".join(blobs).encode(),
-        capture_output=True,
-        check=True,
-    )
-    rest = done.stdout
-    for _ in blobs:
-        head, _, rest = rest.partition(b"\n")
-        size = int(head.split()[2])
-        yield rest[:size]
-        rest = rest[size + 1 :]
 
 
 # The record.

@@ -51,6 +51,14 @@ class Fault:
     def __str__(self) -> str:
         return " ".join(filter(None, (self.who, self.point, self.how)))
 
+    @classmethod
+    def parse(cls, text: str) -> Fault:
+        """A fault by what it is called. Raises ValueError."""
+        found = next((one for one in every(PRODUCTION) if str(one) == text), None)
+        if found is None:
+            raise ValueError(f"{text!r} is no fault")
+        return found
+
 
 def every(whom: tuple[Who, ...]) -> list[Fault]:
     """All faults of these processes and servers."""

@@ -6,7 +6,7 @@ import contextlib
 import statistics
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -61,16 +61,21 @@ class Outcome:
         return asdict(self) | {"met": [{**asdict(one), "fault": str(one.fault)} for one in self.met]}
 
 
-def run(stage: Stage, *, seed: int, lane: str, found: Sequence[Fault]) -> Outcome:
-    """Play the history of a seed on an installation while these faults happen. What does not hold is in the outcome."""
+def run(
+    stage: Stage, *, seed: int, lane: str, found: Sequence[Fault], steps: Sequence[histories.Step] | None = None
+) -> Outcome:
+    """Play the history of a seed, or just these steps of it, on an installation while these faults happen.
+
+    What does not hold is in the outcome.
+    """
     began = time.monotonic()
     outcome = Outcome(seed, lane)
     config = stage.config()
     player = playing.Player(stage.api, stage.repository.url, before=stage.secret, **config)
     pulse = _Pulse(stage, config)
     try:
-        with _playing(player, seed) as wait_for:
-            wait_for(AHEAD)
+        with _playing(player, histories.history(seed) if steps is None else steps) as wait_for:
+            wait_for(AHEAD if steps is None else min(AHEAD, len(steps)))
             for fault in found:
                 outcome.met.append(_meet(stage, pulse, player, fault))
         outcome.complaints = [str(one) for one in _rest(stage, player, pulse)]
@@ -86,8 +91,8 @@ def run(stage: Stage, *, seed: int, lane: str, found: Sequence[Fault]) -> Outcom
 
 
 @contextlib.contextmanager
-def _playing(player: playing.Player, seed: int) -> Iterator[Any]:
-    """Steps are played until the end of the block; gives a way to wait until so many were."""
+def _playing(player: playing.Player, steps: Iterable[histories.Step]) -> Iterator[Callable[[int], object]]:
+    """Steps are played until the end of the block, or their own; gives a way to wait until so many were."""
     stop, failed = threading.Event(), []
     played = 0
 
@@ -95,7 +100,7 @@ def _playing(player: playing.Player, seed: int) -> Iterator[Any]:
         nonlocal played
         due = time.monotonic()
         try:
-            for step in histories.history(seed):
+            for step in steps:
                 if stop.wait(max(0.0, due - time.monotonic())):
                     return
                 due = max(due + 1 / PACE, time.monotonic() - 1.0)

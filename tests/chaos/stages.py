@@ -128,13 +128,13 @@ class Stage:
 
     def helper(self) -> int:
         """A helper of the worker."""
-        found = [pid for pid in descendants(self.pid("worker")) if b"app.git.helper" in _command(pid)]
+        found = [pid for pid in processes.descendants(self.pid("worker")) if b"app.git.helper" in _command(pid)]
         return found[0] if found else 0
 
 
 def _strike(server: Any, how: faults.How, *, freeze: float) -> None:
     """Kill a server, end it as systemd does (all of its processes are told), or freeze it; it runs again afterwards."""
-    pids = [pid for one in server.running() for pid in (one.pid, *descendants(one.pid))]
+    pids = [pid for one in server.running() for pid in (one.pid, *processes.descendants(one.pid))]
     if how == "kill":
         server.kill9()
         server.start()
@@ -152,20 +152,6 @@ def _strike(server: Any, how: faults.How, *, freeze: float) -> None:
         processes.end(one)
     server.kill9()
     server.start()
-
-
-def descendants(pid: int) -> list[int]:
-    """Every process that a process has started, and they in turn."""
-    parents: dict[int, list[int]] = {}
-    for path in Path("/proc").glob("[0-9]*/stat"):
-        with contextlib.suppress(OSError):
-            parents.setdefault(int(path.read_text().rpartition(")")[2].split()[1]), []).append(int(path.parent.name))
-    found, left = [], [pid]
-    while left:
-        children = parents.get(left.pop(), [])
-        found += children
-        left += children
-    return found
 
 
 def _command(pid: int) -> bytes:

@@ -54,6 +54,14 @@ def test_seeds_in_a_row_meet_everybody_everywhere() -> None:
     assert set(faults.every(faults.EMBEDDED)) < set(whole)
 
 
+def test_a_fault_is_read_as_it_is_called() -> None:
+    """Each has a name of its own."""
+    whole = faults.every(faults.PRODUCTION)
+    assert [faults.Fault.parse(str(one)) for one in whole] == whole
+    with pytest.raises(ValueError, match="'worker sneeze' is no fault"):
+        faults.Fault.parse("worker sneeze")
+
+
 def test_faults_can_be_chosen() -> None:
     """By what they are called."""
     assert {str(one) for one in faults.of_seed(1, faults.PRODUCTION, 3, only="after_push")} == {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pwd
 import shutil
@@ -74,6 +75,20 @@ def end(process: subprocess.Popen[bytes], with_signal: signal.Signals = signal.S
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait(GRACE)
+
+
+def descendants(pid: int) -> list[int]:
+    """Every process that a process has started, and they in turn."""
+    parents: dict[int, list[int]] = {}
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            parents.setdefault(int(path.read_text().rpartition(")")[2].split()[1]), []).append(int(path.parent.name))
+    found, left = [], [pid]
+    while left:
+        children = parents.get(left.pop(), [])
+        found += children
+        left += children
+    return found
 
 
 def log_tail(log: Path, lines: int = 20) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,7 +54,7 @@ class Repository:
         if not self.tip(branch):
             return {}
         rows = [row.split("\t") for row in self.git("ls-tree", "-r", "-z", branch).split("\0") if row]
-        return dict(zip([path for _, path in rows], self._blobs([row.split()[2] for row, _ in rows]), strict=True))
+        return dict(zip([path for _, path in rows], self.contents([row.split()[2] for row, _ in rows]), strict=True))
 
     def every_object(self) -> bytes:
         """The bytes of all objects, reachable or not."""
@@ -80,7 +80,8 @@ class Repository:
             elif number := added.fullmatch(line):
                 yield sha, path, int(number[1])
 
-    def _blobs(self, ids: list[str]) -> list[bytes]:
+    def contents(self, ids: Sequence[str]) -> list[bytes]:
+        """The bytes of some blobs, by their ids."""
         done = subprocess.run(
             ["git", "cat-file", "--batch"],
             cwd=self.path,
