@@ -251,7 +251,7 @@ class Drainer:
         look = backlog.seed_rows > 0 and not held.looked
         result = self._pusher.push(held, destination, limit=limit, max_commits=self._most(destination), look=look)
         tally.add(result)
-        if destination.last_error_reason == destinations.HOST_UNREACHABLE:
+        if destination.last_error_reason in MAY_BE_BRIEF:
             with self._database.write() as connection:
                 destinations.release_host(connection, host=destination.host)
         if result.rows < backlog.count:
@@ -358,12 +358,12 @@ class Drainer:
 
 
 def _delay(error: errors.ReverserError, destination: destinations.Destination | None) -> float:
-    """Seconds until the next try. `destination` says how long it waited before, where it failed for the same reason."""
+    """Seconds until the next try. `destination` says how long it waited before, where it failed like this."""
     if not isinstance(error, errors.TemporaryError):
         return STALLED_DELAY
     if destination is None or error.reason not in MAY_BE_BRIEF:
         return error.delay
-    before = destination.last_wait if destination.last_error_reason == error.reason else 0.0
+    before = destination.last_wait if destination.last_error_reason in MAY_BE_BRIEF else 0.0
     return min(error.delay, max(FIRST_DELAY, 2 * before))
 
 

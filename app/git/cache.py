@@ -30,6 +30,9 @@ _LOCK_BEAT = 0.02
 # counted, so 200 stand for about 50,000.
 _MOST_LOOSE_IN_ONE_FOLDER = 200
 _MOST_PACKS = 50
+# Something that should be there is not, or is a file and not a folder. Other errors are the machine's: it has no memory
+# or no file handles left, and the cache is well.
+_MISSHAPEN = (FileNotFoundError, FileExistsError, NotADirectoryError, IsADirectoryError)
 # New objects beyond so many bytes are stored before there are more: a large folder is written anew by each commit.
 _MOST_NEW = 16_000_000
 
@@ -145,9 +148,7 @@ def _ready(path: Path) -> Cache:
             _remove_leftovers(path)
             packs.merge(path / "objects" / "pack")
             return Cache(path)
-        except (pygit2.GitError, KeyError, OSError, struct.error) as error:
-            if not isinstance(problems.cache_error(error), problems.CacheDamagedError):
-                raise
+        except (pygit2.GitError, KeyError, struct.error, *_MISSHAPEN):
             _discard(path)
     return _create(path)
 
@@ -166,11 +167,18 @@ def _create(path: Path) -> Cache:
 def _discard(path: Path) -> None:
     """Rename away first: what cannot be deleted in one go is never opened again."""
     aside = path.with_suffix(".broken")
-    shutil.rmtree(aside, ignore_errors=True)
+    _remove(aside)
     if path.exists():
         path.rename(aside)
-        shutil.rmtree(aside, ignore_errors=True)
+        _remove(aside)
     _mark(path).unlink(missing_ok=True)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _mark(path: Path) -> Path:
@@ -187,7 +195,8 @@ def _remove_leftovers(path: Path) -> None:
     for file in (path / "objects" / "pack").iterdir():
         half = file.suffix == ".pack" and not file.with_suffix(".idx").exists()
         if half or file.suffix not in {".pack", ".idx"} or file.name.startswith(packs.UNFINISHED):
-            file.unlink()
+            # A helper whose worker was killed may still be busy here.
+            file.unlink(missing_ok=True)
 
 
 def _outgrown(path: Path) -> bool:

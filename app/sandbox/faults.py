@@ -49,7 +49,9 @@ class Fault:
     at: int = 0
 
     def meets(self, *, verb: str, path: str) -> bool:
-        """Whether a request meets this fault; it is counted."""
+        """Whether a request meets this fault; it is counted. A later page says itself of when it is."""
+        if self.kind in {"stale", "empty"} and "continue=" in path:
+            return False
         if self.left == 0 or (self.verb and self.verb != verb) or not self.path.search(path):
             return False
         if self.left is not None:

@@ -140,9 +140,6 @@ class Server:
         # With the query, so that a fault can meet the later pages of a list alone.
         address = f"{path}?{request.url.query}" if request.url.query else path
         met = await self._suffer(verb, address)
-        if met and met.kind in {"stale", "empty"} and "continue" in query:
-            # A later page: its token says of when it is.
-            met = None
         if met and met.kind == "stale":
             query |= {"resourceVersionMatch": "Exact", "resourceVersion": str(met.at)}
             met = None

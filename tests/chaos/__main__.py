@@ -9,6 +9,7 @@ import argparse
 import contextlib
 import json
 import random
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -27,6 +28,8 @@ PACES = {"short": stages.SHORT, "default": stages.DEFAULT}
 # A seed of this many faults takes two minutes.
 FAULTS = 12
 _FRESH = 1_000_000
+# Options that a run is repeated with, beside seed, lane and number of faults.
+CHOSEN = ("broker", "leases", "only")
 
 
 def main() -> int:
@@ -58,7 +61,12 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--replay", type=Path, help="play the history and the faults of an outcome.json once more")
     parser.add_argument("--shrink", action="store_true", help="of a history that fails each time, look for its core")
     parser.add_argument("--only", default="", help="only faults whose name holds this, as `worker after_push`")
-    return parser.parse_args()
+    options = parser.parse_args()
+    if not any(options.only in str(one) for one in faults.every(faults.PRODUCTION)):
+        parser.error(f"--only: no fault is called like {options.only!r}, but for example `worker after_push kill`")
+    if _seeds(options.seeds)[0] > _seeds(options.seeds)[1]:
+        parser.error(f"--seeds: {options.seeds} begins behind its end")
+    return options
 
 
 def _seeds(text: str) -> tuple[int, int]:
@@ -73,7 +81,9 @@ def _replay(options: argparse.Namespace) -> int:
     """The steps and the faults that an outcome tells of; with --shrink, fewer and fewer of its steps."""
     told = json.loads(options.replay.read_text())
     options.lane = told["lane"]
-    found = [Fault.parse(one["fault"]) for one in told["met"]]
+    for name, value in told["options"].items():
+        setattr(options, name, value)
+    found = [Fault.parse(text) for text in told["asked"]]
 
     def fails(steps: Sequence[Step]) -> bool:
         return bool(_run(told["seed"], options, found, steps).complaints)
@@ -96,9 +106,11 @@ def _run(
     with _stage(options) as stage:
         if found is None:
             found = faults.of_seed(seed, stage.whom, options.faults, only=options.only)
-        outcome = running.run(stage, seed=seed, lane=options.lane, found=found, steps=steps)
+        chosen = {name: str(getattr(options, name)) for name in CHOSEN}
+        outcome = running.Outcome(seed, options.lane, asked=[str(one) for one in found], options=chosen)
+        running.run(stage, outcome, found, steps)
         if outcome.complaints:
-            _keep(stage, outcome)
+            _keep(stage, outcome, again=steps is not None)
     _print(outcome)
     return outcome
 
@@ -108,9 +120,12 @@ def _stage(options: argparse.Namespace) -> Iterator[stages.Stage]:
     memory = next((path for path in ("/dev/shm",) if Path(path).is_dir()), None)
     with tempfile.TemporaryDirectory(prefix="reverser-chaos-", dir=memory) as name:
         folder = Path(name)
-        is_small = options.lane == EMBEDDED
         pace = PACES[options.leases]
-        stage = stages.EmbeddedStage(folder, pace) if is_small else stages.ProductionStage(folder, options.broker, pace)
+        stage: stages.Stage
+        if options.lane == EMBEDDED:
+            stage = stages.EmbeddedStage(folder, pace)
+        else:
+            stage = stages.ProductionStage(folder, pace, broker=options.broker)
         try:
             yield stage
         finally:
@@ -130,13 +145,14 @@ def _print(outcome: running.Outcome) -> None:
     for one in outcome.complaints[:20]:
         print(f"  {one}")
     if outcome.complaints:
-        again = f"make chaos SEEDS={outcome.seed} LANE={outcome.lane} FAULTS={len(outcome.met)}"
+        chosen = " ".join(f"--{name}={shlex.quote(value)}" for name, value in outcome.options.items() if value)
+        again = f"make chaos SEEDS={outcome.seed} LANE={outcome.lane} FAULTS={len(outcome.asked)} ARGS={chosen!r}"
         print(f"  again: {again}; what there is to look at: {_folder(outcome).relative_to(ROOT)}/")
 
 
-def _keep(stage: stages.Stage, outcome: running.Outcome) -> None:
-    """Copy what there is to look at: logs, the repository, the history."""
-    target = _folder(outcome)
+def _keep(stage: stages.Stage, outcome: running.Outcome, *, again: bool) -> None:
+    """Copy what there is to look at: logs, the repository, the history. What was played once more is kept beside."""
+    target = _folder(outcome) / ("again" if again else "")
     target.mkdir(parents=True, exist_ok=True)
     (target / "outcome.json").write_text(json.dumps(outcome.document(), indent=1))
     stage.keep(target)

@@ -11,6 +11,7 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any, Literal, get_args
 
 from app import events
@@ -53,15 +54,10 @@ class Scene:
     rules: Sequence[Object]
     # Group and plural of the types that are served.
     served: frozenset[tuple[str, str]]
-    # Owners of leases that live; None where nobody knows.
-    alive: frozenset[str] | None = None
-    # Branches that are somebody else's.
-    beside: frozenset[str] = frozenset()
 
     def branches(self) -> list[str]:
-        """The branches that are looked at."""
-        names = self.repository.git("for-each-ref", "--format=%(refname:lstrip=2)", "refs/heads").split()
-        return [name for name in names if name not in self.beside]
+        """The branches that there are."""
+        return self.repository.git("for-each-ref", "--format=%(refname:lstrip=2)", "refs/heads").split()
 
 
 def check(scene: Scene) -> list[Complaint]:
@@ -241,9 +237,11 @@ def _check_change(scene: Scene, where: str, path: str, number: int | None, file:
     key = Key(location.resource, location.namespace, location.name)
     if number is None:
         file.removed += 1
-        allowed = scene.journal.ended[key] + (scene.journal.labelled[key] if owner.ref in scene.journal.choosy else 0)
-        if file.removed > allowed:
-            yield Complaint("wrong", f"{where}: removed {file.removed} times, and the object went {allowed} times")
+        ends = [*scene.journal.ended[key], *(scene.journal.labelled[key] if owner.ref in scene.journal.choosy else ())]
+        if file.removed > len(ends):
+            yield Complaint("wrong", f"{where}: removed {file.removed} times, and the object went {len(ends)} times")
+        elif file.last > max(ends):
+            yield Complaint("wrong", f"{where}: number {file.last} is removed, and did not go")
         return
     if number not in scene.journal.written[key]:
         yield Complaint("wrong", f"{where}: nobody wrote number {number}")
@@ -285,11 +283,16 @@ SELECT i.path, i.blob_id, p.branch, d.deleted_at IS NOT NULL AS is_left FROM inv
 JOIN place p ON p.id = i.place_id JOIN git_destination d ON d.id = p.destination_id
 WHERE NOT i.removed AND (d.place_id = p.id OR d.deleted_at IS NOT NULL)
 """
-_UNNAMED = "SELECT sequence FROM event WHERE state = 'pushed' AND operation <> 'SEED_SYNC' AND commit_id IS NULL"
+# A row that is pushed stands in its commit.
+_MISSED = """
+SELECT e.sequence, e.name FROM event e WHERE e.state = 'pushed' AND e.operation <> 'SEED_SYNC' AND NOT EXISTS (
+  SELECT 1 FROM commit_change g WHERE g.commit_id = e.commit_id
+  AND g.resource = e.resource AND g.namespace = e.namespace AND g.name = e.name)
+"""
+_HEADS = "SELECT branch, head FROM repository_branch WHERE state = 'present'"
 _OPEN = "SELECT state, count(*) AS found FROM event WHERE state IN ('pending', 'dead', 'held') GROUP BY state"
 _SEEDS = "SELECT id, state FROM seed_run WHERE state NOT IN ('swept', 'superseded')"
-_BRANCHES = "SELECT branch AS what, owner FROM repository_branch WHERE owner <> ''"
-_LEADERS = "SELECT cluster AS what, owner FROM watch_lease WHERE owner <> ''"
+_LEASES = "SELECT branch, owner, until FROM repository_branch WHERE owner <> '' AND until IS NOT NULL"
 
 
 def _check_record(scene: Scene, found: Mapping[str, Sequence[_Commit]], inventory: _Inventory) -> Iterator[Complaint]:
@@ -298,8 +301,6 @@ def _check_record(scene: Scene, found: Mapping[str, Sequence[_Commit]], inventor
     for row in scene.rows(_CHANGES):
         changes[row["sha"]][row["path"]] = row["blob_id"] or ""
     for row in scene.rows(_COMMITS):
-        if row["branch"] in scene.beside:
-            continue
         recorded[row["branch"]].append(row["sha"])
         places = scene.journal.places[row["destination"]]
         for path in changes[row["sha"]]:
@@ -310,8 +311,11 @@ def _check_record(scene: Scene, found: Mapping[str, Sequence[_Commit]], inventor
     for branch in sorted({*found, *recorded}):
         yield from _check_branch(branch, found.get(branch, ()), recorded[branch], changes, known)
     yield from _check_inventory(scene, inventory)
-    for row in scene.rows(_UNNAMED):
-        yield Complaint("record", f"row {row['sequence']} is pushed, and names no commit")
+    for row in scene.rows(_MISSED):
+        yield Complaint("record", f"row {row['sequence']} of {row['name']} is pushed, and not in its commit")
+    for row in scene.rows(_HEADS):
+        if scene.repository.tip(row["branch"]) != row["head"]:
+            yield Complaint("record", f"{row['branch']} is recorded at {row['head'][:10]}, and is elsewhere")
 
 
 def _check_branch(
@@ -340,9 +344,9 @@ def _check_branch(
 
 @dataclass(frozen=True)
 class _Inventory:
-    """Which blob stands at a path of a branch: as the destinations that there are know it, and as deleted ones left it.
+    """Which blob stands at a path of a branch: as the destinations that there are know it, and as others left it.
 
-    What a deleted destination left, the next one in its folder leaves alone until an object of it is written there.
+    What a deleted destination left, and what a branch began with, is left alone until an object is written there.
     """
 
     owned: Mapping[tuple[str, str], str]
@@ -358,10 +362,15 @@ class _Inventory:
                 left[where].add(row["blob_id"])
             else:
                 owned[where] = row["blob_id"]
+        first = {row["branch"]: row["sha"] for row in reversed(scene.rows(_COMMITS))}
+        for branch, sha in first.items():
+            if parent := scene.repository.git("rev-list", "--parents", "-1", sha).split()[1:]:
+                for path, blob in _blobs(scene.repository, parent[0]).items():
+                    left[branch, path].add(blob)
         return cls(owned, {where: frozenset(blobs) for where, blobs in left.items()})
 
     def is_left(self, branch: str, path: str, blob: str | None = None) -> bool:
-        """Whether a file is one that only a deleted destination knows."""
+        """Whether a file is one that no destination that there is knows, and another one wrote."""
         found = self.left.get((branch, path), frozenset())
         return (branch, path) not in self.owned and bool(found) and (blob is None or blob in found)
 
@@ -379,8 +388,8 @@ def _check_inventory(scene: Scene, inventory: _Inventory) -> Iterator[Complaint]
                 yield Complaint("record", f"{path} on {branch}: inventory and Git differ")
 
 
-def _blobs(repository: Repository, branch: str) -> dict[str, str]:
-    rows = (row.split("\t", 1) for row in repository.git("ls-tree", "-r", "-z", branch).split("\0") if row)
+def _blobs(repository: Repository, commit: str) -> dict[str, str]:
+    rows = (row.split("\t", 1) for row in repository.git("ls-tree", "-r", "-z", commit).split("\0") if row)
     return {path: about.split()[2] for about, path in rows}
 
 
@@ -389,7 +398,11 @@ def _check_rest(scene: Scene) -> Iterator[Complaint]:
         yield Complaint("record", f"{row['found']} rows are {row['state']}")
     for row in scene.rows(_SEEDS):
         yield Complaint("record", f"seed {row['id'][:8]} is {row['state']}")
-    if scene.alive is not None:
-        for row in (*scene.rows(_BRANCHES), *scene.rows(_LEADERS)):
-            if row["owner"] not in scene.alive:
-                yield Complaint("record", f"{row['what']} is held by {row['owner']}, who is dead")
+    for row in scene.rows(_LEASES):
+        if _moment(row["until"]) > datetime.now(UTC):
+            yield Complaint("record", f"{row['branch']} is held by {row['owner']}, and there is nothing to do")
+
+
+def _moment(value: datetime | str) -> datetime:
+    """A time as a database gives it: SQLite as text, in UTC."""
+    return datetime.fromisoformat(value).replace(tzinfo=UTC) if isinstance(value, str) else value

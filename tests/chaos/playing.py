@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -30,6 +30,8 @@ _OURS = "/apis/configbutler.ai/v1alpha1/namespaces"
 # A server that is not well answers so: it starts, is too busy, or does not know the type yet.
 _UNWELL = frozenset({403, 429, 500, 502, 503, 504})
 _NOT_FOUND, _CONFLICT = 404, 409
+# What a second try hears where the first one was done, and its answer lost: the last finalizer of an object is gone.
+_DONE_BEFORE = frozenset({("POST", _CONFLICT), ("DELETE", _NOT_FOUND), ("PATCH", _NOT_FOUND)})
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -47,9 +49,9 @@ class Journal:
 
     # Of each object the numbers that it was given, in order. No two of all objects are the same.
     written: dict[Key, list[int]] = field(default_factory=lambda: defaultdict(list))
-    # How often an object went, and how often it got another label, which may mean the same to a rule.
-    ended: Counter[Key] = field(default_factory=Counter)
-    labelled: Counter[Key] = field(default_factory=Counter)
+    # When an object went, and when it got another label, which may mean the same to a rule: its number of that time.
+    ended: dict[Key, list[int]] = field(default_factory=lambda: defaultdict(list))
+    labelled: dict[Key, list[int]] = field(default_factory=lambda: defaultdict(list))
     # Of each destination the places that it had, and whether a rule of it ever asked for a label.
     places: dict[str, set[tuple[str, str]]] = field(default_factory=lambda: defaultdict(set))
     choosy: set[str] = field(default_factory=set)
@@ -59,7 +61,18 @@ class Journal:
     @property
     def changes(self) -> int:
         """Changes of objects that mean something to Git."""
-        return sum(map(len, self.written.values())) + self.ended.total()
+        return sum(map(len, [*self.written.values(), *self.ended.values()]))
+
+    def ends(self, key: Key) -> None:
+        """An object is about to go."""
+        self.ended[key].append(self._last(key))
+
+    def relabels(self, key: Key) -> None:
+        """An object is about to get another label."""
+        self.labelled[key].append(self._last(key))
+
+    def _last(self, key: Key) -> int:
+        return self.written[key][-1]
 
 
 @dataclass
@@ -84,6 +97,8 @@ class Player:
         for namespace in self.namespaces:
             before(namespace)
             repo_config(api, namespace, "repository", repository_url, **config)
+        # Whose destinations and objects are looked at: those of a `_Pulse`, too.
+        self.looked_at = list(self.namespaces)
         self._seq = 0
         self._objects: dict[int, _Present] = {}
         self._placed: set[int] = set()
@@ -121,7 +136,7 @@ class Player:
         team = histories.TEAMS[choice % len(histories.TEAMS)]
         if slot not in self._objects or self._objects[slot].team == team:
             return False
-        self.journal.labelled[self._key(slot)] += 1
+        self.journal.relabels(self._key(slot))
         self._merge(slot, {"metadata": {"labels": {"team": team or None}}, **self._content(slot)})
         self._objects[slot].team = team
         return True
@@ -132,7 +147,7 @@ class Player:
         if slot not in self._objects:
             return False
         if histories.slot(slot).resource == TOYS:
-            self._insist("PATCH", f"{self._path(slot)}/status", {"status": {"found": choice}}, kind=MERGE)
+            self.insist("PATCH", f"{self._path(slot)}/status", {"status": {"found": choice}}, kind=MERGE)
         else:
             remembered = {"kubectl.kubernetes.io/last-applied-configuration": f"{choice}"}
             self._merge(slot, {"metadata": {"annotations": remembered}})
@@ -142,8 +157,8 @@ class Player:
         slot %= histories.OBJECTS
         if slot not in self._objects or self._objects[slot].lingers:
             return False
-        self.journal.ended[self._key(slot)] += 1
-        self._insist("DELETE", self._path(slot))
+        self.journal.ends(self._key(slot))
+        self.insist("DELETE", self._path(slot))
         del self._objects[slot]
         return True
 
@@ -159,8 +174,8 @@ class Player:
             return False
         # A finalizer is content, too.
         self._merge(slot, {"metadata": {"finalizers": [FINALIZER]}, **self._content(slot)})
-        self.journal.ended[self._key(slot)] += 1
-        self._insist("DELETE", self._path(slot))
+        self.journal.ends(self._key(slot))
+        self.insist("DELETE", self._path(slot))
         self._objects[slot].lingers = True
         return True
 
@@ -170,7 +185,7 @@ class Player:
         if not lingering:
             return False
         slot = lingering[slot % len(lingering)]
-        self._insist("PATCH", self._path(slot), {"metadata": {"finalizers": None}}, kind=MERGE)
+        self.insist("PATCH", self._path(slot), {"metadata": {"finalizers": None}}, kind=MERGE)
         del self._objects[slot]
         return True
 
@@ -179,11 +194,11 @@ class Player:
         manifest = {"metadata": {"name": what.name}, **self._content(slot)}
         if what.resource == TOYS:
             manifest |= {"apiVersion": f"{self.group}/v1", "kind": "Toy"}
-        self._insist("POST", self._collection(slot), manifest)
+        self.insist("POST", self._collection(slot), manifest)
         self._objects[slot] = _Present(team="")
 
     def _merge(self, slot: int, change: Object) -> None:
-        self._insist("PATCH", self._path(slot), change, kind=MERGE)
+        self.insist("PATCH", self._path(slot), change, kind=MERGE)
 
     def _content(self, slot: int) -> Object:
         """Content that no object had before, and a line in the journal for it."""
@@ -199,7 +214,7 @@ class Player:
         if number in self._placed:
             return False
         spec = {"repoRef": {"name": "repository"}, **self._chosen_place(number, choice)}
-        self._insist("POST", self._ours(number, "gitdestinations"), self._our("GitDestination", number, spec))
+        self.insist("POST", self._ours(number, "gitdestinations"), self._our("GitDestination", number, spec))
         self._placed.add(number)
         return True
 
@@ -207,7 +222,7 @@ class Player:
         number = slot % histories.DESTINATIONS
         if number not in self._placed:
             return False
-        self._insist("DELETE", f"{self._ours(number, 'gitdestinations')}/dest-{number}")
+        self.insist("DELETE", f"{self._ours(number, 'gitdestinations')}/dest-{number}")
         self._placed.remove(number)
         return True
 
@@ -216,16 +231,16 @@ class Player:
         if number not in self._placed:
             return False
         path = f"{self._ours(number, 'gitdestinations')}/dest-{number}"
-        self._insist("PATCH", path, {"spec": self._chosen_place(number, choice)}, kind=MERGE)
+        self.insist("PATCH", path, {"spec": self._chosen_place(number, choice)}, kind=MERGE)
         return True
 
     def _rule(self, slot: int, choice: int) -> bool:
         number = slot % histories.DESTINATIONS
         spec = {"destinationRef": {"name": f"dest-{number}"}, "rules": self._selected(number, choice)}
         if number in self._ruled:
-            self._insist("PATCH", f"{self._ours(number, 'watchrules')}/dest-{number}", {"spec": spec}, kind=MERGE)
+            self.insist("PATCH", f"{self._ours(number, 'watchrules')}/dest-{number}", {"spec": spec}, kind=MERGE)
         else:
-            self._insist("POST", self._ours(number, "watchrules"), self._our("WatchRule", number, spec))
+            self.insist("POST", self._ours(number, "watchrules"), self._our("WatchRule", number, spec))
         self._ruled.add(number)
         return True
 
@@ -233,7 +248,7 @@ class Player:
         number = slot % histories.DESTINATIONS
         if number not in self._ruled:
             return False
-        self._insist("DELETE", f"{self._ours(number, 'watchrules')}/dest-{number}")
+        self.insist("DELETE", f"{self._ours(number, 'watchrules')}/dest-{number}")
         self._ruled.remove(number)
         return True
 
@@ -258,9 +273,9 @@ class Player:
     def _define(self, _slot: int, _choice: int) -> bool:
         if self._is_defined:
             return False
-        self._insist("POST", _DEFINITIONS, self._definition())
+        self.insist("POST", _DEFINITIONS, self._definition())
         # It is served a little later than it is there.
-        self._until(lambda: self._asked("GET", f"/apis/{self.group}/v1/{TOYS}") is not None)
+        self._until(lambda: self.insist("GET", f"/apis/{self.group}/v1/{TOYS}") is not None)
         self._is_defined = True
         return True
 
@@ -271,13 +286,13 @@ class Player:
         toys = [number for number in self._objects if histories.slot(number).resource == TOYS]
         for number in toys:
             if self._objects[number].lingers:
-                self._insist("PATCH", self._path(number), {"metadata": {"finalizers": None}}, kind=MERGE)
+                self.insist("PATCH", self._path(number), {"metadata": {"finalizers": None}}, kind=MERGE)
             else:
-                self.journal.ended[self._key(number)] += 1
+                self.journal.ends(self._key(number))
             del self._objects[number]
         path = f"{_DEFINITIONS}/{TOYS}.{self.group}"
-        self._insist("DELETE", path)
-        self._until(lambda: self._asked("GET", path) is None)
+        self.insist("DELETE", path)
+        self._until(lambda: self.insist("GET", path) is None)
         self._is_defined = False
         return True
 
@@ -299,7 +314,7 @@ class Player:
         """Every object of the history that is there, with apiVersion and kind."""
         return [
             {"apiVersion": version, "kind": kind, **item}
-            for namespace in self.namespaces
+            for namespace in self.looked_at
             for version, kind, path in (
                 ("v1", "ConfigMap", f"/api/v1/namespaces/{namespace}/{CONFIG_MAPS}"),
                 (f"{self.group}/v1", "Toy", f"/apis/{self.group}/v1/namespaces/{namespace}/{TOYS}"),
@@ -309,14 +324,14 @@ class Player:
 
     def ours(self, resource: str) -> list[Object]:
         """The GitDestinations or WatchRules of the history."""
-        return [item for namespace in self.namespaces for item in self._items(f"{_OURS}/{namespace}/{resource}")]
+        return [item for namespace in self.looked_at for item in self._items(f"{_OURS}/{namespace}/{resource}")]
 
     def served(self) -> frozenset[tuple[str, str]]:
         """Group and plural of the types of the history that are served."""
         return frozenset({("", CONFIG_MAPS), *([(self.group, TOYS)] if self._is_defined else [])})
 
     def _items(self, path: str) -> Iterator[Object]:
-        found = self._insist("GET", path)
+        found = self.insist("GET", path)
         yield from found.get("items", ()) if found else ()
 
     # Paths and requests.
@@ -347,7 +362,7 @@ class Player:
     def _path(self, slot: int) -> str:
         return f"{self._collection(slot)}/{histories.slot(slot).name}"
 
-    def _insist(self, method: str, path: str, content: Object | None = None, *, kind: str = JSON) -> Object | None:
+    def insist(self, method: str, path: str, content: Object | None = None, *, kind: str = JSON) -> Object | None:
         """Ask until the API server has done it. None for what is gone, where that is an answer."""
         found: Object | None = None
         tries = 0
@@ -360,8 +375,7 @@ class Player:
             except urllib3.exceptions.HTTPError:
                 return False
             except RefusedError as error:
-                # It was done by the try before, whose answer was lost; or a list of what is not served.
-                if tries > 1 and (method, error.status) in {("POST", _CONFLICT), ("DELETE", _NOT_FOUND)}:
+                if tries > 1 and (method, error.status) in _DONE_BEFORE:
                     return True
                 if method == "GET" and error.status == _NOT_FOUND:
                     return True
@@ -372,9 +386,6 @@ class Player:
 
         self._until(done)
         return found
-
-    def _asked(self, method: str, path: str) -> Object | None:
-        return self._insist(method, path)
 
     def _until(self, done: Callable[[], bool]) -> None:
         ends = time.monotonic() + PATIENCE

@@ -11,6 +11,7 @@ import os
 import shutil
 import signal
 import threading
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,6 +19,7 @@ from typing import Any
 
 from app import settings
 from app.kube import client, crds
+from app.models import nodes
 from tests import lanes
 from tests.chaos import faults
 from tests.git.servers import SshGitServer, free_port
@@ -65,6 +67,19 @@ class Stage:
     # By who they are.
     servers: dict[faults.Who, Any]
 
+    def __init__(self, folder: Path, pace: Pace = SHORT) -> None:
+        """Start all of it; what does not come up leaves nothing behind."""
+        self.pace = pace
+        self._ending = contextlib.ExitStack()
+        try:
+            self._start(folder)
+        except BaseException:
+            self.end()
+            raise
+
+    def _start(self, folder: Path) -> None:
+        raise NotImplementedError
+
     def config(self) -> dict[str, Any]:
         """What goes into a GitRepoConfig of the repository, beside its URL."""
         return {}
@@ -84,32 +99,38 @@ class Stage:
         """What the database says."""
         return self.lane.rows(query)
 
-    def alive(self) -> frozenset[str] | None:
-        """Who may hold a lease; None where nobody knows."""
-        return None
-
     def come_back(self, who: faults.Who, pid: int) -> None:
         """After a process of Reverser was told to end: wait until it did, and until another one is in its place."""
         raise NotImplementedError
 
-    def meet(self, fault: faults.Fault) -> None:
-        """Do a fault that needs no point, and undo it: in the end everything runs that ran before."""
+    def meet(self, fault: faults.Fault, *, worker: int = 0) -> float:
+        """Do a fault that needs no point, and undo it: in the end everything runs that ran before. When it ended.
+
+        `worker` is whose helper is meant, where that is the question.
+        """
         if server := self.servers.get(fault.who):
             _strike(server, fault.how, freeze=self.pace.freeze)
-            return
-        pid = self.pid(fault.who)
+            return time.time()
+        pid = self.helper(worker or self.pid("worker")) if fault.who == "helper" else self.pid(fault.who)
+        assert pid > 0
         os.kill(pid, _SIGNALS[fault.how])
-        self.undo(fault, pid)
+        return self.undo(fault, pid, time.time())
 
-    def undo(self, fault: faults.Fault, pid: int) -> None:
-        """After a process was met: wake it, or have it replaced."""
+    def undo(self, fault: faults.Fault, pid: int, met: float) -> float:
+        """After a process was met at some time: wake it, or have it replaced. When the fault ended."""
         if fault.how == "stop":
             threading.Event().wait(self.pace.freeze)
             # Who looks after it may have ended it meanwhile.
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGCONT)
-        elif fault.who != "helper":
+            return time.time()
+        if fault.who != "helper":
             self.come_back(fault.who, pid)
+        return met
+
+    def who_else(self, wanted: faults.Who) -> faults.Who:
+        """Who came by a point at which another process was waited for: its successor, where each has a folder."""
+        return wanted
 
     def keep(self, folder: Path) -> None:
         """Copy logs and repository into a folder."""
@@ -124,12 +145,16 @@ class Stage:
 
     def end(self) -> None:
         """Leave nothing behind."""
-        raise NotImplementedError
+        self._ending.close()
 
-    def helper(self) -> int:
-        """A helper of the worker."""
-        found = [pid for pid in processes.descendants(self.pid("worker")) if b"app.git.helper" in _command(pid)]
-        return found[0] if found else 0
+    def helper(self, worker: int) -> int:
+        """A helper of a worker, as soon as it has one."""
+
+        def found() -> int:
+            children = processes.descendants(worker)
+            return next((pid for pid in children if b"app.git.helper" in _command(pid)), 0)
+
+        return wait_until(found, COMEBACK, what="a helper")
 
 
 def _strike(server: Any, how: faults.How, *, freeze: float) -> None:
@@ -166,23 +191,28 @@ class EmbeddedStage(Stage):
     whom = faults.EMBEDDED
     _NAMES: Mapping[faults.Who, str] = {"leader": "watch", "worker": "worker", "broker": "redis"}
 
-    def __init__(self, folder: Path, pace: Pace = SHORT) -> None:
-        self.pace = pace
+    def _start(self, folder: Path) -> None:
         self._points = folder / "failpoints"
         self._points.mkdir()
         self._server = SandboxServer(folder / "server")
+        self._ending.callback(self._server.stop)
         self.servers = {"API server": self._server}
         kubeconfig = self._server.start()
         self.api = _with_our_kinds(self._server, kubeconfig)
-        self.lane = self._lane = Embedded(folder / "data", kubeconfig, **pace.settings, failpoints=str(self._points))
+        chosen = {**self.pace.settings, "failpoints": str(self._points)}
+        self.lane = self._lane = Embedded(folder / "data", kubeconfig, **chosen)
+        self._ending.callback(self._lane.end)
         self.repository = Repository.local(folder / "repository.git")
         self._lane.start()
 
-    def points(self, who: faults.Who) -> Path:  # noqa: ARG002 - no two processes share a point
+    def points(self, who: faults.Who) -> Path:  # noqa: ARG002 - all processes of `reverser up` have one environment
         return self._points
 
     def pid(self, who: faults.Who) -> int:
-        return self.helper() if who == "helper" else self._lane.pid(self._NAMES[who])
+        return self._lane.pid(self._NAMES[who])
+
+    def who_else(self, wanted: faults.Who) -> faults.Who:
+        return "worker" if wanted == "leader" else "leader"
 
     def come_back(self, who: faults.Who, pid: int) -> None:
         def replaced() -> bool:
@@ -199,33 +229,34 @@ class EmbeddedStage(Stage):
     def logs(self) -> list[Path]:
         return [self._lane.log(name) for name in self._NAMES.values()] + [self._server.log]
 
-    def end(self) -> None:
-        self._lane.end()
-        self._server.stop()
-
 
 class ProductionStage(Stage):
     """Separate processes, two of each, on servers of their own."""
 
     whom = faults.PRODUCTION
 
-    def __init__(self, folder: Path, broker: str, pace: Pace = SHORT) -> None:
-        self.pace = pace
+    def __init__(self, folder: Path, pace: Pace = SHORT, *, broker: str = "rabbitmq") -> None:
+        self._broker = broker
+        super().__init__(folder, pace)
+
+    def _start(self, folder: Path) -> None:
         self._folder = folder
         server = KubeServer(folder / "kube")
         self._database = PostgresServer(_needed(lanes.find_postgres(), "PostgreSQL"))
         queue = (
             RabbitServer(_needed(find_rabbitmq(), "RabbitMQ"))
-            if broker == "rabbitmq"
+            if self._broker == "rabbitmq"
             else RedisServer(_needed(find_redis(), "Redis"))
         )
         self._host = SshGitServer(folder)
         self.servers = {"API server": server, "database": self._database, "broker": queue, "Git server": self._host}
+        for one in self.servers.values():
+            self._ending.callback(one.stop)
         for one in (server, self._database, queue):
             one.start()
         self.api = _with_our_kinds(server, server.kubeconfig())
         self.repository = Repository(self._host.repository("repository"), self._host.url("repository"))
-        chosen = {settings.variable_of(name): value for name, value in {**CHOSEN, **pace.settings}.items()}
+        chosen = {settings.variable_of(name): value for name, value in {**CHOSEN, **self.pace.settings}.items()}
         options = replace(
             settings.Settings.from_environment(chosen),
             database_url=Databases(self._database.admin_url).create().render_as_string(hide_password=False),
@@ -234,6 +265,7 @@ class ProductionStage(Stage):
             kubeconfig=str(server.kubeconfig()),
         )
         self.lane = self._lane = Separate(folder, options, flower_port=free_port())
+        self._ending.callback(self._lane.end)
         for name in NODES:
             self._folder_of(name).mkdir()
             self._lane.apart[name] = {settings.variable_of("failpoints"): str(self._folder_of(name))}
@@ -242,8 +274,11 @@ class ProductionStage(Stage):
         for name in NODES:
             self._lane.add(name)
         self._ends = threading.Event()
-        self._keeper = threading.Thread(target=self._keep, name="keeper")
-        self._keeper.start()
+        keeper = threading.Thread(target=self._keep, name="keeper")
+        keeper.start()
+        self._ending.callback(keeper.join)
+        self._ending.callback(self._ends.set)
+        wait_until(lambda: self._leader() and len(self._workers()) == len(WORKERS), COMEBACK, what="all lead and serve")
 
     def config(self) -> dict[str, Any]:
         return {"secret": "git"}
@@ -255,23 +290,13 @@ class ProductionStage(Stage):
         return self._folder_of(self._name(who))
 
     def pid(self, who: faults.Who) -> int:
-        return self.helper() if who == "helper" else self._lane.pid(self._name(who))
-
-    def alive(self) -> frozenset[str] | None:
-        return frozenset(NODES)
+        return self._lane.pid(self._name(who))
 
     def come_back(self, who: faults.Who, pid: int) -> None:
         wait_until(lambda: pid not in map(self._lane.pid, NODES), COMEBACK, what=f"a new {who}")
 
     def logs(self) -> list[Path]:
         return [self._lane.log(name) for name in NODES]
-
-    def end(self) -> None:
-        self._ends.set()
-        self._keeper.join()
-        self._lane.end()
-        for one in self.servers.values():
-            one.stop()
 
     def _keep(self) -> None:
         """Thread: start what ended, as systemd does: a leader that was frozen ends when it wakes."""
@@ -295,8 +320,12 @@ class ProductionStage(Stage):
 
     def _busy_worker(self) -> str:
         """The worker that serves most of the destinations that are always there."""
-        rows = self._lane.rows("SELECT name, serves FROM worker_node ORDER BY name")
-        return str(max(rows, key=lambda row: sum("/pulse-" in ref for ref in row["serves"]))["name"])
+        wait_until(self._workers, COMEBACK, what="a worker")
+        return str(max(self._workers(), key=lambda row: sum("/pulse-" in ref for ref in row["serves"]))["name"])
+
+    def _workers(self) -> list[Row]:
+        query = "SELECT name, serves FROM worker_node WHERE heartbeat > now() - make_interval(secs => :silent)"
+        return self._lane.rows(query, silent=nodes.STALE_AFTER)
 
 
 def _needed(found: Path | None, name: str) -> Path:

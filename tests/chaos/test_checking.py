@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import shutil
 import sqlite3
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -41,8 +42,8 @@ class Rested:
         return self.database.execute(query).fetchone()[0]
 
     def file(self) -> tuple[str, bytes]:
-        """A file of main that an object stands behind, and its content."""
-        return min(one for one in self.repository.tree().items() if one[0].startswith("dest-0/"))
+        """A file of main, of an object that never went, and its content."""
+        return next(one for one in self.repository.tree().items() if one[0].endswith("/configmap-12.yaml"))
 
     def put(self, path: str, content: str) -> str:
         """Commit a file to main as somebody else does; the commit."""
@@ -167,6 +168,27 @@ def _commit_nothing(rested: Rested) -> None:
     rested.record(rested.change_nothing())
 
 
+def _remove_what_came_back(rested: Rested) -> None:
+    """The end of an object takes the file of its next life along."""
+    journal = rested.scene.journal
+    key = next(key for key, ends in journal.ended.items() if journal.written[key][-1] > max(ends))
+    path = next(path for path in rested.repository.tree() if path.startswith("dest-0/") and f"/{key.name}." in path)
+    rested.record(rested.remove(path), (path, None))
+
+
+def _record_another_head(rested: Rested) -> None:
+    rested.do("UPDATE repository_branch SET head = ? WHERE branch = 'main'", "1" * 40)
+
+
+def _name_another_commit(rested: Rested) -> None:
+    of_it = "SELECT 1 FROM commit_change g WHERE g.commit_id = c.id AND g.name = event.name"
+    another = f'SELECT c.id FROM "commit" c WHERE NOT EXISTS ({of_it})'
+    rested.do(
+        f"UPDATE event SET commit_id = ({another} LIMIT 1) WHERE rowid = "
+        "(SELECT min(rowid) FROM event WHERE state = 'pushed' AND operation <> 'SEED_SYNC')"
+    )
+
+
 def _write_outside(rested: Rested) -> None:
     rested.record(
         rested.put("elsewhere/file.yaml", "key: value\n"), ("elsewhere/file.yaml", rested.blob("elsewhere/file.yaml"))
@@ -238,7 +260,7 @@ def _leave_a_seed_open(rested: Rested) -> None:
 
 
 def _leave_a_lease(rested: Rested) -> None:
-    rested.do("UPDATE repository_branch SET owner = 'worker-of-old'")
+    rested.do("UPDATE repository_branch SET owner = 'worker-of-old', until = '2999-01-01 00:00:00'")
 
 
 Damage = Callable[[Rested], None]
@@ -248,6 +270,9 @@ FOUND: dict[Damage, tuple[str, str]] = {
     _commit_twice: ("repeated", "once more"),
     _commit_an_older_state: ("wrong", "after"),
     _commit_what_nobody_wrote: ("wrong", "nobody wrote number 999999"),
+    _remove_what_came_back: ("wrong", "removed 2 times, and the object went 1 times"),
+    _record_another_head: ("record", "and is elsewhere"),
+    _name_another_commit: ("record", "is pushed, and not in its commit"),
     _commit_nothing: ("repeated", "changes nothing"),
     _write_outside: ("wrong", "no destination ever had this folder"),
     _write_into_another_folder: ("wrong", "never had this place"),
@@ -259,19 +284,18 @@ FOUND: dict[Damage, tuple[str, str]] = {
     _forget_a_file: ("record", "inventory and Git differ"),
     _leave_a_row_pending: ("record", "rows are pending"),
     _leave_a_row_dead: ("record", "rows are dead"),
-    _push_without_a_commit: ("record", "names no commit"),
+    _push_without_a_commit: ("record", "is pushed, and not in its commit"),
     _leave_a_seed_open: ("record", "is listing"),
-    _leave_a_lease: ("record", "is held by worker-of-old, who is dead"),
+    _leave_a_lease: ("record", "is held by worker-of-old, and there is nothing to do"),
 }
 
 
 @pytest.mark.parametrize("damage", FOUND, ids=lambda damage: damage.__name__.strip("_"))
 def test_each_damage_is_found(rested: Rested, damage: Damage) -> None:
     """Of its kind, and with words that say where."""
-    scene = replace(rested.scene, alive=frozenset({"somebody"})) if damage is _leave_a_lease else rested.scene
     damage(rested)
     kind, words = FOUND[damage]
-    found = checking.check(scene)
+    found = checking.check(rested.scene)
     assert any(one.kind == kind and words in one.text for one in found), found
 
 
@@ -279,6 +303,12 @@ def test_what_goes_without_a_reason_is_found(rested: Rested) -> None:
     """A file of an object that nobody removed: the journal knows of no end, and there is one."""
     path, _ = rested.file()
     rested.record(rested.remove(path), (path, None))
-    journal = replace(rested.scene.journal, ended=type(rested.scene.journal.ended)(), choosy=set())
+    journal = replace(rested.scene.journal, ended=defaultdict(list), choosy=set())
     found = checking.check(replace(rested.scene, journal=journal))
     assert any(one.kind == "wrong" and "and the object went 0 times" in one.text for one in found), found
+    (number,) = {numbers[-1] for file, numbers in rested.repository.numbers("seq").items() if file == path}
+    journal = replace(journal, ended=defaultdict(lambda: [number - 1]))
+    found = checking.check(replace(rested.scene, journal=journal))
+    assert any(one.kind == "wrong" and f"number {number} is removed, and did not go" in one.text for one in found), (
+        found
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Iterator
 from concurrent import futures
 from datetime import timedelta
@@ -286,8 +287,10 @@ def test_a_host_that_is_away_for_a_moment_is_soon_asked_again(world: World, monk
     """The first wait is short, each further one twice as long, up to what the error says; a success begins anew."""
     prod = world.destination()
 
+    reasons = itertools.cycle(["HostUnreachable", "UnknownOutcome"])
+
     def no_answer(*_: Any, **__: Any) -> Any:
-        raise errors.TemporaryError("git.example.com gave no answer", delay=30.0, reason="HostUnreachable")
+        raise errors.TemporaryError("git.example.com gave no answer", delay=30.0, reason=next(reasons))
 
     def waits(times: int) -> list[int]:
         with monkeypatch.context() as patch:

@@ -184,7 +184,7 @@ def test_whatever_is_damaged_holds_nothing_up(
         push(name)
     used.rename(well)
     (path,) = well.glob("*.git")
-    for number, victim in enumerate(sorted(path.rglob("*"))):
+    for number, victim in enumerate([path, *sorted(path.rglob("*"))]):
         shutil.copytree(well, used)
         damage(used / victim.relative_to(well))
         try:
@@ -192,6 +192,22 @@ def test_whatever_is_damaged_holds_nothing_up(
         except errors.TemporaryError:
             push(str(number))
         shutil.rmtree(used)
+
+
+def test_a_machine_without_file_handles_costs_no_cache(work_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is no damage of the cache is an error of this try alone."""
+    with caches.open_cache(work_dir, "one") as cache:
+        sha = commit(cache, {"a": "1"})
+
+    def no_handles(_: Path) -> None:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(caches.packs, "merge", no_handles)
+        with pytest.raises(errors.ReverserError), caches.open_cache(work_dir, "one"):
+            pytest.fail("a cache that could not be opened")
+    with caches.open_cache(work_dir, "one") as cache:
+        assert cache.has(sha)
 
 
 def test_a_cache_that_grew_too_large_is_dropped(work_dir: Path) -> None:

@@ -177,7 +177,7 @@ def test_a_first_page_of_nothing(sandbox: SandboxServer, client: Client, place: 
     """A list can begin with an empty page, be it asked for in pages or not; all that there is follows."""
     for name in ("a", "b"):
         client.create(place, {"metadata": {"name": name}})
-    sandbox.fault("empty", path=place)
+    sandbox.fault("empty", path=place, times=2)
     first = client.get(place, limit=1)
     assert first["items"] == []
     second = client.get(place, **{"limit": 1, "continue": first["metadata"]["continue"]})
@@ -185,7 +185,7 @@ def test_a_first_page_of_nothing(sandbox: SandboxServer, client: Client, place: 
     assert second["metadata"]["resourceVersion"] == first["metadata"]["resourceVersion"]
     third = client.get(place, **{"limit": 1, "continue": second["metadata"]["continue"]})
     assert [item["metadata"]["name"] for item in third["items"]] == ["b"]
-    sandbox.clear_faults()
+    assert client.get(place)["items"] == []
     assert len(client.items(place)) == 2
 
 
