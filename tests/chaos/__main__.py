@@ -17,9 +17,9 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from tests.chaos import faults, running, stages
+from tests.chaos import faults, histories, running, stages
 from tests.chaos.faults import Fault
-from tests.chaos.histories import Step, shrunk
+from tests.chaos.histories import Step
 
 ROOT = Path(__file__).parents[2]
 BUILD = ROOT / "build"
@@ -85,15 +85,16 @@ def _replay(options: argparse.Namespace) -> int:
         setattr(options, name, value)
     found = [Fault.parse(text) for text in told["asked"]]
 
-    def fails(steps: Sequence[Step]) -> bool:
-        return bool(_run(told["seed"], options, found, steps).complaints)
+    def fails(steps: Sequence[tuple[int, str]]) -> bool:
+        parts = [[Step.parse(text) for number, text in steps if number == part] for part in range(2)]
+        return bool(_run(told["seed"], options, found, parts).complaints)
 
-    steps = [Step.parse(text) for text in told["played"]]
+    steps = [(part, text) for part, texts in enumerate(told["played"]) for text in texts]
     if not fails(steps):
         return 0
     if options.shrink:
-        core = shrunk(steps, fails)
-        print(f"{len(core)} of {len(steps)} steps: {', '.join(step.text() for step in core)}")
+        core = histories.shrunk(steps, fails)
+        print(f"{len(core)} of {len(steps)} steps: {core}")
     return 1
 
 
@@ -101,16 +102,16 @@ def _run(
     seed: int,
     options: argparse.Namespace,
     found: Sequence[Fault] | None = None,
-    steps: Sequence[Step] | None = None,
+    played: Sequence[Sequence[Step]] | None = None,
 ) -> running.Outcome:
     with _stage(options) as stage:
         if found is None:
             found = faults.of_seed(seed, stage.whom, options.faults, only=options.only)
         chosen = {name: str(getattr(options, name)) for name in CHOSEN}
         outcome = running.Outcome(seed, options.lane, asked=[str(one) for one in found], options=chosen)
-        running.run(stage, outcome, found, steps)
+        running.run(stage, outcome, found, played or [histories.history(seed), histories.going_on(seed)])
         if outcome.complaints:
-            _keep(stage, outcome, again=steps is not None)
+            _keep(stage, outcome, again=played is not None)
     _print(outcome)
     return outcome
 

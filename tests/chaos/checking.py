@@ -54,6 +54,8 @@ class Scene:
     rules: Sequence[Object]
     # Group and plural of the types that are served.
     served: frozenset[tuple[str, str]]
+    # Branch and path of what was selected at an earlier rest, since which only objects changed.
+    selected_before: frozenset[tuple[str, str]] = frozenset()
 
     def branches(self) -> list[str]:
         """The branches that there are."""
@@ -71,6 +73,14 @@ def check(scene: Scene) -> list[Complaint]:
             *_check_record(scene, commits, inventory),
             *_check_rest(scene),
         }
+    )
+
+
+def selected(scene: Scene) -> frozenset[tuple[str, str]]:
+    """Branch and path of each file of an object that a rule selects now."""
+    places = (_place(scene, one) for one in scene.destinations)
+    return frozenset(
+        (place.branch, _path(place.folder, one)) for place in places for one in scene.objects if place.selects(one)
     )
 
 
@@ -106,8 +116,10 @@ def _check_trees(scene: Scene, inventory: _Inventory) -> Iterator[Complaint]:
             if tree.get(path) != content:
                 found = "is not there" if path not in tree else f"has number {_number(tree[path])}"
                 yield Complaint("lost", f"{path} on {place.branch}, of number {_number(content)}: it {found}")
-        for path in tree:
-            if path.startswith(f"{place.folder}/") and path not in wanted and not inventory.is_left(place.branch, path):
+        for path in sorted(path for path in tree.keys() - wanted.keys() if path.startswith(f"{place.folder}/")):
+            if (place.branch, path) in scene.selected_before:
+                yield Complaint("wrong", f"{path} on {place.branch} is left of an object that is selected no more")
+            elif not inventory.is_left(place.branch, path):
                 yield from _explain(scene, place, path, live)
     # A branch begins with the files of another one: which commit may touch which folder is looked at with the record.
     folders = {folder for found in scene.journal.places.values() for _, folder in found}

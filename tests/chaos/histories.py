@@ -10,7 +10,7 @@ import itertools
 import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal, TypeVar, get_args
 
 Deed = Literal[
     # To an object: create or change it, give it another label, write what is no content, delete it, delete it and
@@ -22,6 +22,7 @@ Deed = Literal[
     "define", "undefine",
 ]  # fmt: skip
 DEEDS: tuple[Deed, ...] = get_args(Deed)
+TO_OBJECTS: tuple[Deed, ...] = ("write", "label", "noise", "delete", "replace", "linger", "release")
 
 # How often each deed is done, beside the others.
 _WEIGHTS: dict[Deed, int] = {
@@ -45,6 +46,7 @@ SELECTIONS: tuple[tuple[tuple[str, ...], str], ...] = (
     ((CONFIG_MAPS, TOYS), "red"),
 )
 _MOST = max(OBJECTS, DESTINATIONS)
+_One = TypeVar("_One")
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,14 +96,22 @@ def beginning() -> list[Step]:
 
 def history(seed: int) -> Iterator[Step]:
     """The steps of a seed number, without an end; the same ones for the same number."""
-    chance = random.Random(seed)
     yield from beginning()
-    deeds, weights = zip(*_WEIGHTS.items(), strict=True)
+    yield from _chosen(random.Random(seed), DEEDS)
+
+
+def going_on(seed: int) -> Iterator[Step]:
+    """Further steps of a seed number, about objects alone: what rules and destinations say stays as it is."""
+    return _chosen(random.Random(~seed), TO_OBJECTS)
+
+
+def _chosen(chance: random.Random, deeds: Sequence[Deed]) -> Iterator[Step]:
+    weights = [_WEIGHTS[deed] for deed in deeds]
     while True:
         yield Step(chance.choices(deeds, weights)[0], chance.randrange(_MOST), chance.randrange(60))
 
 
-def shrunk(steps: Sequence[Step], fails: Callable[[Sequence[Step]], bool]) -> list[Step]:
+def shrunk(steps: Sequence[_One], fails: Callable[[Sequence[_One]], bool]) -> list[_One]:
     """A part of `steps` that fails as well, from which no single step can be taken; `steps` itself has to fail."""
     left, size = list(steps), max(1, len(steps) // 2)
     while True:

@@ -55,8 +55,6 @@ class Journal:
     # Of each destination the places that it had, and whether a rule of it ever asked for a label.
     places: dict[str, set[tuple[str, str]]] = field(default_factory=lambda: defaultdict(set))
     choosy: set[str] = field(default_factory=set)
-    # The steps that did something.
-    played: list[Step] = field(default_factory=list)
 
     @property
     def changes(self) -> int:
@@ -113,11 +111,10 @@ class Player:
         """A destination, as `namespace/name`."""
         return f"{self._namespace_of(number)}/dest-{number}"
 
-    def play(self, step: Step) -> None:
-        """Do one step, if there is something to do. Raises AssertionError where the API server stays away."""
+    def play(self, step: Step) -> bool:
+        """Do one step; whether there was something to do. Raises AssertionError where the API server stays away."""
         happened: bool = getattr(self, f"_{step.deed}")(step.slot, step.choice)
-        if happened:
-            self.journal.played.append(step)
+        return happened
 
     # Objects.
 

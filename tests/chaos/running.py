@@ -6,12 +6,13 @@ import contextlib
 import statistics
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from tests.chaos import checking, faults, histories, playing
+from tests.chaos import checking, faults, playing
 from tests.chaos.faults import Fault
+from tests.chaos.histories import Step
 from tests.chaos.stages import Stage
 from tests.system.cluster import MERGE, repo_config
 from tests.waiting import wait_until
@@ -58,7 +59,8 @@ class Outcome:
     seconds: float = 0.0
     complaints: list[str] = field(default_factory=list)
     counts: dict[str, int] = field(default_factory=dict)
-    played: list[str] = field(default_factory=list)
+    # The steps that did something, of each history.
+    played: list[list[str]] = field(default_factory=lambda: [[], []])
 
     @property
     def fired(self) -> list[Met]:
@@ -70,9 +72,10 @@ class Outcome:
         return asdict(self) | {"met": [{**asdict(one), "fault": str(one.fault)} for one in self.met]}
 
 
-def run(stage: Stage, outcome: Outcome, found: Sequence[Fault], steps: Sequence[histories.Step] | None = None) -> None:
-    """Play the history of a seed, or just these steps of it, on an installation while these faults happen.
+def run(stage: Stage, outcome: Outcome, found: Sequence[Fault], histories: Sequence[Iterable[Step]]) -> None:
+    """Play two histories on an installation, one after the other, while these faults happen to it, in turns.
 
+    All steps of the second one are to objects: what was selected when all rested, and is no more, has to be gone.
     What happened and what does not hold is in the outcome then, even where this ends before its time.
     """
     began = time.monotonic()
@@ -80,47 +83,52 @@ def run(stage: Stage, outcome: Outcome, found: Sequence[Fault], steps: Sequence[
     player = playing.Player(stage.api, stage.repository.url, before=stage.secret, **config)
     try:
         pulse = _Pulse(stage, player, config)
-        with _playing(player, histories.history(outcome.seed) if steps is None else steps) as wait_for:
-            wait_for(AHEAD if steps is None else min(AHEAD, len(steps)))
-            for fault in found:
-                outcome.met.append(_meet(stage, pulse, player, fault))
-        outcome.complaints = [str(one) for one in _rest(stage, player, pulse)]
+        selected: frozenset[tuple[str, str]] = frozenset()
+        for number, steps in enumerate(histories):
+            with _playing(player, steps, outcome.played[number]):
+                for fault in found[number :: len(histories)]:
+                    outcome.met.append(_meet(stage, pulse, player, fault))
+            pulse.wait(RECOVERY, what="everything")
+            scene = replace(scene_of(stage, player), selected_before=selected)
+            outcome.complaints += map(str, settled(scene))
+            selected = checking.selected(scene)
         if len(outcome.fired) < ENOUGH * len(outcome.met):
             outcome.complaints.append(f"record: of {len(outcome.met)} faults, {len(outcome.fired)} happened")
     except Exception as error:  # noqa: BLE001 - whatever it is, the next seed has its turn, and this one is looked at
         outcome.complaints.append(f"record: {error!r}")
-    outcome.steps = len(player.journal.played)
+    outcome.steps = sum(map(len, outcome.played))
     outcome.changes = player.journal.changes
     with contextlib.suppress(Exception):
         outcome.commits = len(stage.rows('SELECT id FROM "commit"'))
-    outcome.played = [step.text() for step in player.journal.played]
     outcome.counts = {kind: sum(one.startswith(f"{kind}:") for one in outcome.complaints) for kind in checking.KINDS}
     outcome.seconds = time.monotonic() - began
 
 
 @contextlib.contextmanager
-def _playing(player: playing.Player, steps: Iterable[histories.Step]) -> Iterator[Callable[[int], object]]:
-    """Steps are played until the end of the block, or their own; gives a way to wait until so many were."""
+def _playing(player: playing.Player, steps: Iterable[Step], played: list[str]) -> Iterator[None]:
+    """Steps are played until the end of the block, or their own, some before it begins; what did something is noted."""
     stop, failed = threading.Event(), []
-    played = 0
+    count = 0
 
     def play() -> None:
-        nonlocal played
+        nonlocal count
         due = time.monotonic()
         try:
             for step in steps:
                 if stop.wait(max(0.0, due - time.monotonic())):
                     return
                 due = max(due + 1 / PACE, time.monotonic() - 1.0)
-                player.play(step)
-                played += 1
+                if player.play(step):
+                    played.append(step.text())
+                count += 1
         except BaseException as error:  # noqa: BLE001 - told by the thread that asserts
             failed.append(error)
 
     thread = threading.Thread(target=play, name="history")
     thread.start()
     try:
-        yield lambda count: wait_until(lambda: failed or played >= count, RECOVERY, what=f"{count} steps")
+        wait_until(lambda: failed or count >= AHEAD or not thread.is_alive(), RECOVERY, what="the first steps")
+        yield
     finally:
         stop.set()
         thread.join()
@@ -208,12 +216,6 @@ class _Pulse:
             timeout,
             what=f"changes are in Git after {what}",
         )
-
-
-def _rest(stage: Stage, player: playing.Player, pulse: _Pulse) -> list[checking.Complaint]:
-    """What does not hold once everything had the time to end, and nothing changes any more."""
-    pulse.wait(RECOVERY, what="everything")
-    return settled(scene_of(stage, player))
 
 
 def scene_of(stage: Stage, player: playing.Player) -> checking.Scene:

@@ -312,3 +312,12 @@ def test_what_goes_without_a_reason_is_found(rested: Rested) -> None:
     assert any(one.kind == "wrong" and f"number {number} is removed, and did not go" in one.text for one in found), (
         found
     )
+
+
+def test_what_left_its_selection_is_found(rested: Rested) -> None:
+    """Since everything rested only objects changed: the file of one that is selected no more has to be gone."""
+    path, _ = rested.file()
+    others = [one for one in rested.scene.objects if one["metadata"]["name"] != "configmap-12"]
+    scene = replace(rested.scene, objects=others, selected_before=checking.selected(rested.scene))
+    texts = [one.text for one in checking.check(scene)]
+    assert texts == [f"{path} on main is left of an object that is selected no more"]
