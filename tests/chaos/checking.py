@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Literal, get_args
 
@@ -114,8 +114,8 @@ def _check_trees(scene: Scene, inventory: _Inventory) -> Iterator[Complaint]:
         wanted = {_path(place.folder, one): rendered(one) for one in scene.objects if place.selects(one)}
         for path, content in wanted.items():
             if tree.get(path) != content:
-                found = "is not there" if path not in tree else f"has number {_number(tree[path])}"
-                yield Complaint("lost", f"{path} on {place.branch}, of number {_number(content)}: it {found}")
+                found = "is not there" if path not in tree else f"has number {number_of(tree[path])}"
+                yield Complaint("lost", f"{path} on {place.branch}, of number {number_of(content)}: it {found}")
         for path in sorted(path for path in tree.keys() - wanted.keys() if path.startswith(f"{place.folder}/")):
             if (place.branch, path) in scene.selected_before:
                 yield Complaint("wrong", f"{path} on {place.branch} is left of an object that is selected no more")
@@ -222,11 +222,12 @@ class _File:
 
     last: int = 0
     removed: int = 0
+    numbers: list[int] = field(default_factory=list)
 
 
 def _check_commits(scene: Scene, found: Mapping[str, Sequence[_Commit]]) -> Iterator[Complaint]:
     blobs = sorted({blob for commits in found.values() for one in commits for blob in one.changes.values() if blob})
-    numbers = dict(zip(blobs, map(_number, scene.repository.contents(blobs)), strict=True))
+    numbers = dict(zip(blobs, map(number_of, scene.repository.contents(blobs)), strict=True))
     # A branch begins with what another one held, and its commits.
     seen: set[str] = set()
     for branch, commits in found.items():
@@ -238,6 +239,7 @@ def _check_commits(scene: Scene, found: Mapping[str, Sequence[_Commit]]) -> Iter
                 where = f"{path} in {one.sha[:10]} on {branch}"
                 yield from _check_change(scene, where, path, numbers.get(blob), files[path])
             seen.add(one.sha)
+        yield from _check_steady(scene, branch, files)
 
 
 def _check_change(scene: Scene, where: str, path: str, number: int | None, file: _File) -> Iterator[Complaint]:
@@ -262,6 +264,29 @@ def _check_change(scene: Scene, where: str, path: str, number: int | None, file:
     elif number < file.last:
         yield Complaint("wrong", f"{where}: number {number} after {file.last}")
     file.last = number
+    file.numbers.append(number)
+
+
+# A listing that does not come of what the history itself did: a resume point expired, or the API server lagged.
+_LISTED_AGAIN = """
+SELECT DISTINCT d.namespace || '/' || d.name AS destination FROM seed_run r
+JOIN git_destination d ON d.id = r.destination_id
+WHERE r.cause NOT IN ('new destination or place', 'rules changed')
+"""
+
+
+def _check_steady(scene: Scene, branch: str, files: Mapping[str, _File]) -> Iterator[Complaint]:
+    """From the first number on all are there: a watch gives every one, and only a listing may skip some."""
+    listed_again = {row["destination"] for row in scene.rows(_LISTED_AGAIN)}
+    for ref, key in scene.journal.steady.items():
+        ((at, folder),) = scene.journal.places[ref]
+        if at != branch or ref in listed_again:
+            continue
+        path = f"{folder}/v1/{key.resource}/{key.namespace}/{key.name}.yaml"
+        found = files[path].numbers if path in files else []
+        missing = sorted({number for number in scene.journal.written[key] if found and number > found[0]} - {*found})
+        if missing or not found:
+            yield Complaint("lost", f"{path} on {branch}: {len(missing)} numbers never came, the first {missing[:5]}")
 
 
 @dataclass(frozen=True)
@@ -277,7 +302,7 @@ def _owners(journal: Journal) -> Iterator[_Owner]:
             yield _Owner(ref, folder)
 
 
-def _number(content: bytes) -> int:
+def number_of(content: bytes) -> int:
     """The number of a file's content; 0 where it has none."""
     found = _NUMBER.search(content)
     return int(found[1]) if found else 0

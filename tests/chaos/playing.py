@@ -52,6 +52,9 @@ class Journal:
     # When an object went, and when it got another label, which may mean the same to a rule: its number of that time.
     ended: dict[Key, list[int]] = field(default_factory=lambda: defaultdict(list))
     labelled: dict[Key, list[int]] = field(default_factory=lambda: defaultdict(list))
+    # Of destinations that nothing happens to, and that no listing serves twice, the object that they select: each of
+    # its numbers has to come.
+    steady: dict[str, Key] = field(default_factory=dict)
     # Of each destination the places that it had, and whether a rule of it ever asked for a label.
     places: dict[str, set[tuple[str, str]]] = field(default_factory=lambda: defaultdict(set))
     choosy: set[str] = field(default_factory=set)

@@ -22,8 +22,8 @@ PACE, AHEAD = 15.0, 60
 # How long a fault may wait for somebody to come by its point, how long until its end is felt everywhere, until all is
 # at rest, and how long the rest has to last, in seconds.
 FIRING, RECOVERY, REST, QUIET = 20.0, 120.0, 120.0, 2.0
-# How often somebody is made to come by, in seconds.
-PROMPT = 4.0
+# Seconds between two changes of the pulse.
+BEAT = 0.3
 # Of a seed's faults so many have to happen: a run in which nothing breaks shows nothing.
 ENOUGH = 0.75
 # Destinations that nothing is done to, whose object says when everything works again.
@@ -85,7 +85,7 @@ def run(stage: Stage, outcome: Outcome, found: Sequence[Fault], histories: Seque
         pulse = _Pulse(stage, player, config)
         selected: frozenset[tuple[str, str]] = frozenset()
         for number, steps in enumerate(histories):
-            with _playing(player, steps, outcome.played[number]):
+            with _playing(player, steps, outcome.played[number]), pulse.beating():
                 for fault in found[number :: len(histories)]:
                     outcome.met.append(_meet(stage, pulse, player, fault))
             pulse.wait(RECOVERY, what="everything")
@@ -136,14 +136,14 @@ def _playing(player: playing.Player, steps: Iterable[Step], played: list[str]) -
 
 
 def _meet(stage: Stage, pulse: _Pulse, player: playing.Player, fault: Fault) -> Met:
-    ended = stage.meet(fault) if fault.point == faults.AT_ONCE else _meet_at_point(stage, pulse, player, fault)
+    ended = stage.meet(fault) if fault.point == faults.AT_ONCE else _meet_at_point(stage, player, fault)
     if ended is None:
         return Met(fault, fired=False, recovery=None)
     pulse.wait(RECOVERY, what=str(fault))
     return Met(fault, fired=True, recovery=time.time() - ended)
 
 
-def _meet_at_point(stage: Stage, pulse: _Pulse, player: playing.Player, fault: Fault) -> float | None:
+def _meet_at_point(stage: Stage, player: playing.Player, fault: Fault) -> float | None:
     """Arm a point, wait until somebody comes by, and undo it; when it ended, or None where nobody came."""
     who: faults.Who = "worker" if fault.who == "helper" else fault.who
     folder, wanted = stage.points(who), stage.pid(who)
@@ -151,15 +151,12 @@ def _meet_at_point(stage: Stage, pulse: _Pulse, player: playing.Player, fault: F
     (folder / fault.point).write_text("sleep 0.5" if fault.who == "helper" else fault.how)
     if fault.point in faults.OF_LISTINGS:
         threading.Thread(target=_seed, args=(stage, player), name="seeds").start()
-    ends, prompted = time.monotonic() + FIRING, 0.0
+    ends = time.monotonic() + FIRING
     while not (fired := list(folder.glob(f"{fault.point}.*.fired"))):
         if time.monotonic() > ends:
             with contextlib.suppress(FileNotFoundError):
                 (folder / fault.point).unlink()
                 return None
-        if time.monotonic() > prompted:
-            prompted = time.monotonic() + PROMPT
-            pulse.beat()
         threading.Event().wait(0.02)
     pid, met = int(fired[0].name.split(".")[1]), fired[0].stat().st_ctime
     fired[0].unlink()
@@ -187,35 +184,54 @@ class _Pulse:
         namespace = api.namespace(PULSE)
         player.looked_at.append(namespace)
         self._key = playing.Key("configmaps", namespace, PULSE)
-        self._number = 1
+        self._number, self._lock = 1, threading.Lock()
         player.journal.written[self._key].append(self._number)
         stage.secret(namespace)
         repo_config(api, namespace, "repository", self._repository.url, **config)
         api.create("configmaps", namespace, PULSE, data={playing.SEQ: str(self._number)})
         for folder in (f"{PULSE}-{number}" for number in range(PULSES)):
             player.journal.places[f"{namespace}/{folder}"].add((PULSE, folder))
+            player.journal.steady[f"{namespace}/{folder}"] = self._key
             place = {"repoRef": {"name": "repository"}, "branch": PULSE, "baseFolder": folder}
             api.create("gitdestinations", namespace, folder, spec=place)
             spec = {"destinationRef": {"name": folder}, "rules": [{"resources": ["configmaps"]}]}
             api.create("watchrules", namespace, folder, spec=spec)
 
-    def beat(self) -> None:
-        """Change the object."""
-        self._number += 1
-        self._player.journal.written[self._key].append(self._number)
-        path = f"/api/v1/namespaces/{self._key.namespace}/configmaps/{PULSE}"
-        self._player.insist("PATCH", path, {"data": {playing.SEQ: str(self._number)}}, kind=MERGE)
+    @contextlib.contextmanager
+    def beating(self) -> Iterator[None]:
+        """The object changes until the end of the block, so that there is somebody to come by at each point."""
+        stop = threading.Event()
+
+        def beat() -> None:
+            while not stop.wait(BEAT):
+                self._beat()
+
+        thread = threading.Thread(target=beat, name="pulse")
+        thread.start()
+        try:
+            yield
+        finally:
+            stop.set()
+            thread.join()
 
     def wait(self, timeout: float, *, what: str) -> None:
-        """Change the object, and wait until each destination has it."""
-        self.beat()
-        line = f'{playing.SEQ}: "{self._number}"'
+        """Change the object, and wait until each destination has that, or what came later."""
+        number = self._beat()
         paths = [f"{PULSE}-{number}/v1/configmaps/{self._key.namespace}/{PULSE}.yaml" for number in range(PULSES)]
-        wait_until(
-            lambda: all(line in self._repository.read(path, PULSE) for path in paths),
-            timeout,
-            what=f"changes are in Git after {what}",
-        )
+
+        def came() -> bool:
+            texts = [self._repository.read(path, PULSE).encode() for path in paths]
+            return min(map(checking.number_of, texts)) >= number
+
+        wait_until(came, timeout, what=f"changes are in Git after {what}")
+
+    def _beat(self) -> int:
+        with self._lock:
+            self._number += 1
+            self._player.journal.written[self._key].append(self._number)
+            path = f"/api/v1/namespaces/{self._key.namespace}/configmaps/{PULSE}"
+            self._player.insist("PATCH", path, {"data": {playing.SEQ: str(self._number)}}, kind=MERGE)
+            return self._number
 
 
 def scene_of(stage: Stage, player: playing.Player) -> checking.Scene:

@@ -321,3 +321,15 @@ def test_what_left_its_selection_is_found(rested: Rested) -> None:
     scene = replace(rested.scene, objects=others, selected_before=checking.selected(rested.scene))
     texts = [one.text for one in checking.check(scene)]
     assert texts == [f"{path} on main is left of an object that is selected no more"]
+
+
+def test_a_number_that_never_came_is_found(rested: Rested) -> None:
+    """Of a destination that nothing happens to each number has to be there, also those between two others."""
+    journal = rested.scene.journal
+    (ref,) = (ref for ref in journal.places if ref.endswith("/dest-0"))
+    (key,) = (key for key in journal.written if key.name == "configmap-12")
+    steady = replace(journal, steady={ref: key})
+    assert checking.check(replace(rested.scene, journal=steady)) == []
+    written = {**journal.written, key: [*journal.written[key], 999_999]}
+    found = checking.check(replace(rested.scene, journal=replace(steady, written=written)))
+    assert [one.text for one in found] == [f"{rested.file()[0]} on main: 1 numbers never came, the first [999999]"]
