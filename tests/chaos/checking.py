@@ -195,7 +195,6 @@ class _Commit:
 
     sha: str
     subject: str
-    parents: tuple[str, ...]
     changes: Mapping[str, str]
 
 
@@ -203,26 +202,30 @@ def _commits(repository: Repository, branch: str) -> Iterator[_Commit]:
     """The commits of a branch, the oldest first."""
     log = repository.git(
         "-c", "core.quotePath=false", "log", "--reverse", "--first-parent", "--raw", "--no-abbrev", "--no-renames",
-        "--format=commit %H|%P|%s", branch,
+        "--format=commit %H|%s", branch,
     )  # fmt: skip
     for part in log.split("commit ")[1:] if log.startswith("commit ") else ():
         head, *lines = [line for line in part.splitlines() if line]
-        sha, parents, subject = head.split("|", 2)
+        sha, subject = head.split("|", 1)
         changes = {}
         for line in lines:
             about, path = line.split("\t", 1)
             *_, blob, status = about.split()
             changes[path] = "" if status == "D" else blob
-        yield _Commit(sha, subject, tuple(parents.split()), changes)
+        yield _Commit(sha, subject, changes)
 
 
 @dataclass
 class _File:
     """One path of one branch while its commits are read."""
 
-    last: int = 0
     removed: int = 0
     numbers: list[int] = field(default_factory=list)
+
+    @property
+    def last(self) -> int:
+        """The number that was written last; 0 before the first."""
+        return self.numbers[-1] if self.numbers else 0
 
 
 def _check_commits(scene: Scene, found: Mapping[str, Sequence[_Commit]]) -> Iterator[Complaint]:
@@ -263,7 +266,6 @@ def _check_change(scene: Scene, where: str, path: str, number: int | None, file:
         yield Complaint("repeated", f"{where}: number {number} once more")
     elif number < file.last:
         yield Complaint("wrong", f"{where}: number {number} after {file.last}")
-    file.last = number
     file.numbers.append(number)
 
 
