@@ -26,10 +26,10 @@ from app import errors
 
 # A log file above this size is put aside when its process starts: one old generation is kept.
 LOG_BYTES = 10_000_000
-# The waits between two starts of a process that keeps dying, and the life after which it counts as healthy.
+# The waits between two starts of a process that keeps dying, and the life after which it counts as healthy: whatever
+# ended that, the next start is the first one again.
 FIRST_WAIT = 0.5
 LONGEST_WAIT = 30.0
-# A life of so many seconds was no vain start: whatever ended it, the next one begins at once.
 HEALTHY_AFTER = 10.0
 
 _PR_SET_PDEATHSIG = 1

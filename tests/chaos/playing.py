@@ -88,11 +88,20 @@ class Player:
     """One history's share of a cluster: namespaces, a custom type, and destinations on one repository."""
 
     def __init__(
-        self, api: Api, repository_url: str, *, before: Callable[[str], None] = lambda _: None, **config: Any
+        self,
+        api: Api,
+        repository_url: str,
+        *,
+        before: Callable[[str], None] = lambda _: None,
+        group: str = "",
+        **config: Any,
     ) -> None:
-        """`config` goes into the spec of the GitRepoConfigs; `before` is called for each new namespace."""
+        """`config` goes into the spec of the GitRepoConfigs; `before` is called for each new namespace.
+
+        `group` is that of the custom type, which nobody else has; without one it is made up.
+        """
         self.api = api
-        self.group = f"chaos-{uuid.uuid4().hex[:8]}.example.com"
+        self.group = group or f"chaos-{uuid.uuid4().hex[:8]}.example.com"
         self.journal = Journal()
         self.namespaces = [api.namespace("chaos") for _ in range(histories.NAMESPACES)]
         for namespace in self.namespaces:
