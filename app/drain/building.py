@@ -21,7 +21,7 @@ from app.git import cache as caches
 from app.git import commits as git_commits
 from app.git import objects, trees
 from app.git.names import BlobId, Sha
-from app.models import base, commits, destinations, inventory, ledger, places
+from app.models import base, commits, destinations, inventory, ledger
 from app.rules import commits as texts
 from app.rules import foreign, paths, rendering
 
@@ -65,15 +65,14 @@ class Builder:
         self._options = options
         self._editor = trees.TreeEditor(cache, None if base is None else git_commits.tree_of(cache, base))
         self._items: dict[str, inventory.Item] = {}
-        # What those recorded who had the folder before, by path.
-        self._before: dict[str, list[inventory.Item]] = {}
         self.plan = planning.Plan(base=base)
         self.timings = Timings()
 
     def build(self, rows: Sequence[ledger.Pending], *, max_commits: int) -> planning.Plan:
         """Plan the first rows of `rows`, up to `max_commits` commits. Rows without an entry in `ends` stay pending."""
         started = time.perf_counter()
-        self._read_inventory(rows)
+        with self._database.read() as connection:
+            self._items = inventory.by_paths(connection, self._destination.place_id, list(self._paths(rows)))
         bodies = _Bodies(self._database, self._destination.id, rows)
         for unit in planning.units(rows, seed_rows=self._options.seed_commit_rows):
             if len(self.plan.commits) >= max_commits:
@@ -85,15 +84,6 @@ class Builder:
         self._cache.store()
         self.timings.trees = time.perf_counter() - started - self.timings.render
         return self.plan
-
-    def _read_inventory(self, rows: Sequence[ledger.Pending]) -> None:
-        place_id, wanted = self._destination.place_id, list(self._paths(rows))
-        with self._database.read() as connection:
-            self._items = inventory.by_paths(connection, place_id, wanted)
-            if earlier := places.earlier_in_folder(connection, place_id):
-                unknown = [path for path in wanted if path not in self._items]
-                for item in inventory.at_paths(connection, earlier, unknown):
-                    self._before.setdefault(item.path, []).append(item)
 
     def _paths(self, rows: Iterable[ledger.Pending]) -> Iterable[str]:
         return {path for row in rows if (path := self._path(row)) is not None}
@@ -125,7 +115,7 @@ class Builder:
             self.plan.end(row, ledger.DEAD, f"the object's name has no path, or more than {MAX_NAME_BYTES} bytes")
             return None
         item = self._items.get(path)
-        verdict = deciding.judge(row, item, self._before.get(path, ()))
+        verdict = deciding.judge(row, item)
         try:
             if isinstance(verdict, deciding.End):
                 self.plan.end(row, verdict.state, verdict.reason)

@@ -6,7 +6,7 @@ A file is ours exactly when it has a row here. Written only in the fenced transa
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from sqlalchemy import BigInteger, Connection, ForeignKey, Index, Text, func, or_, select, update
@@ -98,15 +98,13 @@ def key_of(identifier: events.Identifier) -> Key:
 
 def by_paths(connection: Connection, place_id: int, paths: Sequence[str]) -> dict[str, Item]:
     """The rows of some paths, tombstones included, by path."""
-    return {item.path: item for item in at_paths(connection, [place_id], paths)}
-
-
-def at_paths(connection: Connection, place_ids: Sequence[int], paths: Sequence[str]) -> Iterator[Item]:
-    """The rows of some paths at some places, tombstones included."""
+    found: dict[str, Item] = {}
     for start in range(0, len(paths), 5_000):
-        some = base.among(connection, _I.path, paths[start : start + 5_000])
-        query = select(_I.__table__).where(_I.place_id.in_(place_ids), some)
-        yield from (item_of(row) for row in connection.execute(query))
+        query = select(_I.__table__).where(
+            _I.place_id == place_id, base.among(connection, _I.path, paths[start : start + 5_000])
+        )
+        found |= {row.path: item_of(row) for row in connection.execute(query)}
+    return found
 
 
 def of_scope(connection: Connection, place_id: int, *, group: str, resource: str, namespace: str) -> list[Item]:
