@@ -12,7 +12,7 @@ COVERAGE ?=
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help up down status doctor test test-long lint mutate bench chaos lock wire clean
+.PHONY: help up down status doctor test test-long lint mutate bench chaos soak lock wire clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -53,6 +53,9 @@ bench: dev-packages ## measure; ARGS=--help lists what
 chaos: dev-packages ## break everything under load and check: [SEEDS=17-20] [MINUTES=10] [LANE=production] [FAULTS=12]
 	@$(BIN)/python -m tests.chaos $(if $(SEEDS),--seeds $(SEEDS)) $(if $(MINUTES),--minutes $(MINUTES)) \
 	  $(if $(LANE),--lane $(LANE)) $(if $(FAULTS),--faults $(FAULTS)) $(ARGS)
+
+soak: dev-packages ## steady changes and a fault each minute, and what grows meanwhile: [MINUTES=30] [LANE=production]
+	@$(BIN)/python -m tests.chaos.soak $(if $(MINUTES),--minutes $(MINUTES)) $(if $(LANE),--lane $(LANE)) $(ARGS)
 
 lock: dev-packages ## pin the newest allowed dependencies, with hashes, for every supported Python
 	@rm -f $(wildcard requirements/*.txt)

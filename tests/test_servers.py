@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import socket
+import socketserver
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,7 +15,7 @@ import pytest
 from amqp.exceptions import InternalError
 
 from tests import lanes
-from tests.servers import postgres, rabbitmq
+from tests.servers import postgres, proxy, rabbitmq
 from tests.servers.redis import RedisServer
 from tests.waiting import wait_until
 
@@ -75,3 +80,61 @@ def _get(url: str, queue: kombu.Queue) -> kombu.Message | None:
             return queue(connection.default_channel).get(no_ack=True)
         except InternalError:
             return None
+
+
+class Heard(socketserver.BaseRequestHandler):
+    """Answers each line with the same, and notes it."""
+
+    def handle(self) -> None:
+        while data := self.request.recv(100):
+            self.server.heard += data  # type: ignore[attr-defined]
+            self.request.sendall(data)
+
+
+@pytest.fixture
+def echo() -> Iterator[socketserver.ThreadingTCPServer]:
+    """A server that repeats what it hears, and remembers it as `heard`."""
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Heard) as server:
+        server.daemon_threads, server.heard = True, b""  # type: ignore[attr-defined]
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield server
+        server.shutdown()
+
+
+@pytest.mark.parametrize("is_new", [True, False], ids=["new", "old"])
+@pytest.mark.parametrize("toxic", proxy.TOXICS)
+def test_what_a_network_does(echo: socketserver.ThreadingTCPServer, toxic: proxy.Toxic, *, is_new: bool) -> None:
+    """Each toxic of the proxy has its own effect, on connections old and new, and none once it was healed."""
+    host, port = echo.server_address[:2]
+
+    def connect() -> socket.socket:
+        return links.enter_context(socket.create_connection(("127.0.0.1", before.port), timeout=0.7))
+
+    with proxy.Proxy((str(host), port)) as before, contextlib.ExitStack() as links:
+        link = connect()
+        link.sendall(b"first")
+        assert link.recv(100) == b"first"
+        before.taint(toxic)
+        link = connect() if is_new else link
+        began = time.monotonic()
+        link.sendall(b"second")
+        with contextlib.suppress(TimeoutError):
+            match toxic:
+                case "blackhole" | "half-open":
+                    assert link.recv(100) == b"no answer"
+                case "reset":
+                    assert link.recv(100) == b"sec"
+                    with pytest.raises(ConnectionResetError):
+                        link.recv(100)
+                case "slow":
+                    assert link.recv(100) == b"s"
+                case "latency":
+                    assert link.recv(100) == b"second"
+                    assert time.monotonic() - began >= 2 * proxy.LATENCY
+        arrived = b"first" if toxic == "blackhole" else b"firsts" if toxic == "slow" else b"firstsecond"
+        assert echo.heard == arrived  # type: ignore[attr-defined]
+        assert before.met() == 1
+        before.heal()
+        link = connect()
+        link.sendall(b"third")
+        assert link.recv(100) == b"third"

@@ -6,24 +6,18 @@ It prints a table and what to repeat, and writes both to `build/chaos-LANE.json`
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
 import random
 import shlex
-import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-from tests.chaos import faults, histories, running, stages
+from tests.chaos import faults, histories, reports, running, stages
 from tests.chaos.faults import Fault
 from tests.chaos.histories import Step
 
-ROOT = Path(__file__).parents[2]
-BUILD = ROOT / "build"
-EMBEDDED, PRODUCTION = "embedded", "production"
 PACES = {"short": stages.SHORT, "default": stages.DEFAULT}
 # A seed of this many faults takes two minutes.
 FAULTS = 12
@@ -52,7 +46,7 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="make chaos", description=__doc__)
     parser.add_argument("--seeds", default="", help="one number, or two with a hyphen; a fresh one without")
     parser.add_argument("--minutes", type=float, default=0.0, help="go on with the next seeds for so long")
-    parser.add_argument("--lane", choices=[EMBEDDED, PRODUCTION], default=EMBEDDED)
+    parser.add_argument("--lane", choices=stages.LANES, default=stages.EMBEDDED)
     parser.add_argument("--broker", choices=["redis", "rabbitmq"], default="rabbitmq", help="of production")
     parser.add_argument("--faults", type=int, default=FAULTS, help="how many happen to one seed")
     parser.add_argument(
@@ -64,7 +58,8 @@ def _options() -> argparse.Namespace:
     options = parser.parse_args()
     if not any(options.only in str(one) for one in faults.every(faults.PRODUCTION)):
         parser.error(f"--only: no fault is called like {options.only!r}, but for example `worker after_push kill`")
-    if _seeds(options.seeds)[0] > _seeds(options.seeds)[1]:
+    first, last = _seeds(options.seeds)
+    if first > last:
         parser.error(f"--seeds: {options.seeds} begins behind its end")
     return options
 
@@ -104,7 +99,7 @@ def _run(
     found: Sequence[Fault] | None = None,
     played: Sequence[Sequence[Step]] | None = None,
 ) -> running.Outcome:
-    with _stage(options) as stage:
+    with stages.standing(options.lane, PACES[options.leases], broker=options.broker) as stage:
         if found is None:
             found = faults.of_seed(seed, stage.whom, options.faults, only=options.only)
         chosen = {name: str(getattr(options, name)) for name in CHOSEN}
@@ -114,23 +109,6 @@ def _run(
             _keep(stage, outcome, again=played is not None)
     _print(outcome)
     return outcome
-
-
-@contextlib.contextmanager
-def _stage(options: argparse.Namespace) -> Iterator[stages.Stage]:
-    memory = next((path for path in ("/dev/shm",) if Path(path).is_dir()), None)
-    with tempfile.TemporaryDirectory(prefix="reverser-chaos-", dir=memory) as name:
-        folder = Path(name)
-        pace = PACES[options.leases]
-        stage: stages.Stage
-        if options.lane == EMBEDDED:
-            stage = stages.EmbeddedStage(folder, pace)
-        else:
-            stage = stages.ProductionStage(folder, pace, broker=options.broker)
-        try:
-            yield stage
-        finally:
-            stage.end()
 
 
 def _print(outcome: running.Outcome) -> None:
@@ -148,7 +126,7 @@ def _print(outcome: running.Outcome) -> None:
     if outcome.complaints:
         chosen = " ".join(f"--{name}={shlex.quote(value)}" for name, value in outcome.options.items() if value)
         again = f"make chaos SEEDS={outcome.seed} LANE={outcome.lane} FAULTS={len(outcome.asked)} ARGS={chosen!r}"
-        print(f"  again: {again}; what there is to look at: {_folder(outcome).relative_to(ROOT)}/")
+        print(f"  again: {again}; what there is to look at: {_folder(outcome).relative_to(reports.ROOT)}/")
 
 
 def _keep(stage: stages.Stage, outcome: running.Outcome, *, again: bool) -> None:
@@ -160,7 +138,7 @@ def _keep(stage: stages.Stage, outcome: running.Outcome, *, again: bool) -> None
 
 
 def _folder(outcome: running.Outcome) -> Path:
-    return BUILD / f"chaos-{outcome.lane}-{outcome.seed}"
+    return reports.BUILD / f"chaos-{outcome.lane}-{outcome.seed}"
 
 
 def _report(outcomes: list[running.Outcome], options: argparse.Namespace) -> None:
@@ -175,9 +153,7 @@ def _report(outcomes: list[running.Outcome], options: argparse.Namespace) -> Non
     counts = {kind: sum(one.counts[kind] for one in outcomes) for kind in outcomes[0].counts}
     spread = running.spread(fired)
     total = {
-        "date": time.strftime("%Y-%m-%d"),
-        "commit": _commit(),
-        "command": " ".join(["python -m tests.chaos", *sys.argv[1:]]),
+        **reports.origin("tests.chaos"),
         "lane": options.lane,
         "seeds": [one.seed for one in outcomes],
         "faults": len(fired),
@@ -187,14 +163,7 @@ def _report(outcomes: list[running.Outcome], options: argparse.Namespace) -> Non
         **counts,
     }
     print("\n" + ", ".join(f"{name} {value}" for name, value in total.items()))
-    BUILD.mkdir(exist_ok=True)
-    document = {"total": total, "outcomes": [one.document() for one in outcomes]}
-    (BUILD / f"chaos-{options.lane}.json").write_text(json.dumps(document, indent=1))
-
-
-def _commit() -> str:
-    command = ["git", "-C", str(ROOT), "rev-parse", "--short", "HEAD"]
-    return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
+    reports.write(f"chaos-{options.lane}", {"total": total, "outcomes": [one.document() for one in outcomes]})
 
 
 if __name__ == "__main__":

@@ -438,10 +438,10 @@ def _check_rest(scene: Scene) -> Iterator[Complaint]:
     for row in scene.rows(_SEEDS):
         yield Complaint("record", f"seed {row['id'][:8]} is {row['state']}")
     for row in scene.rows(_LEASES):
-        if _moment(row["until"]) > datetime.now(UTC):
+        if moment(row["until"]) > datetime.now(UTC):
             yield Complaint("record", f"{row['branch']} is held by {row['owner']}, and there is nothing to do")
 
 
-def _moment(value: datetime | str) -> datetime:
+def moment(value: datetime | str) -> datetime:
     """A time as a database gives it: SQLite as text, in UTC."""
     return datetime.fromisoformat(value).replace(tzinfo=UTC) if isinstance(value, str) else value

@@ -8,13 +8,23 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from app.failpoints import Point
+from tests.servers import proxy
 
-# A leading and a waiting watch daemon, a worker and one of its helpers, and the servers that they need.
-Who = Literal["leader", "standby", "worker", "helper", "broker", "database", "Git server", "API server"]
-How = Literal["kill", "term", "stop"]
-HOWS: tuple[How, ...] = get_args(How)
+# A leading and a waiting watch daemon, a worker and one of its helpers, the servers they need, and what is between.
+Who = Literal["leader", "standby", "worker", "helper", "broker", "database", "Git server", "API server", "link"]
+Signal = Literal["kill", "term", "stop"]
+SIGNALS: tuple[Signal, ...] = get_args(Signal)
+# The whole pack of a push arrived, and the branch moved; and there the connection ends.
+CUT_ANSWER: Literal["cut answer"] = "cut answer"
+How = Signal | proxy.Toxic | Literal["cut answer"]
 
 AT_ONCE = ""
+# Between all watch daemons, or all workers, and one server.
+GIT_LINK = "worker-Git server"
+LINKS = (
+    "watch-API server", "watch-database", "watch-broker",
+    "worker-API server", "worker-database", "worker-broker", GIT_LINK,
+)  # fmt: skip
 _WATCH_POINTS: tuple[Point, ...] = (
     "after_list", "mid_page", "before_events", "after_events", "before_publish", "after_publish",
 )  # fmt: skip
@@ -34,6 +44,7 @@ _POINTS: dict[Who, tuple[str, ...]] = {
     "database": (AT_ONCE,),
     "Git server": (AT_ONCE,),
     "API server": (AT_ONCE,),
+    "link": LINKS,
 }
 # What `reverser up` has no process for: SQLite and a local repository are files, and nobody waits to lead.
 EMBEDDED: tuple[Who, ...] = ("leader", "worker", "helper", "broker", "API server")
@@ -42,11 +53,16 @@ PRODUCTION: tuple[Who, ...] = get_args(Who)
 
 @dataclass(frozen=True, slots=True, order=True)
 class Fault:
-    """Who is met at which point (`AT_ONCE`: wherever it is), and by what."""
+    """Who is met at which point (`AT_ONCE`: wherever it is), and by what; of a link, which one."""
 
     who: Who
     point: str
     how: How
+
+    @property
+    def at_point(self) -> bool:
+        """Whether a process has to come by first."""
+        return self.who != "link" and self.point != AT_ONCE
 
     def __str__(self) -> str:
         return " ".join(filter(None, (self.who, self.point, self.how)))
@@ -61,8 +77,14 @@ class Fault:
 
 
 def every(whom: tuple[Who, ...]) -> list[Fault]:
-    """All faults of these processes and servers."""
-    return [Fault(who, point, how) for who in whom for point in _POINTS[who] for how in HOWS]
+    """All faults of these processes, servers and links."""
+    return [Fault(who, point, how) for who in whom for point in _POINTS[who] for how in _hows(who, point)]
+
+
+def _hows(who: Who, point: str) -> tuple[How, ...]:
+    if who != "link":
+        return SIGNALS
+    return (*proxy.TOXICS, CUT_ANSWER) if point == GIT_LINK else proxy.TOXICS
 
 
 def of_seed(seed: int, whom: tuple[Who, ...], count: int, *, only: str = "") -> list[Fault]:

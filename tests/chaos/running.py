@@ -136,7 +136,7 @@ def _playing(player: playing.Player, steps: Iterable[Step], played: list[str]) -
 
 
 def _meet(stage: Stage, pulse: _Pulse, player: playing.Player, fault: Fault) -> Met:
-    ended = stage.meet(fault) if fault.point == faults.AT_ONCE else _meet_at_point(stage, player, fault)
+    ended = _meet_at_point(stage, player, fault) if fault.at_point else stage.meet(fault)
     if ended is None:
         return Met(fault, fired=False, recovery=None)
     pulse.wait(RECOVERY, what=str(fault))

@@ -10,12 +10,16 @@ import contextlib
 import os
 import shutil
 import signal
+import tempfile
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
+
+from sqlalchemy.engine import URL
 
 from app import settings
 from app.kube import client, crds
@@ -25,7 +29,9 @@ from tests.chaos import faults
 from tests.git.servers import SshGitServer, free_port
 from tests.servers import processes
 from tests.servers.kube import KubeServer
-from tests.servers.postgres import Databases, PostgresServer
+from tests.servers.postgres import Databases, PostgresServer, address, through
+from tests.servers.proxy import TOXICS, Address, Proxy
+from tests.servers.proxy import address as address_of
 from tests.servers.rabbitmq import RabbitServer
 from tests.servers.rabbitmq import find_server as find_rabbitmq
 from tests.servers.redis import RedisServer
@@ -49,6 +55,8 @@ SHORT = Pace({"branch_lease": "1.5", "watch_lease": "2", "statement_timeout": "1
 DEFAULT = Pace({}, freeze=12.0)
 # How long a process may take to end or to be back.
 COMEBACK = 60.0
+# How long a link may be idle: workers read credentials anew each half minute.
+IDLE = 40.0
 WATCHERS, WORKERS = ("watch-1", "watch-2"), ("worker-1", "worker-2")
 NODES = (*WATCHERS, *WORKERS)
 _SIGNALS: Mapping[faults.How, signal.Signals] = {
@@ -66,6 +74,8 @@ class Stage:
     repository: Repository
     # By who they are.
     servers: dict[faults.Who, Any]
+    # By what they are between.
+    links: Mapping[str, Proxy] = MappingProxyType({})
 
     def __init__(self, folder: Path, pace: Pace = SHORT) -> None:
         """Start all of it; what does not come up leaves nothing behind."""
@@ -103,11 +113,13 @@ class Stage:
         """After a process of Reverser was told to end: wait until it did, and until another one is in its place."""
         raise NotImplementedError
 
-    def meet(self, fault: faults.Fault, *, worker: int = 0) -> float:
+    def meet(self, fault: faults.Fault, *, worker: int = 0) -> float | None:
         """Do a fault that needs no point, and undo it: in the end everything runs that ran before. When it ended.
 
-        `worker` is whose helper is meant, where that is the question.
+        `worker` is whose helper is meant, where that is the question. None where nothing went through a link.
         """
+        if fault.who == "link":
+            return self._spoil(fault)
         if server := self.servers.get(fault.who):
             _strike(server, fault.how, freeze=self.pace.freeze)
             return time.time()
@@ -115,6 +127,42 @@ class Stage:
         assert pid > 0
         os.kill(pid, _SIGNALS[fault.how])
         return self.undo(fault, pid, time.time())
+
+    def _spoil(self, fault: faults.Fault) -> float | None:
+        link = self.links[fault.point]
+        if fault.how == faults.CUT_ANSWER:
+            return self._cut_answer(link)
+        assert fault.how in TOXICS
+        link.taint(fault.how)
+        try:
+            ends = time.monotonic() + IDLE
+            while not link.met() and time.monotonic() < ends:
+                threading.Event().wait(0.05)
+            found = link.met()
+            threading.Event().wait(self.pace.freeze)
+        finally:
+            link.heal()
+        return time.time() if found else None
+
+    def _cut_answer(self, link: Proxy) -> float | None:
+        """A hook of the repository waits after its branch was moved, and before anybody hears of it."""
+        hook, waits = self.repository.path / "hooks" / "reference-transaction", self.repository.path / "hook-waits"
+        pause = 'for _ in $(seq 200); do [ -e "$waits" ] || exit 0; sleep 0.05; done'
+        script = f'#!/bin/sh\n[ "$1" = committed ] || exit 0\nwaits={waits}\ntouch "$waits"\n{pause}\n'
+        hook.parent.mkdir(exist_ok=True)
+        made = hook.with_suffix(".new")
+        made.write_text(script)
+        made.chmod(0o755)
+        made.rename(hook)
+        try:
+            ends = time.monotonic() + IDLE
+            while not waits.exists() and time.monotonic() < ends:
+                threading.Event().wait(0.02)
+            found = waits.exists() and link.cut()
+        finally:
+            hook.unlink()
+            waits.unlink(missing_ok=True)
+        return time.time() if found else None
 
     def undo(self, fault: faults.Fault, pid: int, met: float) -> float:
         """After a process was met at some time: wake it, or have it replaced. When the fault ended."""
@@ -141,6 +189,10 @@ class Stage:
 
     def logs(self) -> list[Path]:
         """What the processes said."""
+        raise NotImplementedError
+
+    def pids(self) -> dict[str, int]:
+        """The processes of Reverser that follow the cluster and write Git, by name."""
         raise NotImplementedError
 
     def end(self) -> None:
@@ -221,6 +273,9 @@ class EmbeddedStage(Stage):
 
         wait_until(replaced, COMEBACK, what=f"a new {who}")
 
+    def pids(self) -> dict[str, int]:
+        return {name: self._lane.pid(name) for name in ("watch", "worker")}
+
     @property
     def database(self) -> Path:
         """The file of its SQLite database."""
@@ -255,20 +310,29 @@ class ProductionStage(Stage):
         for one in (server, self._database, queue):
             one.start()
         self.api = _with_our_kinds(server, server.kubeconfig())
-        self.repository = Repository(self._host.repository("repository"), self._host.url("repository"))
+        self._host_link = self._linked(address_of(self._host.url("repository")))
+        url = self._host_link.url(self._host.url("repository"))
+        self.repository = Repository(self._host.repository("repository"), url)
         chosen = {settings.variable_of(name): value for name, value in {**CHOSEN, **self.pace.settings}.items()}
+        database_url = Databases(self._database.admin_url).create()
         options = replace(
             settings.Settings.from_environment(chosen),
-            database_url=Databases(self._database.admin_url).create().render_as_string(hide_password=False),
+            database_url=database_url.render_as_string(hide_password=False),
             broker_url=queue.url,
             work_dir=folder / "work",
             kubeconfig=str(server.kubeconfig()),
         )
         self.lane = self._lane = Separate(folder, options, flower_port=free_port())
         self._ending.callback(self._lane.end)
-        for name in NODES:
-            self._folder_of(name).mkdir()
-            self._lane.apart[name] = {settings.variable_of("failpoints"): str(self._folder_of(name))}
+        self.links = {faults.GIT_LINK: self._host_link}
+        for kind, names in (("watch", WATCHERS), ("worker", WORKERS)):
+            apart = self._link(kind, options, database_url, server)
+            for name in names:
+                self._folder_of(name).mkdir()
+                self._lane.apart[name] = {
+                    settings.variable_of(setting): value
+                    for setting, value in {**apart, "failpoints": str(self._folder_of(name))}.items()
+                }
         done = self._lane.reverser("migrate")
         assert done.returncode == 0, done.stderr
         for name in NODES:
@@ -280,11 +344,33 @@ class ProductionStage(Stage):
         self._ending.callback(self._ends.set)
         wait_until(lambda: self._leader() and len(self._workers()) == len(WORKERS), COMEBACK, what="all lead and serve")
 
+    def _link(self, kind: str, options: settings.Settings, database_url: URL, server: KubeServer) -> dict[str, str]:
+        """Put a proxy between one kind of process and each server; the settings that lead through them."""
+        database = self._linked(address(database_url))
+        queue, api = self._linked(address_of(options.broker_url)), self._linked(address_of(server.url))
+        kubeconfig = self._folder / f"kubeconfig-{kind}"
+        kubeconfig.write_text(server.kubeconfig().read_text().replace(server.url, api.url(server.url)))
+        self.links = {
+            **self.links, f"{kind}-database": database, f"{kind}-broker": queue, f"{kind}-API server": api,
+        }  # fmt: skip
+        return {
+            "database_url": through(database_url, database).render_as_string(hide_password=False),
+            "broker_url": queue.url(options.broker_url),
+            "kubeconfig": str(kubeconfig),
+        }
+
+    def _linked(self, to: Address) -> Proxy:
+        link = Proxy(to)
+        link.start()
+        self._ending.callback(link.stop)
+        return link
+
     def config(self) -> dict[str, Any]:
         return {"secret": "git"}
 
     def secret(self, namespace: str) -> None:
-        git_secret(self.api, namespace, "git", self._host.credentials)
+        known = self._host.credentials.known_hosts.replace(f":{self._host.port} ", f":{self._host_link.port} ")
+        git_secret(self.api, namespace, "git", replace(self._host.credentials, known_hosts=known))
 
     def points(self, who: faults.Who) -> Path:
         return self._folder_of(self._name(who))
@@ -297,6 +383,9 @@ class ProductionStage(Stage):
 
     def logs(self) -> list[Path]:
         return [self._lane.log(name) for name in NODES]
+
+    def pids(self) -> dict[str, int]:
+        return {name: self._lane.pid(name) for name in NODES}
 
     def _keep(self) -> None:
         """Thread: start what ended, as systemd does: a leader that was frozen ends when it wakes."""
@@ -326,6 +415,23 @@ class ProductionStage(Stage):
     def _workers(self) -> list[Row]:
         query = "SELECT name, serves FROM worker_node WHERE heartbeat > now() - make_interval(secs => :silent)"
         return self._lane.rows(query, silent=nodes.STALE_AFTER)
+
+
+EMBEDDED, PRODUCTION = LANES = "embedded", "production"
+
+
+@contextlib.contextmanager
+def standing(lane: str, pace: Pace = SHORT, *, broker: str = "rabbitmq") -> Iterator[Stage]:
+    """An installation, until the end of the block; `broker` is that of production."""
+    # A disk that others use too would be part of what is measured.
+    memory = next((path for path in ("/dev/shm",) if Path(path).is_dir()), None)
+    with tempfile.TemporaryDirectory(prefix="reverser-chaos-", dir=memory) as name:
+        folder = Path(name)
+        stage = EmbeddedStage(folder, pace) if lane == EMBEDDED else ProductionStage(folder, pace, broker=broker)
+        try:
+            yield stage
+        finally:
+            stage.end()
 
 
 def _needed(found: Path | None, name: str) -> Path:

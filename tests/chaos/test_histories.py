@@ -48,7 +48,7 @@ def test_a_history_that_fails_is_made_small(steps: list[Step], guilty: set[int])
 def test_seeds_in_a_row_meet_everybody_everywhere() -> None:
     """Every point of the product is one of a fault, and each fault comes in turn."""
     whole = faults.every(faults.PRODUCTION)
-    assert {one.point for one in whole} == {faults.AT_ONCE, *failpoints.POINTS}
+    assert {one.point for one in whole} == {faults.AT_ONCE, *failpoints.POINTS, *faults.LINKS}
     met = [fault for seed in range(len(whole)) for fault in faults.of_seed(seed, faults.PRODUCTION, 12)]
     assert Counter(met) == dict.fromkeys(whole, 12)
     assert set(faults.every(faults.EMBEDDED)) < set(whole)

@@ -1,4 +1,4 @@
-"""A proxy before a server of the tests, for a network that breaks: it falls silent, or cuts what goes through it.
+"""A proxy before a server of the tests, for a network that breaks: it falls silent, cuts, delays, or does half of it.
 
 Silence is what a cable that was cut, a dead firewall or a frozen server are to a client whose bytes still find a
 kernel: they are taken, and never answered. A peer whose kernel is gone as well cannot be had without the rights of an
@@ -9,31 +9,59 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import struct
 import threading
+import time
 from pathlib import Path
+from typing import Literal, get_args
+from urllib.parse import urlsplit, urlunsplit
 
 from tests.servers import processes
 
 # Where a server listens: host and port, or a unix socket.
 Address = tuple[str, int] | Path
 
+# What a network does to connections, those that there are and those that are made meanwhile:
+# blackhole: nothing passes, in either direction, and nothing ends.
+# half-open: what the client sends arrives, and no answer comes back.
+# reset: an answer ends in the middle of a line, and the connection with it.
+# slow: a byte in a second.
+# latency: each piece takes so much longer.
+Toxic = Literal["blackhole", "half-open", "reset", "slow", "latency"]
+TOXICS: tuple[Toxic, ...] = get_args(Toxic)
+LATENCY = 0.25
+
+
+def address(url: str) -> Address:
+    """Where the server of a URL listens."""
+    parts = urlsplit(url)
+    return (parts.hostname, parts.port) if parts.hostname and parts.port else Path(parts.path)
+
 
 class Proxy(processes.Server):
-    """Connect to `port` on the loopback; `silence`, `speak` and `cut` may be called from any thread."""
+    """Connect to `port` on the loopback; everything may be called from any thread."""
 
     def __init__(self, target: Address) -> None:
         self._target = target
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._links: list[_Link] = []
-        self._silent = False
+        self._toxic: Toxic | None = None
         self._thread = threading.Thread(target=self._accept, name="proxy", daemon=True)
-        # A connection is either made before a `silence` or `cut`, and then it is met by it, or after it.
+        # A connection is either made before a `taint` or `cut`, and then it is met by it, or after it.
         self._lock = threading.Lock()
 
     @property
     def port(self) -> int:
         """Where it listens."""
         return int(self._listener.getsockname()[1])
+
+    def url(self, url: str) -> str:
+        """The URL of a server, with this proxy before it."""
+        parts = urlsplit(url)
+        if parts.scheme == "redis+socket":
+            return f"redis://127.0.0.1:{self.port}/0"
+        login, at, _ = parts.netloc.rpartition("@")
+        return urlunsplit(parts._replace(netloc=f"{login}{at}127.0.0.1:{self.port}"))
 
     def start(self) -> None:
         """Take connections from now on."""
@@ -47,17 +75,37 @@ class Proxy(processes.Server):
         self._listener.close()
         self.cut()
 
+    def taint(self, toxic: Toxic) -> None:
+        """From now on this happens to what passes."""
+        with self._lock:
+            self._toxic = toxic
+            self._links = [link for link in self._links if link.is_open]
+            for link in self._links:
+                link.met = False
+                # What is lost on the way stays lost: no network goes on behind a hole.
+                link.toxic = "blackhole" if link.lost else toxic
+
+    def met(self) -> int:
+        """To how many connections it happened so far."""
+        with self._lock:
+            return sum(link.met for link in self._links)
+
+    def heal(self) -> None:
+        """It happens no more. A connection of which bytes were lost never works again."""
+        with self._lock:
+            self._toxic = None
+            for link in self._links:
+                link.met = False
+                link.toxic = "blackhole" if link.lost else None
+
     def silence(self) -> None:
         """From now on nothing passes: what is sent is gone, also on connections that are made meanwhile."""
-        with self._lock:
-            self._silent = True
-            for link in self._links:
-                link.silent = True
+        self.taint("blackhole")
 
     def speak(self) -> None:
-        """New connections work again; those that fell silent never do."""
+        """New connections work again; those that fell silent never do, even where nothing was said meanwhile."""
         with self._lock:
-            self._silent = False
+            self._toxic = None
 
     def cut(self) -> int:
         """Close all connections, on both sides; how many there were. New ones are taken."""
@@ -80,7 +128,7 @@ class Proxy(processes.Server):
                     client.close()
                     continue
                 with self._lock:
-                    link = _Link(client, server, silent=self._silent)
+                    link = _Link(client, server, self._toxic)
                     self._links.append(link)
                     link.start()
 
@@ -99,9 +147,11 @@ class Proxy(processes.Server):
 class _Link:
     """One connection and its continuation."""
 
-    def __init__(self, client: socket.socket, server: socket.socket, *, silent: bool) -> None:
-        self.silent, self.is_open = silent, True
-        self._ends = (client, server)
+    def __init__(self, client: socket.socket, server: socket.socket, toxic: Toxic | None) -> None:
+        self.toxic, self.is_open = toxic, True
+        # Whether the toxic had an effect, and whether bytes are gone.
+        self.met = self.lost = False
+        self._client, self._server = client, server
         ways = ((client, server), (server, client))
         self._threads = [
             threading.Thread(target=self._pass_on, args=way, name="proxy link", daemon=True) for way in ways
@@ -117,22 +167,55 @@ class _Link:
         was_open = self._shut()
         for thread in self._threads:
             thread.join(processes.GRACE)
-        for end in self._ends:
+        for end in (self._client, self._server):
             end.close()
         return was_open
 
     def _pass_on(self, source: socket.socket, target: socket.socket) -> None:
         with contextlib.suppress(OSError):
             while data := source.recv(65536):
-                if not self.silent:
-                    target.sendall(data)
+                self._send(data, target)
         # That one side went away is kept from the other as well.
-        if not self.silent:
+        if self.toxic not in {"blackhole", "half-open"}:
             self._shut()
+
+    def _send(self, data: bytes, target: socket.socket) -> None:
+        is_answer, is_lost = target is self._client, self.lost
+        match self.toxic:
+            case "blackhole":
+                self.lost, self.met = True, self.met or not is_lost
+            case "half-open" if is_answer:
+                self.lost = self.met = True
+            case "reset" if is_answer:
+                self.met = True
+                target.sendall(data[: len(data) // 2])
+                self._reset()
+            case "slow":
+                self.met = True
+                while data and self.toxic == "slow" and self.is_open:
+                    target.sendall(data[:1])
+                    data = data[1:]
+                    time.sleep(1.0)
+                target.sendall(data)
+            case "latency":
+                self.met = True
+                time.sleep(LATENCY)
+                target.sendall(data)
+            case _:
+                target.sendall(data)
+
+    def _reset(self) -> None:
+        """Close it so that the client is told of a reset, and not of an end."""
+        self.is_open = False
+        self._client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        for end in (self._server, self._client):
+            with contextlib.suppress(OSError):
+                end.shutdown(socket.SHUT_RD)
+            end.close()
 
     def _shut(self) -> bool:
         was_open, self.is_open = self.is_open, False
-        for end in self._ends:
+        for end in (self._client, self._server):
             with contextlib.suppress(OSError):
                 end.shutdown(socket.SHUT_RDWR)
         return was_open

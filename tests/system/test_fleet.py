@@ -12,13 +12,11 @@ import signal
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
-from urllib.parse import urlsplit
 
 import pytest
 
 from tests.servers.api import KUBE_ONLY
-from tests.servers.proxy import Address, Proxy
+from tests.servers.proxy import Proxy, address
 from tests.system import fleet
 from tests.system.cluster import Api
 from tests.system.installation import Separate
@@ -50,8 +48,8 @@ def test_workers_that_end_and_freeze(separate: Separate, api: Api) -> None:
 def test_many_rings_are_lost(separate: Separate, api: Api) -> None:
     """Messages get lost on their way to the broker, and workers are killed: the sweeper rings, and all is there."""
     separate.options = replace(separate.options, allow_local_repos=True)
-    with Proxy(_address(separate.options.broker_url)) as proxy:
-        url = _through(proxy, separate.options.broker_url)
+    with Proxy(address(separate.options.broker_url)) as proxy:
+        url = proxy.url(separate.options.broker_url)
         separate.apart["watch"] = {"REVERSER_BROKER_URL": url, "REVERSER_LOG_FORMAT": "json"}
         one = fleet.Fleet(separate, api, workers=3, destinations=6, per_second=20)
         with one.running(), _flapping(proxy):
@@ -89,17 +87,3 @@ def _flapping(proxy: Proxy) -> Iterator[None]:
     finally:
         done.set()
         thread.join()
-
-
-def _address(broker_url: str) -> Address:
-    parts = urlsplit(broker_url)
-    return (parts.hostname, parts.port) if parts.hostname and parts.port else Path(parts.path)
-
-
-def _through(proxy: Proxy, broker_url: str) -> str:
-    """The URL of a broker, with a proxy before it."""
-    parts = urlsplit(broker_url)
-    if parts.scheme == "redis+socket":
-        return f"redis://127.0.0.1:{proxy.port}/0"
-    login = parts.netloc.rpartition("@")[0]
-    return parts._replace(netloc=f"{login}@127.0.0.1:{proxy.port}").geturl()

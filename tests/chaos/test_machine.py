@@ -1,0 +1,161 @@
+"""Thousands of short histories in one process: any deed, any step of any process, any fault, in any order.
+
+Hypothesis makes them up and makes those small that fail. At the end of each all comes to rest, and what holds after a
+history of a whole installation (`checking.py`) has to hold here.
+"""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import get_args
+
+import hypothesis
+import pytest
+import structlog
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
+
+from app import failpoints
+from tests.chaos import checking, histories, miniature
+
+# `make test-long` plays 5,000, each of so many steps.
+HISTORIES, PARTS = hypothesis.settings().max_examples // 4, 5
+STEPS = 40
+# Five deaths over one row are one reason to leave it out.
+MOST_DEATHS = 4
+
+_WORKER_POINTS: tuple[failpoints.Point, ...] = (
+    "before_drain", "after_lease", "after_fetch", "after_blob", "after_commit", "before_push", "during_push",
+    "after_push", "before_record", "after_record", "before_ack",
+)  # fmt: skip
+_LEADER_POINTS = tuple(point for point in failpoints.POINTS if point not in _WORKER_POINTS)
+
+_TO_OTHERS = [deed for deed in histories.DEEDS if deed not in histories.TO_OBJECTS]
+
+_few = st.integers(0, 5)
+
+
+class Machine(RuleBasedStateMachine):
+    """One history."""
+
+    beginning: miniature.Beginning
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.site = self.beginning.site()
+        self._deaths = 0
+        self._ending = ExitStack()
+        self._ending.callback(self.site.close)
+        self._ending.enter_context(self.site.stood_in())
+
+    @rule(
+        deed=st.sampled_from(histories.TO_OBJECTS),
+        slot=st.integers(0, histories.OBJECTS - 1),
+        choice=_few,
+        times=st.integers(1, 5),
+    )
+    def change_objects(self, deed: histories.Deed, slot: int, choice: int, times: int) -> None:
+        for more in range(times):
+            self.site.player.play(histories.Step(deed, slot + more, choice))
+
+    @rule(deed=st.sampled_from(_TO_OTHERS), slot=_few, choice=_few, seen=st.booleans())
+    def change_what_is_mirrored(self, deed: histories.Deed, slot: int, choice: int, *, seen: bool) -> None:
+        self.site.player.play(histories.Step(deed, slot, choice))
+        if seen:
+            self.site.lead(lambda leader: leader.reconcile())
+
+    @rule(step=st.sampled_from(["deliver", "list", "write", "reconcile"]), which=_few, most=st.integers(1, 5))
+    def lead(self, step: str, which: int, most: int) -> None:
+        def work(leader: miniature.Leader) -> None:
+            match step:
+                case "deliver":
+                    leader.deliver(which, most)
+                case "list":
+                    leader.list(which)
+                case "write":
+                    leader.write()
+                case "reconcile":
+                    leader.reconcile()
+
+        self.site.lead(work)
+
+    @rule(number=st.integers(0, miniature.WORKERS - 1), destination=st.integers(0, histories.DESTINATIONS - 1))
+    def drain(self, number: int, destination: int) -> None:
+        self.site.drain(number, self.site.player.ref(destination))
+
+    @rule()
+    def everything(self) -> None:
+        self.site.everything()
+
+    @rule(
+        point=st.sampled_from(_LEADER_POINTS) | st.sampled_from(_WORKER_POINTS) | st.just(miniature.COMMITTED),
+        spared=st.integers(0, 3),
+        how=st.sampled_from(get_args(miniature.How)),
+        slot=st.integers(0, histories.OBJECTS - 1),
+        listed=st.booleans(),
+    )
+    def strike(self, point: miniature.Point, spared: int, how: miniature.How, slot: int, *, listed: bool) -> None:
+        """A point is trapped while everybody has something to do; with `listed`, a listing, too."""
+        if point not in _LEADER_POINTS and how != "freeze":
+            self._deaths += 1
+            if self._deaths > MOST_DEATHS:
+                return
+        self.site.traps.append(miniature.Trap(point, spared, how))
+        for more in range(3):
+            self.site.player.play(histories.Step("write", slot + more, 0))
+        if listed:
+            self.site.lead(lambda leader: leader.expire(slot))
+        self.site.everything()
+        self.site.traps.clear()
+
+    @rule(seconds=st.sampled_from([1.0, miniature.LEASES_END, miniature.ALL_WAITS_END]))
+    def time_passes(self, seconds: float) -> None:
+        self.site.clock.passes(seconds)
+
+    @rule(which=_few, killed=st.booleans())
+    def begin_again(self, which: int, *, killed: bool) -> None:
+        if killed:
+            self.site.kill_leader()
+        else:
+            self.site.lead(lambda leader: leader.expire(which))
+
+    def teardown(self) -> None:
+        try:
+            self.site.rest()
+            assert [str(one) for one in checking.check(self.site.scene())] == []
+            # Everybody starts anew, and there is nothing to do (promise P3).
+            before = self.site.rows('SELECT sha FROM "commit" ORDER BY id')
+            self.site.kill_leader()
+            self.site.rest()
+            assert self.site.rows('SELECT sha FROM "commit" ORDER BY id') == before
+        finally:
+            self._ending.close()
+
+
+@pytest.fixture(scope="module")
+def beginning(sqlite_template: Path) -> Iterator[None]:
+    """What each history begins with; and no log of what is meant to go wrong."""
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+    memory = "/dev/shm" if Path("/dev/shm").is_dir() else None
+    with tempfile.TemporaryDirectory(dir=memory) as folder:
+        Machine.beginning = miniature.Beginning(Path(folder), sqlite_template)
+        yield
+    structlog.reset_defaults()
+
+
+@pytest.mark.long
+@pytest.mark.timeout(7_200)
+@pytest.mark.usefixtures("beginning")
+@pytest.mark.parametrize("part", range(PARTS))
+def test_short_histories_with_faults(part: int) -> None:
+    """P1-P11: whatever happens in whatever order, at rest Git, SQL and the cluster say the same."""
+    settings = hypothesis.settings(
+        max_examples=HISTORIES // PARTS, stateful_step_count=STEPS, deadline=None,
+        suppress_health_check=list(hypothesis.HealthCheck),
+    )  # fmt: skip
+    # Each part has examples of its own in Hypothesis's database, and looks for others.
+    run_state_machine_as_test(type(f"Part{part}", (Machine,), {}), settings=settings)
