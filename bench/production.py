@@ -11,18 +11,16 @@ from pathlib import Path
 from app import settings
 from app.kube import client, crds
 from tests.git.servers import free_port
+from tests.servers import processes
 from tests.servers.kube import KubeServer
 from tests.system.cluster import Api
 from tests.system.installation import Separate
-
-# Where work directories and repositories are: making files is what a slow disk would measure here.
-MEMORY = next((path for path in ("/dev/shm",) if Path(path).is_dir()), None)  # noqa: S108 - a folder of our own in it
 
 
 @contextmanager
 def beside_a_cluster(broker_url: str, database_url: str, **chosen: object) -> Iterator[tuple[Separate, Api]]:
     """An installation that is not started, with these settings, and its cluster; both end with the block."""
-    with tempfile.TemporaryDirectory(prefix="reverser-bench-", dir=MEMORY) as name:
+    with tempfile.TemporaryDirectory(prefix="reverser-bench-", dir=processes.MEMORY) as name:
         folder = Path(name)
         server = KubeServer(folder / "kube")
         options = replace(

@@ -16,6 +16,7 @@ from typing import Any
 
 from app.kube import watching
 from app.rules import types
+from app.sandbox import patching
 from tests.chaos.histories import CONFIG_MAPS, TOYS
 from tests.system.cluster import JSON, RefusedError, manifest
 
@@ -29,7 +30,7 @@ _TYPES = {
 }
 _PATH = re.compile(
     r"(?:/api/v1|/apis/[^/]+/v1\w*)(?:/namespaces/(?P<namespace>[^/]+))?/(?P<resource>[^/]+)"
-    r"(?:/(?P<name>[^/]+))?(?P<status>/status)?"
+    r"(?:/(?P<name>[^/]+))?(?:/status)?"
 )
 
 
@@ -85,7 +86,7 @@ class Cluster:
         if method == "DELETE":
             self._delete(resource, one)
         elif method == "PATCH":
-            self._change(resource, one, _merged(one, content))
+            self._change(resource, one, copy.deepcopy(patching.merged(one, content)))
         return copy.deepcopy(one)
 
     def _define(self, method: str, name: str) -> Object:
@@ -139,16 +140,3 @@ class Cluster:
         self.version += 1
         one["metadata"]["resourceVersion"] = str(self.version)
         self.log[resource].append(watching.Change(kind, copy.deepcopy(one), str(self.version)))
-
-
-def _merged(one: Any, change: Any) -> Any:
-    """A JSON merge patch (RFC 7386), on a copy."""
-    if not isinstance(change, dict):
-        return copy.deepcopy(change)
-    result = copy.deepcopy(one) if isinstance(one, dict) else {}
-    for name, value in change.items():
-        if value is None:
-            result.pop(name, None)
-        else:
-            result[name] = _merged(result.get(name), value)
-    return result

@@ -25,10 +25,10 @@ LINKS = (
     "watch-API server", "watch-database", "watch-broker",
     "worker-API server", "worker-database", "worker-broker", GIT_LINK,
 )  # fmt: skip
-_WATCH_POINTS: tuple[Point, ...] = (
+WATCH_POINTS: tuple[Point, ...] = (
     "after_list", "mid_page", "before_events", "after_events", "before_publish", "after_publish",
 )  # fmt: skip
-_WORKER_POINTS: tuple[Point, ...] = (
+WORKER_POINTS: tuple[Point, ...] = (
     "before_drain", "after_lease", "after_fetch", "after_blob", "after_commit",
     "before_push", "during_push", "after_push", "before_record", "after_record", "before_ack",
 )  # fmt: skip
@@ -36,9 +36,9 @@ _WORKER_POINTS: tuple[Point, ...] = (
 OF_LISTINGS = frozenset({"after_list", "mid_page"})
 # A standby follows nothing, a helper has no points of its own: it is met while the worker waits for its push.
 _POINTS: dict[Who, tuple[str, ...]] = {
-    "leader": (AT_ONCE, *_WATCH_POINTS),
+    "leader": (AT_ONCE, *WATCH_POINTS),
     "standby": (AT_ONCE,),
-    "worker": (AT_ONCE, *_WORKER_POINTS),
+    "worker": (AT_ONCE, *WORKER_POINTS),
     "helper": (AT_ONCE, "during_push"),
     "broker": (AT_ONCE,),
     "database": (AT_ONCE,),

@@ -16,7 +16,6 @@ import sqlite3
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -101,13 +100,13 @@ class Database(db.Database):
             engine.execution_options(compiled_cache=_STATEMENTS) for engine in (self._reader, self._writer)
         )
 
-    @contextmanager
+    @contextlib.contextmanager
     def read(self) -> Iterator[sqlalchemy.Connection]:
         self._live()
         with super().read() as connection:
             yield connection
 
-    @contextmanager
+    @contextlib.contextmanager
     def write(self) -> Iterator[sqlalchemy.Connection]:
         self._live()
         with super().write() as connection:
@@ -426,7 +425,7 @@ class Site:
         for one in self._databases:
             one.close()
 
-    @contextmanager
+    @contextlib.contextmanager
     def stood_in(self) -> Iterator[None]:
         """What is done in other processes and threads is done here, or not at all, until the end of the block."""
         kept = failpoints.reach, draining.PATIENCE, leasing.HeldBranch._renew, remotes.Helpers
@@ -526,7 +525,7 @@ class Site:
         self.lead(lambda leader: leader.reconcile())
         return self._leader or self._elect()
 
-    @contextmanager
+    @contextlib.contextmanager
     def _acts(self, who: Leader | Worker) -> Iterator[None]:
         self._acting.append(who)
         try:

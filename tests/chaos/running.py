@@ -14,7 +14,8 @@ from tests.chaos import checking, faults, playing
 from tests.chaos.faults import Fault
 from tests.chaos.histories import Step
 from tests.chaos.stages import Stage
-from tests.system.cluster import MERGE, repo_config
+from tests.system import load
+from tests.system.cluster import MERGE, Destination, repo_config
 from tests.waiting import wait_until
 
 # Steps in a second, and how many are played before the first fault.
@@ -107,32 +108,21 @@ def run(stage: Stage, outcome: Outcome, found: Sequence[Fault], histories: Seque
 @contextlib.contextmanager
 def _playing(player: playing.Player, steps: Iterable[Step], played: list[str]) -> Iterator[None]:
     """Steps are played until the end of the block, or their own, some before it begins; what did something is noted."""
-    stop, failed = threading.Event(), []
-    count = 0
+    count, ended = 0, threading.Event()
 
-    def play() -> None:
+    def play(stop: threading.Event) -> None:
         nonlocal count
-        due = time.monotonic()
         try:
-            for step in steps:
-                if stop.wait(max(0.0, due - time.monotonic())):
-                    return
-                due = max(due + 1 / PACE, time.monotonic() - 1.0)
+            for step, _ in zip(steps, load.ticks(PACE, stop), strict=False):
                 if player.play(step):
                     played.append(step.text())
                 count += 1
-        except BaseException as error:  # noqa: BLE001 - told by the thread that asserts
-            failed.append(error)
+        finally:
+            ended.set()
 
-    thread = threading.Thread(target=play, name="history")
-    thread.start()
-    try:
-        wait_until(lambda: failed or count >= AHEAD or not thread.is_alive(), RECOVERY, what="the first steps")
+    with load.beside(play):
+        wait_until(lambda: count >= AHEAD or ended.is_set(), RECOVERY, what="the first steps")
         yield
-    finally:
-        stop.set()
-        thread.join()
-    assert not failed, f"the history ended: {failed[0]!r}"
 
 
 def _meet(stage: Stage, pulse: _Pulse, player: playing.Player, fault: Fault) -> Met:
@@ -192,10 +182,7 @@ class _Pulse:
         for folder in (f"{PULSE}-{number}" for number in range(PULSES)):
             player.journal.places[f"{namespace}/{folder}"].add((PULSE, folder))
             player.journal.steady[f"{namespace}/{folder}"] = self._key
-            place = {"repoRef": {"name": "repository"}, "branch": PULSE, "baseFolder": folder}
-            api.create("gitdestinations", namespace, folder, spec=place)
-            spec = {"destinationRef": {"name": folder}, "rules": [{"resources": ["configmaps"]}]}
-            api.create("watchrules", namespace, folder, spec=spec)
+            Destination(api, namespace, folder, repository="repository", branch=PULSE, folder=folder)
 
     @contextlib.contextmanager
     def beating(self) -> Iterator[None]:

@@ -21,7 +21,8 @@ from pathlib import Path
 from typing import Any
 
 from tests.chaos import checking, faults, playing, reports, running, stages
-from tests.system.cluster import MERGE, repo_config
+from tests.system import load
+from tests.system.cluster import MERGE, Destination, repo_config
 
 # Changes in a second, over all destinations; objects of each.
 PER_SECOND, DESTINATIONS, OBJECTS = 20.0, 5, 20
@@ -59,12 +60,7 @@ class Load:
         repo_config(api, namespace, "repository", stage.repository.url, **stage.config())
         branch = BRANCHES[number % len(BRANCHES)]
         self._player.journal.places[f"{namespace}/{name}"].add((branch, name))
-        place = {"repoRef": {"name": "repository"}, "branch": branch, "baseFolder": name}
-        api.create("gitdestinations", namespace, name, spec=place)
-        api.create(
-            "watchrules", namespace, name,
-            spec={"destinationRef": {"name": name}, "rules": [{"resources": ["configmaps"]}]},
-        )  # fmt: skip
+        Destination(api, namespace, name, repository="repository", branch=branch, folder=name)
         for each in range(OBJECTS):
             self._written(namespace, each, 1)
             api.create("configmaps", namespace, f"object-{each}", data={playing.SEQ: "1"})
@@ -73,30 +69,10 @@ class Load:
     def _written(self, namespace: str, each: int, number: int) -> None:
         self._player.journal.written[playing.Key("configmaps", namespace, f"object-{each}")].append(number)
 
-    @contextlib.contextmanager
-    def running(self) -> Iterator[None]:
-        """Change them until the end of the block."""
-        stop, failed = threading.Event(), []
-
-        def change() -> None:
-            due = time.monotonic()
-            try:
-                for number in itertools.count(2):
-                    if stop.wait(max(0.0, due - time.monotonic())):
-                        return
-                    due = max(due + 1 / PER_SECOND, time.monotonic() - 1.0)
-                    self._change(number)
-            except BaseException as error:  # noqa: BLE001 - told by the thread that asserts
-                failed.append(error)
-
-        thread = threading.Thread(target=change, name="load")
-        thread.start()
-        try:
-            yield
-        finally:
-            stop.set()
-            thread.join()
-        assert not failed, f"the load ended: {failed[0]!r}"
+    def run(self, stop: threading.Event) -> None:
+        """Thread: change them until told to stop."""
+        for number, _ in zip(itertools.count(2), load.ticks(PER_SECOND, stop), strict=False):
+            self._change(number)
 
     def _change(self, number: int) -> None:
         namespace, each = self._namespaces[number % DESTINATIONS], number // DESTINATIONS % OBJECTS
@@ -116,17 +92,17 @@ def main() -> int:
     options = parser.parse_args()
     with stages.standing(options.lane, stages.DEFAULT) as stage:
         player = playing.Player(stage.api, stage.repository.url, before=stage.secret, **stage.config())
-        load = Load(stage, player)
-        with _watched(stage) as looks, load.running():
+        changes = Load(stage, player)
+        with _watched(stage) as looks, load.beside(changes.run):
             fired = list(_faults(stage, options.seed, seconds=60 * options.minutes))
         complaints = running.settled(running.scene_of(stage, player))
-        lags = _lags(stage, load)
+        lags = _lags(stage, changes)
     lives = list(_lives(looks))
     total = {
         **reports.origin("tests.chaos.soak"),
         "lane": options.lane,
         "faults": len(fired),
-        "changes": len(load.wrote),
+        "changes": len(changes.wrote),
         "commits_of_changes": len(lags),
         "lag_s": {"p50": lags[len(lags) // 2], "p99": lags[int(len(lags) * 0.99)], "max": lags[-1]} if lags else {},
         **{kind: sum(one.kind == kind for one in complaints) for kind in checking.KINDS},
@@ -179,16 +155,16 @@ def _look(pid: int, at: float) -> Look:
     return Look(at, int(status["VmRSS"].split()[0]) / 1024, descriptors, int(status["Threads"]))
 
 
-def _lags(stage: stages.Stage, load: Load) -> list[float]:
+def _lags(stage: stages.Stage, changes: Load) -> list[float]:
     """Of each change that is a commit: seconds from the API server's answer until it was pushed and recorded."""
     query = """
     SELECT g.namespace, g.resource_version, c.pushed_at FROM commit_change g JOIN "commit" c ON c.id = g.commit_id
     """
     rows = ((row["namespace"], row["resource_version"], row["pushed_at"]) for row in stage.rows(query))
     return sorted(
-        checking.moment(pushed).timestamp() - load.wrote[namespace, version]
+        checking.moment(pushed).timestamp() - changes.wrote[namespace, version]
         for namespace, version, pushed in rows
-        if (namespace, version) in load.wrote
+        if (namespace, version) in changes.wrote
     )
 
 

@@ -19,19 +19,14 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from sqlalchemy.engine import URL
-
 from app import settings
 from app.kube import client, crds
 from app.models import nodes
 from tests import lanes
 from tests.chaos import faults
 from tests.git.servers import SshGitServer, free_port
-from tests.servers import processes
+from tests.servers import postgres, processes, proxy
 from tests.servers.kube import KubeServer
-from tests.servers.postgres import Databases, PostgresServer, address, through
-from tests.servers.proxy import TOXICS, Address, Proxy
-from tests.servers.proxy import address as address_of
 from tests.servers.rabbitmq import RabbitServer
 from tests.servers.rabbitmq import find_server as find_rabbitmq
 from tests.servers.redis import RedisServer
@@ -75,7 +70,7 @@ class Stage:
     # By who they are.
     servers: dict[faults.Who, Any]
     # By what they are between.
-    links: Mapping[str, Proxy] = MappingProxyType({})
+    links: Mapping[str, proxy.Proxy] = MappingProxyType({})
 
     def __init__(self, folder: Path, pace: Pace = SHORT) -> None:
         """Start all of it; what does not come up leaves nothing behind."""
@@ -132,7 +127,7 @@ class Stage:
         link = self.links[fault.point]
         if fault.how == faults.CUT_ANSWER:
             return self._cut_answer(link)
-        assert fault.how in TOXICS
+        assert fault.how in proxy.TOXICS
         link.taint(fault.how)
         try:
             ends = time.monotonic() + IDLE
@@ -144,7 +139,7 @@ class Stage:
             link.heal()
         return time.time() if found else None
 
-    def _cut_answer(self, link: Proxy) -> float | None:
+    def _cut_answer(self, link: proxy.Proxy) -> float | None:
         """A hook of the repository waits after its branch was moved, and before anybody hears of it."""
         hook, waits = self.repository.path / "hooks" / "reference-transaction", self.repository.path / "hook-waits"
         pause = 'for _ in $(seq 200); do [ -e "$waits" ] || exit 0; sleep 0.05; done'
@@ -297,7 +292,7 @@ class ProductionStage(Stage):
     def _start(self, folder: Path) -> None:
         self._folder = folder
         server = KubeServer(folder / "kube")
-        self._database = PostgresServer(_needed(lanes.find_postgres(), "PostgreSQL"))
+        self._database = postgres.PostgresServer(_needed(lanes.find_postgres(), "PostgreSQL"))
         queue = (
             RabbitServer(_needed(find_rabbitmq(), "RabbitMQ"))
             if self._broker == "rabbitmq"
@@ -310,14 +305,13 @@ class ProductionStage(Stage):
         for one in (server, self._database, queue):
             one.start()
         self.api = _with_our_kinds(server, server.kubeconfig())
-        self._host_link = self._linked(address_of(self._host.url("repository")))
+        self._host_link = self._linked(proxy.address(self._host.url("repository")))
         url = self._host_link.url(self._host.url("repository"))
         self.repository = Repository(self._host.repository("repository"), url)
         chosen = {settings.variable_of(name): value for name, value in {**CHOSEN, **self.pace.settings}.items()}
-        database_url = Databases(self._database.admin_url).create()
         options = replace(
             settings.Settings.from_environment(chosen),
-            database_url=database_url.render_as_string(hide_password=False),
+            database_url=postgres.Databases(self._database.admin_url).create().render_as_string(hide_password=False),
             broker_url=queue.url,
             work_dir=folder / "work",
             kubeconfig=str(server.kubeconfig()),
@@ -326,7 +320,7 @@ class ProductionStage(Stage):
         self._ending.callback(self._lane.end)
         self.links = {faults.GIT_LINK: self._host_link}
         for kind, names in (("watch", WATCHERS), ("worker", WORKERS)):
-            apart = self._link(kind, options, database_url, server)
+            apart = self._link(kind, options, server)
             for name in names:
                 self._folder_of(name).mkdir()
                 self._lane.apart[name] = {
@@ -344,23 +338,24 @@ class ProductionStage(Stage):
         self._ending.callback(self._ends.set)
         wait_until(lambda: self._leader() and len(self._workers()) == len(WORKERS), COMEBACK, what="all lead and serve")
 
-    def _link(self, kind: str, options: settings.Settings, database_url: URL, server: KubeServer) -> dict[str, str]:
+    def _link(self, kind: str, options: settings.Settings, server: KubeServer) -> dict[str, str]:
         """Put a proxy between one kind of process and each server; the settings that lead through them."""
-        database = self._linked(address(database_url))
-        queue, api = self._linked(address_of(options.broker_url)), self._linked(address_of(server.url))
+        database_url = postgres.parse(options.database_url)
+        database = self._linked(postgres.address(database_url))
+        queue, api = (self._linked(proxy.address(url)) for url in (options.broker_url, server.url))
         kubeconfig = self._folder / f"kubeconfig-{kind}"
         kubeconfig.write_text(server.kubeconfig().read_text().replace(server.url, api.url(server.url)))
         self.links = {
             **self.links, f"{kind}-database": database, f"{kind}-broker": queue, f"{kind}-API server": api,
         }  # fmt: skip
         return {
-            "database_url": through(database_url, database).render_as_string(hide_password=False),
+            "database_url": postgres.through(database_url, database).render_as_string(hide_password=False),
             "broker_url": queue.url(options.broker_url),
             "kubeconfig": str(kubeconfig),
         }
 
-    def _linked(self, to: Address) -> Proxy:
-        link = Proxy(to)
+    def _linked(self, to: proxy.Address) -> proxy.Proxy:
+        link = proxy.Proxy(to)
         link.start()
         self._ending.callback(link.stop)
         return link
@@ -423,9 +418,7 @@ EMBEDDED, PRODUCTION = LANES = "embedded", "production"
 @contextlib.contextmanager
 def standing(lane: str, pace: Pace = SHORT, *, broker: str = "rabbitmq") -> Iterator[Stage]:
     """An installation, until the end of the block; `broker` is that of production."""
-    # A disk that others use too would be part of what is measured.
-    memory = next((path for path in ("/dev/shm",) if Path(path).is_dir()), None)
-    with tempfile.TemporaryDirectory(prefix="reverser-chaos-", dir=memory) as name:
+    with tempfile.TemporaryDirectory(prefix="reverser-chaos-", dir=processes.MEMORY) as name:
         folder = Path(name)
         stage = EmbeddedStage(folder, pace) if lane == EMBEDDED else ProductionStage(folder, pace, broker=broker)
         try:

@@ -19,20 +19,14 @@ import structlog
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
 
-from app import failpoints
-from tests.chaos import checking, histories, miniature
+from tests.chaos import checking, faults, histories, miniature
+from tests.servers import processes
 
 # `make test-long` plays 5,000, each of so many steps.
 HISTORIES, PARTS = hypothesis.settings().max_examples // 4, 5
 STEPS = 40
 # Five deaths over one row are one reason to leave it out.
 MOST_DEATHS = 4
-
-_WORKER_POINTS: tuple[failpoints.Point, ...] = (
-    "before_drain", "after_lease", "after_fetch", "after_blob", "after_commit", "before_push", "during_push",
-    "after_push", "before_record", "after_record", "before_ack",
-)  # fmt: skip
-_LEADER_POINTS = tuple(point for point in failpoints.POINTS if point not in _WORKER_POINTS)
 
 _TO_OTHERS = [deed for deed in histories.DEEDS if deed not in histories.TO_OBJECTS]
 
@@ -92,7 +86,9 @@ class Machine(RuleBasedStateMachine):
         self.site.everything()
 
     @rule(
-        point=st.sampled_from(_LEADER_POINTS) | st.sampled_from(_WORKER_POINTS) | st.just(miniature.COMMITTED),
+        point=st.sampled_from(faults.WATCH_POINTS)
+        | st.sampled_from(faults.WORKER_POINTS)
+        | st.just(miniature.COMMITTED),
         spared=st.integers(0, 3),
         how=st.sampled_from(get_args(miniature.How)),
         slot=st.integers(0, histories.OBJECTS - 1),
@@ -100,7 +96,7 @@ class Machine(RuleBasedStateMachine):
     )
     def strike(self, point: miniature.Point, spared: int, how: miniature.How, slot: int, *, listed: bool) -> None:
         """A point is trapped while everybody has something to do; with `listed`, a listing, too."""
-        if point not in _LEADER_POINTS and how != "freeze":
+        if point not in faults.WATCH_POINTS and how != "freeze":
             self._deaths += 1
             if self._deaths > MOST_DEATHS:
                 return
@@ -140,8 +136,7 @@ class Machine(RuleBasedStateMachine):
 def beginning(sqlite_template: Path) -> Iterator[None]:
     """What each history begins with; and no log of what is meant to go wrong."""
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
-    memory = "/dev/shm" if Path("/dev/shm").is_dir() else None
-    with tempfile.TemporaryDirectory(dir=memory) as folder:
+    with tempfile.TemporaryDirectory(dir=processes.MEMORY) as folder:
         Machine.beginning = miniature.Beginning(Path(folder), sqlite_template)
         yield
     structlog.reset_defaults()

@@ -58,7 +58,7 @@ def test_own_identity_is_stable() -> None:
 
 
 def test_backoff_doubles_and_resets() -> None:
-    """Waits double from 0.5 s to 30 s, and start again after a life of 60 s."""
+    """Waits double from 0.5 s to 30 s, and start again after a life of 10 s."""
     backoff = processes.Backoff()
     assert [backoff.next_wait(lived=1.0) for _ in range(8)] == [0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0]
     assert backoff.next_wait(lived=10.0) == 0.5

@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Self
 
 GRACE = 10.0
+# Where to make files while something is measured that is no disk; None where there is no such place.
+MEMORY = next((path for path in ("/dev/shm",) if Path(path).is_dir()), None)
 
 
 class Server:

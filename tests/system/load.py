@@ -6,7 +6,7 @@ import contextlib
 import itertools
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from tests.system.cluster import Api
 
@@ -33,11 +33,7 @@ class Load:
 
     def run(self, stop: threading.Event) -> None:
         """Thread: write until told to stop. The API server is not what is broken here, so every error is one."""
-        due = time.monotonic()
-        for number in itertools.cycle(range(self._objects)):
-            if stop.wait(max(0.0, due - time.monotonic())):
-                return
-            due = max(due + 1 / self._per_second, time.monotonic() - 1.0)
+        for number, _ in zip(itertools.cycle(range(self._objects)), ticks(self._per_second, stop), strict=False):
             self.seq += 1
             data = {"seq": str(self.seq)}
             if self.seq % 10:
@@ -56,20 +52,35 @@ def running(*loads: Load) -> Iterator[None]:
     """Write all of them until the end of the block."""
     for one in loads:
         one.prepare()
+    with beside(*(one.run for one in loads)):
+        yield
+
+
+def ticks(per_second: float, stop: threading.Event) -> Iterator[None]:
+    """So many in a second, until told to stop; who is late for more than a second is not made to catch up."""
+    due = time.monotonic()
+    while not stop.wait(max(0.0, due - time.monotonic())):
+        due = max(due + 1 / per_second, time.monotonic() - 1.0)
+        yield
+
+
+@contextlib.contextmanager
+def beside(*jobs: Callable[[threading.Event], None]) -> Iterator[Sequence[BaseException]]:
+    """Do these in threads, which are told to stop at the end of the block; their errors so far. One fails the block."""
     stop = threading.Event()
     failed: list[BaseException] = []
 
-    def run(one: Load) -> None:
+    def run(job: Callable[[threading.Event], None]) -> None:
         try:
-            one.run(stop)
+            job(stop)
         except BaseException as error:  # noqa: BLE001 - told by the thread that asserts
             failed.append(error)
 
-    threads = [threading.Thread(target=run, args=(one,)) for one in loads]
+    threads = [threading.Thread(target=run, args=(job,)) for job in jobs]
     for thread in threads:
         thread.start()
     try:
-        yield
+        yield failed
     finally:
         stop.set()
         for thread in threads:
