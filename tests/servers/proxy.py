@@ -175,8 +175,8 @@ class _Link:
         with contextlib.suppress(OSError):
             while data := source.recv(65536):
                 self._send(data, target)
-        # That one side went away is kept from the other as well.
-        if self.toxic not in {"blackhole", "half-open"}:
+        # That one side went away is kept from the other as well; and a client that is told of a reset hears of no end.
+        if self.is_open and self.toxic not in {"blackhole", "half-open"}:
             self._shut()
 
     def _send(self, data: bytes, target: socket.socket) -> None:
