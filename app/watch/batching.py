@@ -139,9 +139,6 @@ class Batch:
                 selected = self._only_listed(subject, run)
             if selected is None:
                 continue
-            if stale and run.seen(subject):
-                # There may be no row of this state: it says what selects the file that an earlier listing wrote.
-                selected = replace(selected, kept=True)
             if selected.kept:
                 stale = stale or self._why_kept(subject, selected.target)
             entry = eventing.entry(subject, selected, origin, seed=run_id, stale=stale)

@@ -59,19 +59,20 @@ class OpenRun:
         return all(state.progress is Progress.ENDED for state in self.scopes.values())
 
     def stale(self, subject: eventing.Subject) -> str | None:
-        """Why a listed object is no news, or None: a live Event of it was a DELETE, or is not older."""
+        """Why a listed object is no news, or None: a live Event of it was a DELETE, or a newer state.
+
+        A state that was seen live as well is written again: after a sweep the live row of it may be behind a tombstone,
+        and only a seed may bring a file back.
+        """
         lived = self.lived.get(subject.identifier.uid)
         if lived is None:
             return None
         if lived.deleted:
             return "it was deleted while it was listed"
-        if versions.newer(subject.resource_version, lived.resource_version):
+        seen = subject.resource_version == lived.resource_version
+        if seen or versions.newer(subject.resource_version, lived.resource_version):
             return None
-        return "a live change that is not older was seen while it was listed"
-
-    def seen(self, subject: eventing.Subject) -> bool:
-        """Whether this very state of a listed object was seen live."""
-        return self.lived.get(subject.identifier.uid) == Lived(deleted=False, resource_version=subject.resource_version)
+        return "a newer live change was seen while it was listed"
 
 
 class SeedBook:

@@ -29,7 +29,7 @@ from app import db, errors, events, failpoints
 from app.drain import draining, leasing
 from app.git import helper, problems
 from app.git import remote as remotes
-from app.models import leases, places, wishes
+from app.models import destinations, leases, places, wishes
 from app.rules import compiling, types
 from app.settings import Settings
 from app.watch import causing, figures, inbox, reconciling, recording, ringing, routing, writing
@@ -286,6 +286,12 @@ class Leader:
         """Write one batch of what was handed over."""
         self._writer._write_next()
 
+    def ask(self, ref: events.Ref) -> None:
+        """A person asks for a listing of a destination, as `reverser seed` does."""
+        with self.database.write() as connection:
+            for found in destinations.by_ref(connection, ref):
+                wishes.ask(connection, found.id, cause="a person asked")
+
     def sweep(self) -> None:
         """What is done all the time beside."""
         with self.database.read() as connection:
@@ -305,11 +311,15 @@ class Leader:
             for which in range(len(self._streams)):
                 self.deliver(which, 1_000)
             self.write()
+            self.list_all()
+
+    def list_all(self) -> None:
+        """Begin what waits for a listing, and write everything that was handed over, to the end."""
+        self.list(0)
+        while self._listings:
             self.list(0)
-            while self._listings:
-                self.list(0)
-            while self._has_work():
-                self.write()
+        while self._has_work():
+            self.write()
 
     def _has_work(self) -> bool:
         waiting = self._writer.inbox
@@ -355,7 +365,7 @@ class Worker:
 
 # Whom the sweeper rings for.
 _WAITING = """
-SELECT DISTINCT d.namespace || '/' || d.name AS ref FROM event e JOIN git_destination d ON d.id = e.destination_id
+SELECT DISTINCT d.namespace, d.name FROM event e JOIN git_destination d ON d.id = e.destination_id
 WHERE e.state = 'pending'
 """
 
@@ -452,16 +462,19 @@ class Site:
             if self._leader is leader:
                 self._leader = None
 
-    def drain(self, number: int, ref: str) -> None:
+    def ref(self, number: int) -> events.Ref:
+        """A destination that there may be."""
+        return events.Ref(*self.player.ref(number).split("/"))
+
+    def drain(self, number: int, ref: events.Ref) -> None:
         """Let a worker drain a destination."""
         worker = self._workers[number]
         if worker is None:
             worker = self._workers[number] = Worker(self, number)
             self._databases.append(worker.database)
-        namespace, name = ref.split("/")
         try:
             with self._acts(worker):
-                worker.drain(events.Ref(namespace, name))
+                worker.drain(ref)
         except (Died, failpoints.Failed):
             worker.database.dead = True
             if self._workers[number] is worker:
@@ -479,7 +492,7 @@ class Site:
         for number in range(WORKERS):
             if self._workers[number] is None or self._workers[number] is not but:
                 for row in self.rows(_WAITING):
-                    self.drain(number, row["ref"])
+                    self.drain(number, events.Ref(**row))
 
     def rest(self) -> None:
         """Until nothing is on its way any more; who waits has waited."""
