@@ -21,7 +21,7 @@ from app.git import cache as caches
 from app.git import commits as git_commits
 from app.git import objects, trees
 from app.git.names import BlobId, Sha
-from app.models import base, commits, destinations, inventory, ledger
+from app.models import base, commits, destinations, inventory, ledger, places
 from app.rules import commits as texts
 from app.rules import foreign, paths, rendering
 
@@ -65,6 +65,8 @@ class Builder:
         self._options = options
         self._editor = trees.TreeEditor(cache, None if base is None else git_commits.tree_of(cache, base))
         self._items: dict[str, inventory.Item] = {}
+        # Who had the folder before; read once, and only if it matters.
+        self._earlier: list[int] | None = None
         self.plan = planning.Plan(base=base)
         self.timings = Timings()
 
@@ -117,6 +119,9 @@ class Builder:
         item = self._items.get(path)
         verdict = deciding.judge(row, item)
         try:
+            if verdict is deciding.WRITE and (inherited := self._inherited(row, path, item)):
+                self._keep(inherited)
+                verdict = deciding.judge(row, inherited)
             if isinstance(verdict, deciding.End):
                 self.plan.end(row, verdict.state, verdict.reason)
                 return None
@@ -127,6 +132,25 @@ class Builder:
             self.plan.end(row, ledger.DEAD, error.message)
             log.warning("row_dead", destination=str(self._destination.ref), sequence=row.sequence, reason=error.reason)
             return None
+
+    def _inherited(self, row: ledger.Pending, path: str, item: inventory.Item | None) -> inventory.Item | None:
+        """What a predecessor in the folder recorded of what stands at a path, where a live row is behind that.
+
+        A stream may come from further back than the predecessor had come. Its record is ours then, as if we had made
+        it: a deletion that comes later removes the file. A seed is not behind.
+        """
+        there = self._editor.get(path)
+        blob = None if there is None else there.id
+        if row.seed_run_id or (item is not None and item.blob_id == blob):
+            return None
+        with self._database.read() as connection:
+            if self._earlier is None:
+                self._earlier = places.earlier_in_folder(connection, self._destination.place_id)
+            found = inventory.describing(connection, self._earlier, path=path, blob_id=blob)
+        ahead = next((one for one in found if isinstance(deciding.judge(row, one), deciding.End)), None)
+        return ahead and replace(
+            ahead, seed_run_id=None, selection=row.selection, rule=row.rule, remover=row.remover, orphan=None
+        )
 
     def _write(
         self, row: ledger.Pending, path: str, item: inventory.Item | None, body: bytes | None

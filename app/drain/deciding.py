@@ -35,6 +35,8 @@ Verdict = Write | Remove | End
 
 WRITE, REMOVE = Write(), Remove()
 
+OF_ANOTHER = "the file belongs to a newer object of the same name"
+
 
 def judge(row: ledger.Pending, item: inventory.Item | None) -> Verdict:
     """Decide for one row, given the inventory's row of its path (with what this drain did so far)."""
@@ -56,20 +58,28 @@ def _judge_removal(row: ledger.Pending, item: inventory.Item | None, *, same_obj
     if not recorded:
         return End(ledger.UNCHANGED, "no file of ours at this path")
     if not same_object:
-        return End(ledger.STALE, "the file belongs to a newer object of the same name")
+        return End(ledger.STALE, OF_ANOTHER)
     return REMOVE
 
 
 def _judge_write(row: ledger.Pending, item: inventory.Item | None, *, same_object: bool) -> Verdict:
-    if item is None or not same_object:
+    if item is None:
         return WRITE
+    if not same_object:
+        # A sweep's tombstone has the version of its listing, and a seed knows what is there now.
+        behind = not item.removed and row.seed_run_id is None and _is_older(row, item)
+        return End(ledger.STALE, OF_ANOTHER) if behind else WRITE
     if item.removed and (item.source_epoch, item.resource_version) == (row.source_epoch, row.resource_version):
         return End(ledger.STALE, "the object was removed at this resourceVersion")
     return WRITE
 
 
 def _is_older(row: ledger.Pending, item: inventory.Item) -> bool:
-    """Versions are compared within one epoch of the source: after a restored backup its numbers start again lower."""
+    """Whether a row is older than what is recorded of its file.
+
+    Versions are compared within one epoch of the source: after a restored backup its numbers start again lower. Of two
+    objects that had one name, the later one has only later versions.
+    """
     if row.source_epoch != item.source_epoch:
         return row.source_epoch < item.source_epoch
     return versions.newer(item.resource_version, row.resource_version) is True

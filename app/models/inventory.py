@@ -107,6 +107,13 @@ def by_paths(connection: Connection, place_id: int, paths: Sequence[str]) -> dic
     return found
 
 
+def describing(connection: Connection, place_ids: Sequence[int], *, path: str, blob_id: str | None) -> list[Item]:
+    """What was recorded at some places of this very file, or that it was removed (None); of the newest place first."""
+    as_it_is = _I.removed if blob_id is None else _I.blob_id == blob_id
+    query = select(_I.__table__).where(_I.place_id.in_(place_ids), _I.path == path, as_it_is)
+    return [item_of(row) for row in connection.execute(query.order_by(_I.place_id.desc()))]
+
+
 def of_scope(connection: Connection, place_id: int, *, group: str, resource: str, namespace: str) -> list[Item]:
     """The present files of one scope (type x namespace; an empty namespace means all), by path."""
     query = select(_I.__table__).where(

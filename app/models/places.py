@@ -184,20 +184,35 @@ def left_by_deleted(connection: Connection, *, cluster: str) -> list[destination
 def later_in_folder(connection: Connection, place_id: int) -> list[int]:
     """The places that somebody had later in the folder of one: what they know of a file counts."""
     later = aliased(_P)
-    return list(connection.scalars(select(later.id).where(_P.id == place_id, *_is_later(later))))
+    return list(connection.scalars(select(later.id).where(_P.id == place_id, *_is_later(later, than=_P))))
+
+
+def earlier_in_folder(connection: Connection, place_id: int) -> list[int]:
+    """The places that destinations of one cluster had before in the folder of one: what they wrote may stand there."""
+    earlier, owner = aliased(_P), aliased(_D)
+    query = (
+        select(earlier.id)
+        .select_from(_P)
+        .join(_D, _D.id == _P.destination_id)
+        .join(earlier, and_(*_is_later(_P, than=earlier)))
+        .join(owner, (owner.id == earlier.destination_id) & (owner.cluster == _D.cluster))
+        .where(_P.id == place_id)
+    )
+    return list(connection.scalars(query))
 
 
 def of_others(connection: Connection, destination_ids: Sequence[int]) -> list[int]:
     """Former places of live destinations whose folder another one has, or had later: what stands there is its."""
     left = _P.destination_id.in_(destination_ids), _P.id.is_distinct_from(_D.place_id), _D.place_id.is_not(None)
     query = select(_P.id).join(_D, _D.id == _P.destination_id)
-    return list(connection.scalars(query.where(*left, or_(~_is_nobodys(), exists().where(*_is_later(aliased(_P)))))))
+    had_later = exists().where(*_is_later(aliased(_P), than=_P))
+    return list(connection.scalars(query.where(*left, or_(~_is_nobodys(), had_later))))
 
 
-def _is_later(later: type[destinations.PlaceRow]) -> tuple[base.Condition, ...]:
+def _is_later(later: type[destinations.PlaceRow], *, than: type[destinations.PlaceRow]) -> tuple[base.Condition, ...]:
     """Whether somebody had the folder of a place later; of two in one tick of the clock, that is the one made later."""
-    since = or_(later.since > _P.since, (later.since == _P.since) & (later.id > _P.id))
-    return later.branch_id == _P.branch_id, later.base_folder == _P.base_folder, since
+    since = or_(later.since > than.since, (later.since == than.since) & (later.id > than.id))
+    return later.branch_id == than.branch_id, later.base_folder == than.base_folder, since
 
 
 def _is_nobodys() -> base.Condition:

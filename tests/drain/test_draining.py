@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from app import errors
 from app.drain import building, draining, pushing, relieving
-from app.models import destinations, ledger
-from tests.drain.world import World, path_of
+from app.models import base, destinations, ledger
+from app.rules import rendering
+from tests.drain.world import World, configmap, path_of
 
 
 def test_each_change_is_one_commit_on_an_empty_repository(world: World) -> None:
@@ -228,6 +229,96 @@ def test_a_delete_of_the_old_object_spares_the_new_one(world: World) -> None:
     world.drain(prod)
     assert world.files() == {path_of("a"): "new"}
     assert world.states(prod) == ["pushed", "pushed", "stale"]
+
+
+def test_a_late_row_of_the_old_object_spares_the_new_one(world: World) -> None:
+    """Who took a name later has only later versions: what comes late of the former one is not written over it."""
+    prod = world.destination()
+    world.change(prod, "a", "new", version=3, uid="two")
+    world.drain(prod)
+    world.change(prod, "a", "old", version=1, uid="one")
+    world.drain(prod)
+    assert world.files() == {path_of("a"): "new"}
+    assert world.states(prod) == ["pushed", "stale"]
+
+
+@pytest.fixture
+def follower(world: World) -> destinations.Destination:
+    """A destination in the folder that another one had, which left `a`, removed `b`, and never saw `c`."""
+    former = world.destination("former")
+    world.change(former, "a", "at 20", version=20)
+    world.change(former, "b", "at 1", version=1)
+    world.change(former, "b", None, version=21)
+    world.drain(former)
+    with world.database.write() as connection:
+        connection.execute(update(destinations.GitDestinationRow).values(deleted_at=base.now()))
+    return world.destination("follower")
+
+
+def test_what_comes_late_takes_nothing_back_from_who_had_the_folder(
+    world: World, follower: destinations.Destination
+) -> None:
+    """A stream that is resumed from further back brings a new destination what its predecessor was past."""
+    world.change(follower, "a", "at 10", version=10)
+    world.change(follower, "b", "at 2", version=2)
+    world.change(follower, "a", "of an object that had the name before", version=9, uid="one")
+    world.change(follower, "c", "at 3", version=3)
+    world.drain(follower)
+    assert world.states(follower) == ["stale", "stale", "stale", "pushed"]
+    assert world.files() == {path_of("a"): "at 20", path_of("c"): "at 3"}
+    # What was not written is the follower's all the same: it goes with its object.
+    world.change(follower, "a", None, version=22)
+    world.change(follower, "b", "at 23", version=23)
+    world.drain(follower)
+    assert world.files() == {path_of("b"): "at 23", path_of("c"): "at 3"}
+
+
+def test_a_file_that_was_changed_in_git_is_no_newer_state(
+    world: World, follower: destinations.Destination, tmp_path: Path
+) -> None:
+    """It is not as the predecessor left it: what comes of its object is written."""
+    world.somebody_pushes(tmp_path, path_of("a"), rendering.render(configmap("a", "by hand")).decode())
+    world.change(follower, "c", "at 3", version=3)
+    world.drain(follower)
+    world.change(follower, "a", "at 10", version=10)
+    world.drain(follower)
+    assert world.files() == {path_of("a"): "at 10", path_of("c"): "at 3"}
+
+
+def test_who_comes_back_to_a_folder_is_not_behind_who_had_it_meanwhile(
+    world: World, follower: destinations.Destination
+) -> None:
+    """Its own record of a file is not the newest one."""
+    world.change(follower, "a", "at 30", version=30)
+    world.drain(follower)
+    world.destination("follower", folder="clusters/elsewhere")
+    other = world.destination("other")
+    world.change(other, "a", "at 40", version=40)
+    world.drain(other)
+    world.destination("other", folder="clusters/other")
+    back = world.destination("follower")
+    world.change(back, "a", "at 35", version=35)
+    world.drain(back)
+    assert world.files() == {path_of("a"): "at 40"}
+    assert world.states(back) == ["pushed", "stale"]
+
+
+def test_a_seed_is_not_behind_who_had_the_folder(world: World, follower: destinations.Destination) -> None:
+    """What it finds is written, and is the follower's from then on."""
+    world.seed(follower, [("a", "at 20", 20), ("b", "at 9", 9)], list_version=30)
+    world.drain(follower)
+    assert world.states(follower) == ["unchanged", "pushed", "unchanged"]
+    assert world.files() == {path_of("a"): "at 20", path_of("b"): "at 9"}
+
+
+def test_numbers_of_another_cluster_say_nothing(world: World, follower: destinations.Destination) -> None:
+    """A predecessor that mirrored another cluster counted otherwise."""
+    with world.database.write() as connection:
+        row = destinations.GitDestinationRow
+        connection.execute(update(row).where(row.id != follower.id).values(cluster="away"))
+    world.change(follower, "a", "at 10", version=10)
+    world.drain(follower)
+    assert world.files() == {path_of("a"): "at 10"}
 
 
 def test_a_raised_place_supersedes_what_pends(world: World) -> None:
