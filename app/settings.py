@@ -75,8 +75,9 @@ class Settings:
     # Days for which rows of the ledger stay after they ended; those that say why something is not in Git stay longer.
     keep_rows: float = 30.0
     keep_problems: float = 90.0
-    # A watch request is ended by the server after a random time from half of this to all of it.
-    watch_timeout: float = 600.0
+    # A watch request is ended by the server after a random time from half of this to all of it. A server says where it
+    # stands shortly before, so that quiet streams come on too; one that says nothing is not there any more.
+    watch_timeout: float = 60.0
     # Connect and read timeout of every other call to Kubernetes.
     kube_connect_timeout: float = 5.0
     kube_read_timeout: float = 30.0

@@ -26,7 +26,7 @@ Kind = Literal["ADDED", "MODIFIED", "DELETED", "BOOKMARK", "SYNCED"]
 _KINDS: dict[Any, Kind] = {"ADDED": "ADDED", "MODIFIED": "MODIFIED", "DELETED": "DELETED", "BOOKMARK": "BOOKMARK"}
 _INITIAL_EVENTS_END = "k8s.io/initial-events-end"
 # How long the server may be late in ending a stream at its timeout before the connection counts as dead. Seconds.
-_GRACE = 15.0
+_GRACE = 5.0
 # The largest object that etcd takes is 1.5 MB; a line far above it is no event.
 _LONGEST_LINE = 64_000_000
 

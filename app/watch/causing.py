@@ -60,12 +60,14 @@ class Causes:
         keys = tuple(wanted)
         return self._writer.call(lambda: self._resume(keys))
 
-    def begin_stream(self, key: routing.StreamKey, *, resource_version: str, cause: str, epoch: bool = False) -> int:
+    def begin_stream(
+        self, key: routing.StreamKey, *, resource_version: str, cause: str, lost: int | None = None
+    ) -> int:
         """Start a stream from here and seed what it covers, unless that is about to be listed; its source epoch.
 
-        With `epoch` the source's history was put back: resourceVersions of before mean nothing any more.
+        `lost` is the epoch that the stream was in, if that history was put back: its numbers mean nothing any more.
         """
-        return self._writer.call(lambda: self._begin_stream(key, resource_version, cause, raised=epoch))
+        return self._writer.call(lambda: self._begin_stream(key, resource_version, cause, lost=lost))
 
     def refuse_stream(self, key: routing.StreamKey, *, reason: str) -> None:
         """A type cannot be read: forget its cursor, and end its scopes without a sweep (promise P10)."""
@@ -156,27 +158,23 @@ class Causes:
         self._writer.positions = self._writer.durably(work)
         return dict(self._writer.positions)
 
-    def _begin_stream(self, key: routing.StreamKey, resource_version: str, cause: str, *, raised: bool) -> int:
+    def _begin_stream(self, key: routing.StreamKey, resource_version: str, cause: str, *, lost: int | None) -> int:
         def work(connection: base.Connection) -> cursors.Cursor:
-            found = (
-                self._raise_epoch(connection, key) if raised else leases.source_epoch(connection, cluster=self._cluster)
-            )
+            if lost is None:
+                found = leases.source_epoch(connection, cluster=self._cluster)
+            else:
+                found = leases.raise_source_epoch(connection, cluster=self._cluster, above=lost)
             cursor = cursors.Cursor(key.group, key.resource, key.namespace, key.version, resource_version, found)
             cursors.move(connection, cluster=self._cluster, cursor=cursor)
-            self._seed_covered(connection, key, cause, always=raised)
+            self._seed_covered(connection, key, cause, always=lost is not None)
             return cursor
 
         cursor = self._writer.durably(work)
         self._writer.positions[key] = cursor
-        if raised:
+        if lost is not None:
             self._writer.doubt(key)
         self._writer.read_seeds()
         return cursor.source_epoch
-
-    def _raise_epoch(self, connection: base.Connection, key: routing.StreamKey) -> int:
-        position = self._writer.positions.get(key)
-        above = position.source_epoch if position else leases.source_epoch(connection, cluster=self._cluster)
-        return leases.raise_source_epoch(connection, cluster=self._cluster, above=above)
 
     def _seed_covered(self, connection: base.Connection, key: routing.StreamKey, cause: str, *, always: bool) -> None:
         """What a stream missed, a listing has to bring; what no listing has touched yet is listed anyway."""

@@ -236,7 +236,6 @@ class Leader:
             "reporter": self._reporter.run,
             "board": self._board.run,
             "keeper": self._keeper.run,
-            "quiet": self._streams.watch_quiet,
             "namespaces": self._namespaces.run,
         }
         for kind in kinds.OUR_TYPES:

@@ -29,13 +29,10 @@ log = structlog.get_logger(__name__)
 
 # A type that RBAC forbids or that is not served is tried again this slowly: a person has to act.
 REFUSED_WAIT = 10.0
-# A stream that was silent for so long is compared with the cluster: a watch from the future delivers nothing.
-QUIET_AFTER = 60.0
 # How long an API server that lags behind another one may take until it has caught up.
 LAG = 3.0
 # Why everything is listed after that.
 RESTORED, LAGGED = "the cluster was restored from a backup", "the API server lagged, or the cluster was restored"
-_TICK = 5.0
 # A thread whose connection was shut down ends at once; longer means that it hangs in a call with its own timeout.
 _JOIN = 40.0
 
@@ -85,8 +82,8 @@ class Stream:
         self._services = services
         self._position = cursor.resource_version if cursor else ""
         self._epoch = cursor.source_epoch if cursor else 1
-        self._cause = "no resume point"
-        self._start_over = ""
+        # Why it begins anew; empty where it resumes.
+        self._anew = "" if cursor else "no resume point"
         # Replaced as a whole, because other threads read it.
         self._doing = _Doing(State.STARTS, datetime.now(UTC))
         self._heard = time.monotonic()
@@ -123,20 +120,13 @@ class Stream:
             self._woken.set()
 
     def start_over(self, cause: str) -> None:
-        """Forget the resume point: the stream begins anew, with a seed of what it covers."""
-        self._start_over = cause
+        """Do not resume: the stream begins anew, with a seed of what it covers."""
+        self._anew = cause
         self._drop_connection()
-
-    def check_quiet(self) -> None:
-        """Compare a silent stream with the cluster. Raises what the request raises."""
-        if time.monotonic() - self._heard >= QUIET_AFTER and self._position:
-            self.compare()
 
     def compare(self) -> None:
         """Connect anew where the cluster is behind the stream. Raises what the request raises."""
-        latest = self._latest()
-        self._heard = time.monotonic()
-        if self._is_behind(latest):
+        if self._is_behind(self._latest()):
             self._drop_connection()
 
     def _is_behind(self, latest: str) -> bool:
@@ -157,9 +147,9 @@ class Stream:
                 self._follow()
                 continue
             except problems.Expired:
-                self._position, self._cause = "", "the resume point expired"
+                self._anew = "the resume point expired"
                 wait = waits.failed()
-                self._waits(self._cause, wait)
+                self._waits(self._anew, wait)
             except (problems.Forbidden, problems.NotServed) as error:
                 self._refused(error)
                 wait = REFUSED_WAIT
@@ -197,11 +187,12 @@ class Stream:
                 self._position = change.resource_version
 
     def _find_start(self) -> None:
-        """Compare the resume point with the cluster, or make one; after that, listings may begin."""
-        if self._start_over:
-            self._position, self._cause, self._start_over = "", self._start_over, ""
-        latest = self._latest()
-        behind, cause = self._is_behind(latest), self._cause
+        """Compare the last position with the cluster, and make another one where it is no resume point.
+
+        After that, listings may begin. What is no resume point any more says all the same if the cluster went back.
+        """
+        anew, latest = self._anew, self._latest()
+        behind, cause = self._is_behind(latest), anew
         if behind:
             # One of several API servers may lag for a moment, and what it listed then would be taken for the present. A
             # cluster that was restored may pass the old number meanwhile: it is listed either way.
@@ -210,11 +201,13 @@ class Stream:
             latest = self._latest()
             cause = RESTORED if self._is_behind(latest) else LAGGED
             log.error("the cluster went back in time", stream=str(self.key), cause=cause)
-        if behind or not self._position:
+        if behind or anew:
             self._epoch = self._services.causes.begin_stream(
-                self.key, resource_version=latest, cause=cause, epoch=behind
+                self.key, resource_version=latest, cause=cause, lost=self._epoch if behind else None
             )
             self._position = latest
+            # Unless it was told so again meanwhile.
+            self._anew = "" if self._anew == anew else self._anew
         if self.refusal:
             log.info("the type can be read again", stream=str(self.key))
             self._does(State.STARTS)
@@ -225,7 +218,7 @@ class Stream:
     def _refused(self, error: errors.ReverserError) -> None:
         """403 or 404 is never read as empty: the type stops, its scopes end without a sweep."""
         self.running.clear()
-        self._position, self._cause = "", "the type can be read again"
+        self._anew = "the type can be read again"
         if not self.refusal:
             log.warning("stream_refused", stream=str(self.key), error=error.message)
         self._does(State.REFUSED, error.message, next_try_in=REFUSED_WAIT)
@@ -286,16 +279,6 @@ class Streams:
         """The cluster serves other types than before: whoever was refused asks at once."""
         for stream in self.running.values():
             stream.try_again()
-
-    def watch_quiet(self) -> None:
-        """Thread: compare silent streams with the cluster, until told to stop."""
-        while not self._services.stop.wait(_TICK):
-            for stream in self.running.values():
-                try:
-                    stream.check_quiet()
-                except errors.ReverserError as error:
-                    # The stream itself will meet the same trouble, and deals with it.
-                    log.debug("quiet_check_failed", stream=str(stream.key), error=error.message)
 
     def close(self) -> None:
         """Tell all threads to end; they are daemons and nobody waits for them long."""

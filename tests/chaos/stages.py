@@ -46,7 +46,7 @@ class Pace:
     freeze: float
 
 
-SHORT = Pace({"branch_lease": "1.5", "watch_lease": "2", "statement_timeout": "1"}, freeze=5.0)
+SHORT = Pace({"branch_lease": "1.5", "watch_lease": "2", "statement_timeout": "1", "watch_timeout": "20"}, freeze=5.0)
 DEFAULT = Pace({}, freeze=12.0)
 # How long a process may take to end or to be back.
 COMEBACK = 60.0

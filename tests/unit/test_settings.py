@@ -37,7 +37,7 @@ DEFAULTS = {
     "seed_interval": 86_400.0,
     "keep_rows": 30.0,
     "keep_problems": 90.0,
-    "watch_timeout": 600.0,
+    "watch_timeout": 60.0,
     "kube_connect_timeout": 5.0,
     "kube_read_timeout": 30.0,
     "page_size": 500,

@@ -143,7 +143,7 @@ def test_a_restored_cluster_gets_a_new_epoch(desk: Desk) -> None:
     """Below its cursor, a cluster was restored: the source epoch rises and everything of the type is seeded."""
     desk.start(watch_rule("configmaps"))
     desk.seed(config_map("a", 110))
-    epoch = desk.causes.begin_stream(desk.key(), resource_version="50", cause="restored", epoch=True)
+    epoch = desk.causes.begin_stream(desk.key(), resource_version="50", cause="restored", lost=1)
     desk.seed(config_map("a", 40), version="51")
     assert epoch == 2
     assert {row.source_epoch for row in desk.events()[2:]} == {2}
@@ -155,21 +155,23 @@ def test_the_epoch_of_a_restored_cluster_never_falls(desk: Desk) -> None:
     desk.start(watch_rule("configmaps", "roles"))
     desk.seed()
     key, other = desk.key(), desk.key(ROLES)
-    assert desk.causes.begin_stream(key, resource_version="50", cause="restored", epoch=True) == 2
+    assert desk.causes.begin_stream(key, resource_version="50", cause="restored", lost=1) == 2
     desk.causes.refuse_stream(key, reason="Forbidden")
     assert desk.causes.begin_stream(key, resource_version="60", cause="it can be read again") == 2
     desk.start()
     desk.start(watch_rule("configmaps", "roles"), version="70")
     assert desk.writer.positions[key].source_epoch == 2
-    assert desk.causes.begin_stream(other, resource_version="20", cause="restored", epoch=True) == 3
+    assert desk.causes.begin_stream(other, resource_version="20", cause="restored", lost=2) == 3
 
 
 def test_one_restore_is_one_epoch_for_all_streams(desk: Desk) -> None:
     """The stream that meets a restore first raises the epoch; those that meet it later take that one."""
     desk.start(watch_rule("configmaps", "roles"))
     for type_ in (CONFIG_MAPS, ROLES):
-        epoch = desk.causes.begin_stream(desk.key(type_), resource_version="50", cause="restored", epoch=True)
-        assert epoch == 2
+        assert desk.causes.begin_stream(desk.key(type_), resource_version="50", cause="restored", lost=1) == 2
+        # One that was refused meanwhile knows in which epoch it was.
+        desk.causes.refuse_stream(desk.key(type_), reason="Forbidden")
+        assert desk.causes.begin_stream(desk.key(type_), resource_version="55", cause="restored", lost=1) == 2
 
 
 def test_narrow_streams_of_two_epochs_do_not_become_one(desk: Desk) -> None:

@@ -122,14 +122,16 @@ class Answering:
 
     def __init__(self) -> None:
         self.error: Exception | None = None
+        self.stands_at = 100
+        self.watch_error: Exception = errors.TemporaryError("the API server closed the connection")
 
     def get_json(self, *_: Any, **__: Any) -> dict[str, Any]:
         if self.error is not None:
             raise self.error
-        return {"kind": "ConfigMapList", "metadata": {"resourceVersion": "100"}, "items": []}
+        return {"kind": "ConfigMapList", "metadata": {"resourceVersion": str(self.stands_at)}, "items": []}
 
     def request(self, *_: Any, **__: Any) -> Any:
-        raise errors.TemporaryError("the API server closed the connection")
+        raise self.watch_error
 
 
 @pytest.fixture
@@ -173,3 +175,16 @@ def test_a_stream_says_what_it_does(stream: streams.Stream, cluster: Answering) 
     waits = wait_state(stream, lambda one: one.state == "waits", "a watch that breaks off")
     assert (waits.message, stream.refusal) == ("the API server closed the connection", "")
     assert waits.heard_at is not None
+
+
+@pytest.mark.parametrize("error", [problems.Expired("too old", delay=0.0), problems.Forbidden("may not watch")])
+def test_a_cluster_that_went_back_is_noticed_by_who_begins_anew(
+    stream: streams.Stream, cluster: Answering, desk: Desk, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    """What is no resume point any more says where the cluster stood: rows of its new history count as newer."""
+    monkeypatch.setattr(streams, "LAG", 0.0)
+    stream.thread.start()
+    wait_state(stream, lambda one: one.state == "waits", "a stream that stands at 100")
+    cluster.stands_at, cluster.watch_error = 50, error
+    wait_until(lambda: desk.cursor() == "50", what="another resume point")
+    assert desk.writer.positions[stream.key].source_epoch == 2
