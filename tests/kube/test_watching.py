@@ -12,6 +12,7 @@ import pytest
 from app import errors, events, settings
 from app.kube import client, listing, problems, watching
 from tests.kube import objects
+from tests.servers import proxy
 from tests.servers.api import EACH, ApiServer, make
 from tests.servers.kube import KubeServer
 from tests.waiting import wait_until
@@ -48,6 +49,27 @@ def test_a_stream_ends_normally_at_its_timeout(cluster: client.Cluster, place: s
     with follow(cluster, place, start=start, timeout=1) as stream:
         assert [change for change in stream if change.kind != "BOOKMARK"] == []
     assert 0.5 < time.monotonic() - began < 10
+
+
+def test_a_connection_that_nobody_serves_ends_in_an_error_after_its_timeout(
+    server: ApiServer, place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What lost its peer behind a load balancer hears nothing, not even an end: it does not wait for ever."""
+    monkeypatch.setattr(watching, "_GRACE", 0.5)
+    link = proxy.Proxy(proxy.address(server.url))
+    link.start()
+    kubeconfig = tmp_path / "kubeconfig"
+    kubeconfig.write_text(server.kubeconfig().read_text().replace(server.url, link.url(server.url)))
+    cluster = client.connect(settings.Settings(kubeconfig=str(kubeconfig)))
+    try:
+        start = listing.latest_resource_version(cluster, objects.CONFIG_MAPS, place)
+        with follow(cluster, place, start=start, timeout=1) as stream:
+            link.silence()
+            with pytest.raises(errors.TemporaryError, match="broke off"):
+                list(stream)
+    finally:
+        cluster.close()
+        link.stop()
 
 
 def test_another_thread_closes_a_waiting_stream_at_once(cluster: client.Cluster, place: str) -> None:
