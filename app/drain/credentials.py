@@ -38,7 +38,8 @@ class CredentialSource:
     def of(self, destination: destinations.Destination) -> git_credentials.Credentials:
         """The credentials of a destination; anonymous where no Secret is named.
 
-        Raises StalledError for a Secret that is missing or may not be read, TemporaryError when Kubernetes is away.
+        While Kubernetes is away, they are those that were read before. Raises StalledError for a Secret that is missing
+        or may not be read, TemporaryError when Kubernetes is away and none were read.
         """
         if destination.transport == "file" and not self._options.allow_local_repos:
             raise errors.StalledError(
@@ -52,7 +53,7 @@ class CredentialSource:
         with self._lock:
             kept = self._kept.get(ref)
             if kept is None or kept.until < time.monotonic():
-                found = git_credentials.from_secret(self._read(ref))
+                found = self._present(ref, kept)
                 kept = self._kept[ref] = _Kept(found, time.monotonic() + KEEP_SECONDS)
         return kept.credentials
 
@@ -60,6 +61,15 @@ class CredentialSource:
         """Read the Secret again next time: the remote refused what we have."""
         if destination.secret_name is not None:
             self._kept.pop(Ref(destination.repo_config.namespace, destination.secret_name), None)
+
+    def _present(self, ref: Ref, kept: _Kept | None) -> git_credentials.Credentials:
+        try:
+            return git_credentials.from_secret(self._read(ref))
+        except errors.TemporaryError:
+            # What pends needs Git alone, and Git knows whether they are still good.
+            if kept is None:
+                raise
+            return kept.credentials
 
     def _read(self, ref: Ref) -> secrets.SecretData:
         if self._options.credentials_dir:

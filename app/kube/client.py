@@ -108,9 +108,12 @@ class Cluster:
             raise problems.of_answer(call, status=response.status, headers=response.headers, body=response.data)
         return response
 
-    def get_json(self, path: str, *, query: Mapping[str, str] | None = None, accept: str = JSON) -> dict[str, Any]:
+    def get_json(
+        self, path: str, *, query: Mapping[str, str] | None = None, accept: str = JSON, timeout: float | None = None
+    ) -> dict[str, Any]:
         """Read one JSON document. Raises as `request` does, and TemporaryError when it is not a whole object."""
-        return decode(self.request("GET", path, query=query, accept=accept).data, call=f"get {path}")
+        response = self.request("GET", path, query=query, accept=accept, timeout=timeout)
+        return decode(response.data, call=f"get {path}")
 
     def uid(self) -> str:
         """The uid of the namespace kube-system, which tells one cluster from another."""

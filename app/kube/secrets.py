@@ -25,6 +25,8 @@ _SECRETS = types.ResourceType(
     verbs=frozenset({"get"}),
     preferred=True,
 )
+# A worker waits for a Secret with work in its hands. Seconds.
+_READ_TIMEOUT = 5.0
 # RFC 1123 names: what Kubernetes allows, and nothing that leaves a folder.
 _NAME = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?")
 
@@ -54,7 +56,7 @@ def read_secret(cluster: client.Cluster, ref: events.Ref) -> SecretData:
     Raises StalledError(SecretNotFound), Forbidden that names the missing RBAC rule, TemporaryError.
     """
     try:
-        secret = cluster.get_json(paths.single(_SECRETS, ref))
+        secret = cluster.get_json(paths.single(_SECRETS, ref), timeout=_READ_TIMEOUT)
     except problems.NotServed as error:
         raise _not_found(ref) from error
     return SecretData({key: _decode(ref, key, value) for key, value in (secret.get("data") or {}).items()})
