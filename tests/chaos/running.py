@@ -237,12 +237,15 @@ def scene_of(stage: Stage, player: playing.Player) -> checking.Scene:
 def settled(scene: checking.Scene) -> list[checking.Complaint]:
     """What does not hold, once there was time for it; nothing where all holds, and goes on to."""
     ends = time.monotonic() + REST
-    while (complaints := checking.check(scene)) and time.monotonic() < ends:
-        threading.Event().wait(1.0)
-    if not complaints:
-        threading.Event().wait(QUIET)
+    while True:
         complaints = checking.check(scene)
-    return complaints
+        if not complaints:
+            # It may be that somebody has yet to hear of a rule: a connection that was lost is noticed late.
+            threading.Event().wait(QUIET)
+            complaints = checking.check(scene)
+        if not complaints or time.monotonic() > ends:
+            return complaints
+        threading.Event().wait(1.0)
 
 
 def spread(met: Sequence[Met]) -> dict[str, float]:
