@@ -40,6 +40,8 @@ class Cluster:
 
     version: int = 100
     defined: bool = False
+    # Resources that a watch daemon may not read at the moment.
+    forbidden: set[str] = field(default_factory=set)
     log: dict[str, list[watching.Change]] = field(default_factory=lambda: defaultdict(list))
     # By resource, then by namespace and name.
     _objects: dict[str, dict[tuple[str, str], Object]] = field(default_factory=lambda: defaultdict(dict))
