@@ -6,6 +6,7 @@ rendered, or whose path holds something foreign, ends dead with its reason and t
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -65,8 +66,6 @@ class Builder:
         self._options = options
         self._editor = trees.TreeEditor(cache, None if base is None else git_commits.tree_of(cache, base))
         self._items: dict[str, inventory.Item] = {}
-        # Who had the folder before; read once, and only if it matters.
-        self._earlier: list[int] | None = None
         self.plan = planning.Plan(base=base)
         self.timings = Timings()
 
@@ -141,16 +140,20 @@ class Builder:
         """
         there = self._editor.get(path)
         blob = None if there is None else there.id
-        if row.seed_run_id or (item is not None and item.blob_id == blob):
+        if row.seed_run_id or (item is not None and item.blob_id == blob) or not self._earlier:
             return None
         with self._database.read() as connection:
-            if self._earlier is None:
-                self._earlier = places.earlier_in_folder(connection, self._destination.place_id)
             found = inventory.describing(connection, self._earlier, path=path, blob_id=blob)
         ahead = next((one for one in found if isinstance(deciding.judge(row, one), deciding.End)), None)
         return ahead and replace(
             ahead, seed_run_id=None, selection=row.selection, rule=row.rule, remover=row.remover, orphan=None
         )
+
+    @functools.cached_property
+    def _earlier(self) -> list[int]:
+        """Who had the folder before; read once, and only if it matters."""
+        with self._database.read() as connection:
+            return places.earlier_in_folder(connection, self._destination.place_id)
 
     def _write(
         self, row: ledger.Pending, path: str, item: inventory.Item | None, body: bytes | None
