@@ -187,4 +187,5 @@ def test_a_cluster_that_went_back_is_noticed_by_who_begins_anew(
     wait_state(stream, lambda one: one.state == "waits", "a stream that stands at 100")
     cluster.stands_at, cluster.watch_error = 50, error
     wait_until(lambda: desk.cursor() == "50", what="another resume point")
-    assert desk.writer.positions[stream.key].source_epoch == 2
+    with desk.database.read() as connection:
+        assert leases.source_epoch(connection, cluster="home") == 2
