@@ -119,8 +119,9 @@ class Builder:
         verdict = deciding.judge(row, item)
         try:
             if verdict is deciding.WRITE and (inherited := self._inherited(row, path, item)):
-                self._keep(inherited)
                 verdict = deciding.judge(row, inherited)
+                if inherited.identifier.uid == row.identifier.uid:
+                    self._keep(inherited)
             if isinstance(verdict, deciding.End):
                 self.plan.end(row, verdict.state, verdict.reason)
                 return None
@@ -135,8 +136,9 @@ class Builder:
     def _inherited(self, row: ledger.Pending, path: str, item: inventory.Item | None) -> inventory.Item | None:
         """What a predecessor in the folder recorded of what stands at a path, where a live row is behind that.
 
-        A stream may come from further back than the predecessor had come. Its record is ours then, as if we had made
-        it: a deletion that comes later removes the file. A seed is not behind.
+        A stream may come from further back than the predecessor had come. Its record of the row's own object is ours
+        then, as if we had made it: a deletion that comes later removes the file. Another object that has the name by
+        now brings rows of its own, if it is selected. A seed is not behind.
         """
         there = self._editor.get(path)
         blob = None if there is None else there.id

@@ -139,6 +139,9 @@ class Batch:
                 selected = self._only_listed(subject, run)
             if selected is None:
                 continue
+            if stale and not selected.kept and eventing.is_unchanged(subject, selected, self.known[run.destination_id]):
+                # The newer state is of this very content, and has no row: this one carries it.
+                stale = None
             if selected.kept:
                 stale = stale or self._why_kept(subject, selected.target)
             entry = eventing.entry(subject, selected, origin, seed=run_id, stale=stale)

@@ -62,7 +62,7 @@ class OpenRun:
         """Why a listed object is no news, or None: a live Event of it was a DELETE, or a newer state.
 
         A state that was seen live as well is written again: after a sweep the live row of it may be behind a tombstone,
-        and only a seed may bring a file back.
+        and only a seed may bring a file back. Whether a newer one is of other content is for the caller to say.
         """
         lived = self.lived.get(subject.identifier.uid)
         if lived is None:

@@ -145,6 +145,7 @@ class Stream:
         while not self._ending():
             try:
                 self._follow()
+                waits.worked()
                 continue
             except problems.Expired:
                 self._anew = "the resume point expired"

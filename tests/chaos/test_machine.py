@@ -198,26 +198,42 @@ def test_each_fault_happens_and_nothing_comes_of_it(point: miniature.Point, how:
 
 
 @pytest.mark.usefixtures("beginning")
-def test_a_state_that_a_tombstone_hides_is_written_by_the_next_seed() -> None:
+@pytest.mark.parametrize("anew", [False, True])
+@pytest.mark.parametrize("overtaken", [False, True])
+def test_a_state_that_a_tombstone_hides_is_written_by_the_next_seed(*, anew: bool, overtaken: bool) -> None:
     """A sweep takes a file at a version at which the stream, behind the listing, has yet to bring the object.
 
-    What the stream brings then is behind the tombstone, so the seed that a changed rule causes has to write it.
+    What the stream brings then is behind the tombstone, so the seed of a changed rule, or of a destination that is made
+    anew, has to write it: also where a change that is none for Git comes live between the list request and its page.
     """
     site = Machine.beginning.site()
+
+    def play(deed: histories.Deed, choice: int) -> None:
+        site.player.play(histories.Step(deed, 0, choice))
+
     with site.stood_in(), closing(site):
         # A blue object, and a rule that selects what is blue; then it is red, which the stream has yet to say.
-        site.player.play(histories.Step("label", 0, 1))
-        site.player.play(histories.Step("rule", 0, 3))
+        play("label", 1)
+        play("rule", 3)
         site.everything()
-        site.player.play(histories.Step("label", 0, 2))
+        play("label", 2)
         site.lead(lambda leader: leader.ask(site.ref(0)))
         site.lead(lambda leader: leader.sweep())
         site.lead(lambda leader: leader.list_all())
         site.drain(0, site.ref(0))
         assert site.rows("SELECT count(*) AS n FROM inventory WHERE removed")[0]["n"] == 1
+        if anew:
+            play("displace", 0)
         # A rule that selects all of them.
-        site.player.play(histories.Step("rule", 0, 0))
+        play("rule", 0)
+        play("place", 0)
+        site.lead(lambda leader: leader.reconcile())
+        if overtaken:
+            site.lead(lambda leader: leader.list(0))
+            play("noise", 1)
+            for which in range(3):
+                site.lead(lambda leader, which=which: leader.deliver(which, 100))  # type: ignore[misc]
         site.everything()
-        assert site.rows("SELECT state FROM event WHERE state_reason LIKE '%removed at%'")
+        assert site.rows("SELECT state FROM event WHERE state = 'stale' AND state_reason LIKE '%at this%'")
         site.rest()
         assert [str(one) for one in checking.check(site.scene())] == []

@@ -200,7 +200,8 @@ def test_unchanged_content_gets_the_present_mark(narrowed: Desk) -> None:
     narrowed.write()
     narrowed.page(begun, [web("a", 110)], ended_at="175")
     narrowed.write()
-    assert later(narrowed) == [("UPDATE", "a", "pending"), ("UPDATE", "a", "stale"), ("SEED_SYNC", "", "pending")]
+    # The listed state is of the same content: the row of the live one may be behind a tombstone, and the drain decides.
+    assert later(narrowed) == [("UPDATE", "a", "pending"), ("UPDATE", "a", "pending"), ("SEED_SYNC", "", "pending")]
     assert narrowed.events()[2].selection not in {None, before}
 
 

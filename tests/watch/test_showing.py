@@ -189,3 +189,25 @@ def test_a_cluster_that_went_back_is_noticed_by_who_begins_anew(
     wait_until(lambda: desk.cursor() == "50", what="another resume point")
     with desk.database.read() as connection:
         assert leases.source_epoch(connection, cluster="home") == 2
+
+
+def test_a_stream_that_worked_waits_as_at_the_first_time(
+    stream: streams.Stream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Connections that break off now and then, over hours, are no reason to wait longer each time."""
+    away = errors.TemporaryError("the API server closed the connection")
+    follows, waits = iter([away, away, away, None, away]), []
+
+    def follow() -> None:
+        if failure := next(follows, away):
+            raise failure
+
+    def waited(_why: str, seconds: float) -> None:
+        waits.append(seconds)
+        stream._woken.set()
+
+    monkeypatch.setattr(stream, "_follow", follow)
+    monkeypatch.setattr(stream, "_waits", waited)
+    stream.thread.start()
+    wait_until(lambda: len(waits) > 3, what="four waits")
+    assert max(waits[0], waits[3]) < 2.0 < min(waits[2:3])
