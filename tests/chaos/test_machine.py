@@ -23,10 +23,10 @@ from app import failpoints
 from tests.chaos import checking, faults, histories, miniature
 from tests.servers import processes
 
-# `make test-long` plays so many, of so many steps, and other ones each time. CI plays 200 and `make test` 20, and each
+# `make test-long` plays so many, of so many steps, and other ones each time. CI plays 100 and `make test` 10, and each
 # time the same: a fault that is found by chance belongs to who looks for one.
 HISTORIES, PARTS, STEPS = 5_000, 5, 40
-SOME = min(hypothesis.settings().max_examples, 1_000) // 5
+SOME = min(hypothesis.settings().max_examples, 1_000) // 10
 # Five deaths over one row are one reason to leave it out.
 MOST_DEATHS = 4
 
@@ -163,7 +163,7 @@ def play(machine: type[Machine], count: int) -> None:
     run_state_machine_as_test(machine, settings=settings)
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1_200)
 @pytest.mark.usefixtures("beginning")
 @pytest.mark.parametrize("part", range(PARTS))
 def test_some_short_histories_with_faults(part: int) -> None:
