@@ -118,10 +118,8 @@ class Builder:
         item = self._items.get(path)
         verdict = deciding.judge(row, item)
         try:
-            if verdict is deciding.WRITE and (inherited := self._inherited(row, path, item)):
-                verdict = deciding.judge(row, inherited)
-                if inherited.identifier.uid == row.identifier.uid:
-                    self._keep(inherited)
+            if verdict is deciding.WRITE and row.seed_run_id is None:
+                verdict = self._behind_predecessor(row, path, item) or verdict
             if isinstance(verdict, deciding.End):
                 self.plan.end(row, verdict.state, verdict.reason)
                 return None
@@ -133,23 +131,31 @@ class Builder:
             log.warning("row_dead", destination=str(self._destination.ref), sequence=row.sequence, reason=error.reason)
             return None
 
-    def _inherited(self, row: ledger.Pending, path: str, item: inventory.Item | None) -> inventory.Item | None:
-        """What a predecessor in the folder recorded of what stands at a path, where a live row is behind that.
+    def _behind_predecessor(self, row: ledger.Pending, path: str, item: inventory.Item | None) -> deciding.End | None:
+        """The end of a live row that is behind what a predecessor in the folder recorded of what stands at its path.
 
         A stream may come from further back than the predecessor had come. Its record of the row's own object is ours
         then, as if we had made it: a deletion that comes later removes the file. Another object that has the name by
-        now brings rows of its own, if it is selected. A seed is not behind.
+        now brings rows of its own, if it is selected.
         """
         there = self._editor.get(path)
         blob = None if there is None else there.id
-        if row.seed_run_id or (item is not None and item.blob_id == blob) or not self._earlier:
+        if (item is not None and item.blob_id == blob) or not self._earlier:
             return None
         with self._database.read() as connection:
             found = inventory.describing(connection, self._earlier, path=path, blob_id=blob)
-        ahead = next((one for one in found if isinstance(deciding.judge(row, one), deciding.End)), None)
-        return ahead and replace(
-            ahead, seed_run_id=None, selection=row.selection, rule=row.rule, remover=row.remover, orphan=None
-        )
+        for one in found:
+            verdict = deciding.judge(row, one)
+            if isinstance(verdict, deciding.End):
+                self._take_over(row, one)
+                return verdict
+        return None
+
+    def _take_over(self, row: ledger.Pending, item: inventory.Item) -> None:
+        """A predecessor's record is ours, with what selects the row, where it is of the row's own object."""
+        if item.identifier.uid == row.identifier.uid:
+            marked = replace(item, selection=row.selection, rule=row.rule, remover=row.remover)
+            self._keep(replace(marked, seed_run_id=None, orphan=None))
 
     @functools.cached_property
     def _earlier(self) -> list[int]:

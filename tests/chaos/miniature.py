@@ -221,12 +221,11 @@ class Leader:
         self._follow(self._causes.adopt(seen))
 
     def _follow(self, routes: routing.Routing) -> None:
-        unwanted = [key for key in self._streams if key not in routes.streams]
-        fresh = [key for key in routes.streams if key not in self._streams]
-        if not unwanted and not fresh and self._started:
+        if self._started and self._streams.keys() == routes.streams.keys():
             return
         self._started = True
-        self._streams = {key: stream for key, stream in self._streams.items() if key not in unwanted}
+        self._streams = {key: stream for key, stream in self._streams.items() if key in routes.streams}
+        fresh = [key for key in routes.streams if key not in self._streams]
         resumed = self._causes.resume(routes.streams)
         for key in fresh:
             cursor = resumed.get(key)

@@ -115,6 +115,17 @@ def test_a_newer_live_event_of_other_content_counts_for_the_seed(seeded: Desk) -
     assert seeded.rows()[2:] == [("UPDATE", "a", "pending"), ("UPDATE", "a", "stale"), ("SEED_SYNC", "", "pending")]
 
 
+def test_an_unchanged_live_event_counts_for_the_seed(seeded: Desk) -> None:
+    """Live Events count against listed items even when their content made no row."""
+    seeded.causes.begin_stream(seeded.key(), resource_version="155", cause="expired")
+    begun = seeded.begin()
+    seeded.live("MODIFIED", config_map("a", 200, version="110"))
+    seeded.write()
+    seeded.page(begun, [config_map("a", 180)], ended_at="201")
+    seeded.write()
+    assert seeded.rows()[2:] == [("UPDATE", "a", "stale"), ("SEED_SYNC", "", "pending")]
+
+
 def test_a_newer_live_event_of_the_same_content_leaves_it_to_the_seed(seeded: Desk) -> None:
     """Noise made no row: what a seed has to repair would stay broken while a status changes during each listing."""
     seeded.causes.begin_stream(seeded.key(), resource_version="155", cause="expired")
