@@ -66,8 +66,8 @@ def _judge_write(row: ledger.Pending, item: inventory.Item | None, *, same_objec
     if item is None:
         return WRITE
     if not same_object:
-        # A sweep's tombstone has the version of its listing, and a seed knows what is there now.
-        behind = not item.removed and row.seed_run_id is None and _is_older(row, item)
+        # A seed knows what is there now, and brings whatever a tombstone hides that has the version of a listing.
+        behind = row.seed_run_id is None and _is_older(row, item)
         return End(ledger.STALE, OF_ANOTHER) if behind else WRITE
     if item.removed and (item.source_epoch, item.resource_version) == (row.source_epoch, row.resource_version):
         return End(ledger.STALE, "the object was removed at this resourceVersion")

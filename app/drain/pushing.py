@@ -87,7 +87,7 @@ class Pusher:
         """Record of these rows, which remove files, that they are gone with their branch."""
         with caches.open_cache(self.options.work_dir, destination.url_key) as cache:
             plan = self._builder(cache, destination, base=None).build(rows, max_commits=len(rows))
-        held.lease = recording.record_plan(self.database, held.lease, destination=destination, plan=plan, branches=None)
+        held.lease = recording.record_plan(self.database, held.lease, destination=destination, plan=plan)
         return Result(rows=len(plan.ends))
 
     def _push(
@@ -143,17 +143,16 @@ class Pusher:
         builder = self._builder(cache, destination, base=_head(held.lease))
         plan = builder.build(read(), max_commits=max_commits)
         clock.lap("build")
-        branches = None
-        if plan.head is not None:
+        head, branches = _to_push(held.lease, plan), None
+        if head is not None:
             parent = _head(held.lease) if held.lease.state == leases.PRESENT else None
             failpoints.reach("before_push")
-            pushed = self.helpers.push(remote, cache, branch=destination.branch, commit=plan.head, parent=parent)
-            branches = pushed.branches
+            branches = self.helpers.push(remote, cache, branch=destination.branch, commit=head, parent=parent).branches
             failpoints.reach("after_push")
         clock.lap("push")
         failpoints.reach("before_record")
         held.lease = recording.record_plan(
-            self.database, held.lease, destination=destination, plan=plan, branches=branches
+            self.database, held.lease, destination=destination, plan=plan, head=head, branches=branches
         )
         clock.lap("record")
         failpoints.reach("after_record")
@@ -221,6 +220,15 @@ class Pusher:
 
 def _head(lease: leases.BranchLease) -> Sha | None:
     return None if lease.head is None else Sha(lease.head)
+
+
+def _to_push(lease: leases.BranchLease, plan: planning.Plan) -> Sha | None:
+    """What the branch should be at; None where it stays as it is.
+
+    A branch that is not there yet begins with the start alone, where that holds each file already.
+    """
+    is_new = lease.state == leases.MISSING and any(not item.removed for item in plan.items.values())
+    return plan.head or (plan.base if is_new else None)
 
 
 def _can_build(lease: leases.BranchLease, cache: caches.Cache) -> bool:

@@ -20,12 +20,13 @@ def record_plan(
     *,
     destination: destinations.Destination,
     plan: planning.Plan,
-    branches: int | None,
+    head: Sha | None = None,
+    branches: int | None = None,
 ) -> leases.BranchLease:
-    """Record a plan whose head was read back from the remote, or that needed no push; the lease with the new head.
+    """Record a plan whose commits were read back from the remote, or that needed no push; the lease with the new head.
 
-    `branches` is how many the remote has then, None without a push. Raises LeaseLostError, and UnknownOutcomeError when
-    the database did not answer: the next drain finds out.
+    `head` is what was pushed, and `branches` how many the remote has then; None without a push. Raises LeaseLostError,
+    and UnknownOutcomeError when the database did not answer: the next drain finds out.
     """
     with database.write() as connection:
         leases.fence_branch(connection, lease)
@@ -42,9 +43,9 @@ def record_plan(
         for run in plan.swept:
             _end_seed(connection, run, destination_id=destination.id)
         if destinations.is_at(connection, destination.id, place_id=destination.place_id):
-            destinations.note_success(connection, destination.id, sha=plan.head)
-        moved = leases.settle_branch(connection, lease, head=plan.head)
-        if plan.head is not None:
+            destinations.note_success(connection, destination.id, sha=head)
+        moved = leases.settle_branch(connection, lease, head=head)
+        if head is not None:
             destinations.note_connection(
                 connection, destination.repo_config_id, check=destinations.CONNECTED, branches=branches
             )

@@ -188,13 +188,18 @@ def later_in_folder(connection: Connection, place_id: int) -> list[int]:
 
 
 def earlier_in_folder(connection: Connection, place_id: int) -> list[int]:
-    """The places that destinations of one cluster had before in the folder of one: what they wrote may stand there."""
+    """The places before in the folder of one, of destinations of its cluster: what they wrote may stand there.
+
+    On its branch they are anybody's; on another one of the repository its own, because a new branch begins with copies.
+    """
     earlier, owner = aliased(_P), aliased(_D)
+    own = earlier.destination_id == _P.destination_id, earlier.url_key == _P.url_key
+    same_folder = earlier.base_folder == _P.base_folder, or_(earlier.branch_id == _P.branch_id, and_(*own))
     query = (
         select(earlier.id)
         .select_from(_P)
         .join(_D, _D.id == _P.destination_id)
-        .join(earlier, and_(*_is_later(_P, than=earlier)))
+        .join(earlier, and_(*same_folder, _is_after(_P, earlier)))
         .join(owner, (owner.id == earlier.destination_id) & (owner.cluster == _D.cluster))
         .where(_P.id == place_id)
     )
@@ -210,9 +215,13 @@ def of_others(connection: Connection, destination_ids: Sequence[int]) -> list[in
 
 
 def _is_later(later: type[destinations.PlaceRow], *, than: type[destinations.PlaceRow]) -> tuple[base.Condition, ...]:
-    """Whether somebody had the folder of a place later; of two in one tick of the clock, that is the one made later."""
-    since = or_(later.since > than.since, (later.since == than.since) & (later.id > than.id))
-    return later.branch_id == than.branch_id, later.base_folder == than.base_folder, since
+    """Whether somebody had the folder of a place later."""
+    return later.branch_id == than.branch_id, later.base_folder == than.base_folder, _is_after(later, than)
+
+
+def _is_after(later: type[destinations.PlaceRow], earlier: type[destinations.PlaceRow]) -> base.Condition:
+    """Of two places of one tick of the clock, the one made later is the later one."""
+    return or_(later.since > earlier.since, (later.since == earlier.since) & (later.id > earlier.id))
 
 
 def _is_nobodys() -> base.Condition:

@@ -6,22 +6,16 @@ history of a whole installation (`checking.py`) has to hold here.
 
 from __future__ import annotations
 
-import logging
-import tempfile
-from collections.abc import Iterator
-from contextlib import ExitStack, closing
-from pathlib import Path
+from contextlib import ExitStack
 from typing import get_args
 
 import hypothesis
 import pytest
-import structlog
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
 
 from app import failpoints
 from tests.chaos import checking, faults, histories, miniature
-from tests.servers import processes
 
 # `make test-long` plays so many, of so many steps, and other ones each time. CI plays 100 and `make test` 10, and each
 # time the same: a fault that is found by chance belongs to who looks for one.
@@ -145,14 +139,9 @@ class Machine(RuleBasedStateMachine):
             self._ending.close()
 
 
-@pytest.fixture(scope="module")
-def beginning(sqlite_template: Path) -> Iterator[None]:
-    """What each history begins with; and no log of what is meant to go wrong."""
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
-    with tempfile.TemporaryDirectory(dir=processes.MEMORY) as folder:
-        Machine.beginning = miniature.Beginning(Path(folder), sqlite_template)
-        yield
-    structlog.reset_defaults()
+@pytest.fixture(scope="module", autouse=True)
+def _begin(beginning: miniature.Beginning) -> None:
+    Machine.beginning = beginning
 
 
 def play(machine: type[Machine], count: int) -> None:
@@ -164,7 +153,6 @@ def play(machine: type[Machine], count: int) -> None:
 
 
 @pytest.mark.timeout(1_200)
-@pytest.mark.usefixtures("beginning")
 @pytest.mark.parametrize("part", range(PARTS))
 def test_some_short_histories_with_faults(part: int) -> None:
     """P1-P11: whatever happens in whatever order, at rest Git, SQL and the cluster say the same."""
@@ -173,67 +161,23 @@ def test_some_short_histories_with_faults(part: int) -> None:
 
 @pytest.mark.long
 @pytest.mark.timeout(7_200)
-@pytest.mark.usefixtures("beginning")
 @pytest.mark.parametrize("part", range(PARTS))
 def test_thousands_of_short_histories_with_faults(part: int) -> None:
     """P1-P11, in histories that nobody has seen. Each part has a database of its own in Hypothesis's."""
     play(type(f"Part{part}", (Machine,), {}), HISTORIES // PARTS)
 
 
-@pytest.mark.usefixtures("beginning")
 @pytest.mark.parametrize("how", get_args(miniature.How))
 @pytest.mark.parametrize("point", [*failpoints.POINTS, miniature.COMMITTED])
-def test_each_fault_happens_and_nothing_comes_of_it(point: miniature.Point, how: miniature.How) -> None:
+def test_each_fault_happens_and_nothing_comes_of_it(
+    site: miniature.Site, point: miniature.Point, how: miniature.How
+) -> None:
     """P1-P11: who writes what a rule selects, and lists it, comes by each point."""
-    site = Machine.beginning.site()
-    with site.stood_in(), closing(site):
-        site.traps.append(miniature.Trap(point, 0, how))
-        site.player.play(histories.Step("write", 0, 0))
-        site.lead(lambda leader: leader.expire(0))
-        site.everything()
-        site.rest()
-        assert site.met == [(point, how)]
-        assert site.unforeseen == []
-        assert [str(one) for one in checking.check(site.scene())] == []
-
-
-@pytest.mark.usefixtures("beginning")
-@pytest.mark.parametrize("anew", [False, True])
-@pytest.mark.parametrize("overtaken", [False, True])
-def test_a_state_that_a_tombstone_hides_is_written_by_the_next_seed(*, anew: bool, overtaken: bool) -> None:
-    """A sweep takes a file at a version at which the stream, behind the listing, has yet to bring the object.
-
-    What the stream brings then is behind the tombstone, so the seed of a changed rule, or of a destination that is made
-    anew, has to write it: also where a change that is none for Git comes live between the list request and its page.
-    """
-    site = Machine.beginning.site()
-
-    def play(deed: histories.Deed, choice: int) -> None:
-        site.player.play(histories.Step(deed, 0, choice))
-
-    with site.stood_in(), closing(site):
-        # A blue object, and a rule that selects what is blue; then it is red, which the stream has yet to say.
-        play("label", 1)
-        play("rule", 3)
-        site.everything()
-        play("label", 2)
-        site.lead(lambda leader: leader.ask(site.ref(0)))
-        site.lead(lambda leader: leader.sweep())
-        site.lead(lambda leader: leader.list_all())
-        site.drain(0, site.ref(0))
-        assert site.rows("SELECT count(*) AS n FROM inventory WHERE removed")[0]["n"] == 1
-        if anew:
-            play("displace", 0)
-        # A rule that selects all of them.
-        play("rule", 0)
-        play("place", 0)
-        site.lead(lambda leader: leader.reconcile())
-        if overtaken:
-            site.lead(lambda leader: leader.list(0))
-            play("noise", 1)
-            for which in range(3):
-                site.lead(lambda leader, which=which: leader.deliver(which, 100))  # type: ignore[misc]
-        site.everything()
-        assert site.rows("SELECT state FROM event WHERE state = 'stale' AND state_reason LIKE '%at this%'")
-        site.rest()
-        assert [str(one) for one in checking.check(site.scene())] == []
+    site.traps.append(miniature.Trap(point, 0, how))
+    site.player.play(histories.Step("write", 0, 0))
+    site.lead(lambda leader: leader.expire(0))
+    site.everything()
+    site.rest()
+    assert site.met == [(point, how)]
+    assert site.unforeseen == []
+    assert [str(one) for one in checking.check(site.scene())] == []
