@@ -16,6 +16,7 @@ from app.watch import eventing, inbox, routing, runs
 
 NOT_SELECTED = "it was listed, and no rule selects it any more: what is in Git stays"
 NO_OPERATION = "it was listed, and the rules select no such operation of it: what is in Git stays"
+CHANGED_SINCE = "it changed after it was listed, and so is there: what is in Git stays"
 
 _ScopeOf = tuple[str, routing.WantedScope]
 
@@ -100,7 +101,28 @@ class Batch:
                 self.unchanged += 1
                 continue
             self.entries.append(eventing.entry(subject, chosen, origin))
+            if chosen.operation is not events.Operation.DELETE:
+                self._note_news(subject, chosen, origin)
             known.note(subject, chosen)
+
+    def _note_news(self, subject: eventing.Subject, chosen: eventing.Selected, origin: eventing.Origin) -> None:
+        """What an open seed has to know of an object that becomes known to its destination."""
+        if subject.written(self.known[chosen.target.id].get(subject.key)) is not events.Operation.CREATE:
+            return
+        for run in self.book.holding(subject.key):
+            if run.destination_id != chosen.target.id:
+                continue
+            if chosen.operation is events.Operation.CREATE:
+                run.created[subject.identifier.uid] = chosen.rule or ""
+            else:
+                there = replace(chosen, kept=True)
+                row = eventing.entry(subject, there, origin, seed=run.id, stale=CHANGED_SINCE)
+                run.passed_over[subject.identifier.uid] = row
+
+    def add_passed_over(self) -> None:
+        """Take what keeps the files that the seeds which end here wrote no row of from being orphans."""
+        for run in self.closing():
+            self.entries += run.passed_over.values()
 
     def add_page(self, page: inbox.Page) -> None:
         """Take objects of a listing, for the seeds that are still open."""
@@ -130,7 +152,8 @@ class Batch:
         chosen = {one.target.id: one for one in eventing.select(subject, self.routes, self.known)}
         for run_id, scope in (one for name in {"", subject.identifier.namespace} for one in served.get(name, ())):
             run = self.book.runs[run_id]
-            selected = chosen.get(run.destination_id)
+            run.passed_over.pop(subject.identifier.uid, None)
+            selected = _as_created(subject, chosen.get(run.destination_id), run)
             stale = run.stale(subject)
             if stale is None and selected is not None and selected.operation is events.Operation.DELETE:
                 self._left(subject, selected, scope)
@@ -187,6 +210,15 @@ class Batch:
         if last:
             rest.positions, rest.taken, rest.ended = self.positions, self.taken, self.ended
         return rest
+
+
+def _as_created(
+    subject: eventing.Subject, selected: eventing.Selected | None, run: runs.OpenRun
+) -> eventing.Selected | None:
+    """What is known since a live CREATE during this seed is listed as that: the live row may be behind a tombstone."""
+    if selected is None or not selected.kept or (rule := run.created.get(subject.identifier.uid)) is None:
+        return selected
+    return replace(selected, operation=events.Operation.CREATE, rule=rule, kept=False)
 
 
 _KINDS: Mapping[str, eventing.ChangeKind] = {"ADDED": "ADDED", "MODIFIED": "MODIFIED", "DELETED": "DELETED"}

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from enum import Enum
 
-from app.models import seeds
+from app.models import inventory, ledger, seeds
 from app.rules import versions
 from app.watch import eventing, inbox, routing
 
@@ -52,6 +52,11 @@ class OpenRun:
     scopes: dict[routing.WantedScope, ScopeState]
     # uid -> its newest live Event, from before the list request until SEED_SYNC.
     lived: dict[str, Lived] = field(default_factory=dict)
+    # uid -> the rule that selected its creation, of an object that a live Event made known meanwhile.
+    created: dict[str, str] = field(default_factory=dict)
+    # uid -> the row that says that it is there, of an object that a live UPDATE made known and no page has brought
+    # since: the listing that passed it over did not know it, and selected no creation of it.
+    passed_over: dict[str, ledger.Entry] = field(default_factory=dict)
 
     @property
     def ended(self) -> bool:
@@ -146,10 +151,14 @@ class SeedBook:
 
     def note(self, subject: eventing.Subject) -> None:
         """A live Event, even of unchanged content: what a listing says of this object may be older."""
-        group, resource, namespace, _ = subject.key
+        for run in self.holding(subject.key):
+            run.lived[subject.identifier.uid] = Lived(subject.deleted, subject.resource_version)
+
+    def holding(self, key: inventory.Key) -> Iterator[OpenRun]:
+        """The seeds that list an object."""
+        group, resource, namespace, _ = key
         for name in {"", namespace}:
-            for run in self._holding.get(seeds.ScopeKey(group, resource, name), ()):
-                run.lived[subject.identifier.uid] = Lived(subject.deleted, subject.resource_version)
+            yield from self._holding.get(seeds.ScopeKey(group, resource, name), ())
 
     def _in(self, progress: Progress, key: routing.StreamKey) -> Iterator[tuple[str, routing.WantedScope]]:
         for run in self.runs.values():

@@ -152,6 +152,7 @@ class Writer:
             batch = self._fill()
         if batch.empty and not batch.closing():
             return
+        batch.add_passed_over()
         self._check_whole(batch)
         failpoints.reach("before_events")
         started = time.perf_counter()

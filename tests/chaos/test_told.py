@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from app.watch import batching
 from tests.chaos import checking, histories, miniature
 from tests.system.cluster import MERGE
 
@@ -136,6 +137,52 @@ def test_a_new_branch_takes_over_what_its_folder_held_on_the_other_one(site: min
         site.lead(lambda leader: leader.write())
     site.everything()
     check_at_rest(site)
+
+
+def test_what_changes_while_another_type_is_listed_is_no_orphan(site: miniature.Site) -> None:
+    """P2, P11: a rule without CREATE: the listing makes no row of an object, and a change of it is read afterwards."""
+    site.everything()
+    site.rest()
+    play(site, "displace")
+    site.everything()
+    select(site, histories.CONFIG_MAPS, histories.TOYS, operations=["UPDATE", "DELETE"])
+    play(site, "write")
+    play(site, "place", 2)
+    site.lead(lambda leader: leader.reconcile())
+
+    def list_config_maps(leader: miniature.Leader) -> None:
+        for key, stream in leader._streams.items():
+            stream.running = key.resource == histories.CONFIG_MAPS
+        leader.list(0)
+        while leader._listings:
+            leader.list(0)
+        while leader._writer.inbox._pages:
+            leader.write()
+
+    site.lead(list_config_maps)
+    read_streams(site)
+    site.everything()
+    site.rest()
+    path = FILE.replace("/one/", "/two/")
+    assert path in site.repository.tree("main")
+    assert site.rows("SELECT state FROM event WHERE state_reason LIKE '%orphans removed%'") == []
+    rows = "SELECT state_reason FROM event WHERE name = 'configmap-0' AND seed_run_id IS NOT NULL AND place_id = 4"
+    assert [one["state_reason"] for one in site.rows(rows)] == [batching.CHANGED_SINCE]
+
+
+def test_a_listing_writes_what_a_tombstone_hides_under_a_rule_without_update(site: miniature.Site) -> None:
+    """P10: the live CREATE is behind a sweep's tombstone, and what the seed lists is known by that row alone."""
+    play(site, "label", 1)
+    select(site, histories.CONFIG_MAPS, operations=["CREATE", "DELETE"], team="blue")
+    site.everything()
+    assert FILE in site.repository.tree("main")
+    play(site, "label", 2)
+    seed(site)
+    assert FILE not in site.repository.tree("main")
+    select(site, histories.CONFIG_MAPS, operations=["CREATE", "DELETE"], team="red")
+    site.everything()
+    site.rest()
+    assert FILE in site.repository.tree("main")
 
 
 def test_what_another_object_of_the_name_left_does_not_come_back(site: miniature.Site) -> None:
