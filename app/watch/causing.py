@@ -53,12 +53,21 @@ class Causes:
         return self._writer.call(lambda: self._writer.durably(work))
 
     def resume(self, wanted: Iterable[routing.StreamKey]) -> dict[routing.StreamKey, cursors.Cursor]:
-        """Give the streams that are wanted their cursors, and drop those of all others.
+        """Give the streams that are wanted their cursors, and nobody resumes from any other.
 
         A wider stream goes on from the lowest cursor of the narrower ones, a narrower one from the wider one's.
         """
         keys = tuple(wanted)
         return self._writer.call(lambda: self._resume(keys))
+
+    def left_off(self, keys: Iterable[routing.StreamKey]) -> dict[routing.StreamKey, cursors.Cursor]:
+        """How far the type of a stream was once read, where anybody knows: a cluster behind that was restored."""
+
+        def work(connection: base.Connection) -> dict[routing.StreamKey, cursors.Cursor]:
+            furthest = _furthest(cursors.ever(connection, cluster=self._cluster))
+            return {key: furthest[key.type_key] for key in keys if key.type_key in furthest}
+
+        return self._writer.call(lambda: self._writer.durably(work))
 
     def begin_stream(
         self, key: routing.StreamKey, *, resource_version: str, cause: str, lost: int | None = None
@@ -70,7 +79,7 @@ class Causes:
         return self._writer.call(lambda: self._begin_stream(key, resource_version, cause, lost=lost))
 
     def refuse_stream(self, key: routing.StreamKey, *, reason: str) -> None:
-        """A type cannot be read: forget its cursor, and end its scopes without a sweep (promise P10)."""
+        """A type cannot be read: nobody resumes from its cursor, and its scopes end without a sweep (promise P10)."""
         self._writer.call(lambda: self._refuse_stream(key, reason))
 
     def begin_listing(self, key: routing.StreamKey, type_: types.ResourceType) -> inbox.Listing | None:
@@ -147,10 +156,14 @@ class Causes:
         def work(connection: base.Connection) -> dict[routing.StreamKey, cursors.Cursor]:
             stored = cursors.load(connection, cluster=self._cluster)
             resumed = {key: found for key in keys if (found := _resume_point(key, stored)) is not None}
-            wanted = {key.resource_key for key in resumed}
-            for cursor in stored:
-                if (cursor.group, cursor.resource, cursor.namespace) not in wanted:
-                    cursors.drop(connection, cluster=self._cluster, cursor=cursor)
+            wanted, followed = {key.resource_key for key in resumed}, {key.type_key for key in resumed}
+            ever = cursors.ever(connection, cluster=self._cluster)
+            last = _furthest(ever)
+            for cursor in ever:
+                if cursor.resource_key in wanted:
+                    continue
+                covered = cursor.type_key in followed or cursor != last[cursor.type_key]
+                (cursors.drop if covered else cursors.suspend)(connection, cluster=self._cluster, cursor=cursor)
             for cursor in resumed.values():
                 cursors.move(connection, cluster=self._cluster, cursor=cursor)
             return resumed
@@ -191,7 +204,7 @@ class Causes:
 
         def work(connection: base.Connection) -> None:
             cursor = cursors.Cursor(key.group, key.resource, key.namespace, key.version, "", 0)
-            cursors.drop(connection, cluster=self._cluster, cursor=cursor)
+            cursors.suspend(connection, cluster=self._cluster, cursor=cursor)
             for run_id, scope in unlisted:
                 seeds.fail(connection, run_id, scope.key, reason=reason)
 
@@ -435,12 +448,17 @@ def _listed_apart(scopes: Iterable[routing.WantedScope]) -> list[tuple[seeds.Sco
     )
 
 
+def _furthest(found: Iterable[cursors.Cursor]) -> dict[tuple[str, str], cursors.Cursor]:
+    """Of each type, how far it was read."""
+    return {one.type_key: one for one in sorted(found, key=writing.order_of)}
+
+
 def _resume_point(key: routing.StreamKey, stored: Sequence[cursors.Cursor]) -> cursors.Cursor | None:
     """Where a stream goes on: its own cursor, a wider one's, or the lowest of the narrower ones.
 
     Cursors of different epochs cannot be compared: such a stream begins anew, with a seed.
     """
-    same_type = [cursor for cursor in stored if (cursor.group, cursor.resource) == (key.group, key.resource)]
+    same_type = [cursor for cursor in stored if cursor.type_key == key.type_key]
     own = [cursor for cursor in same_type if cursor.namespace == key.namespace]
     wider = [cursor for cursor in same_type if cursor.namespace == ""]
     candidates = own or wider or (same_type if key.namespace == "" else [])

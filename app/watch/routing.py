@@ -56,6 +56,11 @@ class StreamKey(NamedTuple):
         """The cursor's key: two versions of one type share a resume point, the lower one of both."""
         return self.group, self.resource, self.namespace
 
+    @property
+    def type_key(self) -> tuple[str, str]:
+        """What has one history of resourceVersions."""
+        return self.group, self.resource
+
     def covers(self, scope: WantedScope) -> bool:
         """Whether a scope's objects come through this stream."""
         return (self.group, self.version, self.resource) == (

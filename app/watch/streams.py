@@ -73,15 +73,23 @@ class Stream:
     """One stream and its thread."""
 
     def __init__(
-        self, key: routing.StreamKey, type_: types.ResourceType, cursor: cursors.Cursor | None, services: Services
+        self,
+        key: routing.StreamKey,
+        type_: types.ResourceType,
+        cursor: cursors.Cursor | None,
+        services: Services,
+        *,
+        left_off: cursors.Cursor | None = None,
     ) -> None:
+        """It resumes from `cursor`; without one it begins anew, and `left_off` is how far its type was read before."""
         self.key = key
         self.type = type_
         # Set from when the resume point is written: a listing that starts later misses nothing.
         self.running = threading.Event()
         self._services = services
-        self._position = cursor.resource_version if cursor else ""
-        self._epoch = cursor.source_epoch if cursor else 1
+        last = cursor or left_off
+        self._position = last.resource_version if last else ""
+        self._epoch = last.source_epoch if last else 1
         # Why it begins anew; empty where it resumes.
         self._anew = "" if cursor else "no resume point"
         # Replaced as a whole, because other threads read it.
@@ -265,8 +273,13 @@ class Streams:
             return
         self._end(unwanted)
         kept = {key: stream for key, stream in self.running.items() if key in routes.streams}
+        # What nobody wants any more says how far it was read, once it is suspended.
         resumed = self._services.causes.resume(routes.streams)
-        started = {key: Stream(key, routes.streams[key], resumed.get(key), self._services) for key in fresh}
+        left_off = self._services.causes.left_off(fresh)
+        started = {
+            key: Stream(key, routes.streams[key], resumed.get(key), self._services, left_off=left_off.get(key))
+            for key in fresh
+        }
         self.running = {**kept, **started}
         self._started = True
         for stream in started.values():

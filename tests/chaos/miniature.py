@@ -33,7 +33,7 @@ from app.kube import watching
 from app.models import destinations, leases, places, states, wishes
 from app.rules import compiling, types
 from app.settings import Settings
-from app.watch import causing, figures, inbox, reconciling, recording, ringing, routing, writing
+from app.watch import causing, figures, inbox, reconciling, recording, ringing, routing, streams, writing
 from tests.chaos import apiserver, checking, histories, playing
 from tests.git import servers
 from tests.system.repository import Repository
@@ -160,13 +160,13 @@ class Deaf:
 
 @dataclass
 class Stream:
-    """How far a stream has read; without a position it has to begin."""
+    """How far a stream has read, and why it begins anew; without a cause it resumes."""
 
     type: types.ResourceType
-    position: str = ""
-    epoch: int = 1
+    position: str
+    epoch: int
+    anew: str
     running: bool = False
-    cause: str = "no resume point"
 
 
 @dataclass
@@ -226,11 +226,11 @@ class Leader:
         self._started = True
         self._streams = {key: stream for key, stream in self._streams.items() if key in routes.streams}
         fresh = [key for key in routes.streams if key not in self._streams]
-        resumed = self._causes.resume(routes.streams)
+        resumed, left_off = self._causes.resume(routes.streams), self._causes.left_off(fresh)
         for key in fresh:
-            cursor = resumed.get(key)
-            position = (cursor.resource_version, cursor.source_epoch) if cursor else ("", 1)
-            self._streams[key] = Stream(routes.streams[key], *position)
+            last = resumed.get(key) or left_off.get(key)
+            position = (last.resource_version, last.source_epoch) if last else ("", 1)
+            self._streams[key] = Stream(routes.streams[key], *position, "" if key in resumed else "no resume point")
 
     def deliver(self, which: int, most: int) -> None:
         """Let one stream read on: connect where it has to, then hand over up to `most` changes."""
@@ -260,13 +260,15 @@ class Leader:
 
     def _connect(self, key: routing.StreamKey, stream: Stream) -> bool:
         if not self._may_read(key.resource):
-            stream.running, stream.position, stream.cause = False, "", "the type can be read again"
+            stream.running, stream.anew = False, "the type can be read again"
             self._causes.refuse_stream(key, reason="Forbidden" if self._cluster.serves(key.resource) else "NotServed")
             return False
-        if not stream.position:
-            latest = str(self._cluster.version)
-            stream.epoch = self._causes.begin_stream(key, resource_version=latest, cause=stream.cause)
-            stream.position = latest
+        behind = bool(stream.position) and int(stream.position) > self._cluster.version
+        if behind or stream.anew:
+            latest, cause = str(self._cluster.version), streams.RESTORED if behind else stream.anew
+            lost = stream.epoch if behind else None
+            stream.epoch = self._causes.begin_stream(key, resource_version=latest, cause=cause, lost=lost)
+            stream.position, stream.anew = latest, ""
         stream.running = True
         return True
 
@@ -276,13 +278,13 @@ class Leader:
     def expire(self, which: int) -> None:
         """A stream hears that what it wants to resume from is forgotten."""
         for _, stream in _one(self._streams.items(), which):
-            stream.position, stream.cause = "", "the resume point expired"
+            stream.anew = "the resume point expired"
 
     def list(self, which: int) -> None:
         """Begin a listing that waits, or hand over a page of one that is under way."""
         under_way = {one.begun.key for one in self._listings}
         for key, stream in self._streams.items():
-            if stream.running and stream.position and key not in under_way and self._may_read(key.resource):
+            if stream.running and key not in under_way and self._may_read(key.resource):
                 begun = self._causes.begin_listing(key, stream.type)
                 if begun is not None:
                     found = self._cluster.list(key.resource, begun.namespace)

@@ -203,3 +203,30 @@ def test_what_another_object_of_the_name_left_does_not_come_back(site: miniature
     site.everything()
     check_at_rest(site)
     assert site.repository.git("rev-list", "--count", "main", "--", FILE) == before
+
+
+@pytest.mark.parametrize("how", ["refused", "unselected"])
+@pytest.mark.parametrize("led_anew", [False, True])
+def test_a_restore_is_noticed_of_a_type_that_nobody_followed(site: miniature.Site, how: str, *, led_anew: bool) -> None:
+    """DESIGN section 9: meanwhile etcd is restored, and whoever leads now never met the type."""
+    play(site, "rule")
+    site.everything()
+    play(site, "write")
+    site.everything()
+    site.rest()
+    if how == "refused":
+        site.cluster.forbidden.add(histories.CONFIG_MAPS)
+        read_streams(site)
+    else:
+        for number in range(histories.DESTINATIONS):
+            site.player.play(histories.Step("rule", number, 2))
+        site.everything()
+    if led_anew:
+        site.kill_leader()
+    site.cluster.version = 105
+    site.cluster.log.clear()
+    play(site, "write")
+    site.cluster.forbidden.clear()
+    play(site, "rule")
+    site.everything()
+    check_at_rest(site)
