@@ -12,7 +12,7 @@ COVERAGE ?=
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help up down status doctor test test-long lint mutate bench chaos soak lock wire clean
+.PHONY: help up down status doctor test test-long lint mutate remedies bench chaos soak lock wire clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -46,6 +46,9 @@ lint: dev-packages ## check style, types, layers and the rules of the house
 
 mutate: mutation-packages ## change the code that selects and sanitises, and see whether the tests notice; about 10 minutes
 	@$(BIN)/python tools/mutation.py $(ARGS)
+
+remedies: dev-packages ## take one remedy at a time out of the code, and see whether the tests notice; about an hour
+	@$(BIN)/python tools/remedies.py $(ARGS)
 
 bench: dev-packages ## measure; ARGS=--help lists what
 	@$(BIN)/python -m bench $(ARGS)

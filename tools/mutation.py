@@ -32,7 +32,7 @@ LONGEST_SECONDS = 300
 
 def main(wanted: list[str]) -> int:
     """Run and report; 0 however many survive, because a person has to look at each."""
-    copy()
+    copy(COPY)
     subprocess.run([*MUTMUT, "run", *wanted], cwd=COPY, check=True)
     found = results()
     found |= dict.fromkeys(noticed_alone([name for name in found if found[name] not in NOTICED]), ALONE)
@@ -43,17 +43,17 @@ def main(wanted: list[str]) -> int:
     return 0
 
 
-def copy() -> None:
+def copy(into: Path) -> None:
     """Copy what is tracked and what is new, without what git ignores."""
     listed = subprocess.run(
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
         cwd=ROOT, check=True, capture_output=True, text=True,
     )  # fmt: skip
-    shutil.rmtree(COPY, ignore_errors=True)
+    shutil.rmtree(into, ignore_errors=True)
     for name in filter(None, listed.stdout.split("\0")):
         if (ROOT / name).exists():
-            (COPY / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(ROOT / name, COPY / name)
+            (into / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, into / name)
 
 
 def results() -> dict[str, str]:

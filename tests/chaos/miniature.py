@@ -27,7 +27,7 @@ from sqlalchemy import event
 
 from app import db, errors, events, failpoints
 from app.drain import draining, leasing
-from app.git import helper, problems
+from app.git import helper, local, problems
 from app.git import remote as remotes
 from app.kube import watching
 from app.models import destinations, leases, places, states, wishes
@@ -232,6 +232,11 @@ class Leader:
             position = (last.resource_version, last.source_epoch) if last else ("", 1)
             self._streams[key] = Stream(routes.streams[key], *position, "" if key in resumed else "no resume point")
 
+    def connect(self) -> None:
+        """Each connection broke, and is made anew."""
+        for key, stream in self._streams.items():
+            self._connect(key, stream)
+
     def deliver(self, which: int, most: int) -> None:
         """Let one stream read on: connect where it has to, then hand over up to `most` changes."""
         for key, stream in _one(self._streams.items(), which):
@@ -321,6 +326,11 @@ class Leader:
             for found in destinations.by_ref(connection, ref):
                 wishes.ask(connection, found.id, cause="a person asked")
 
+    def read(self) -> None:
+        """Let each stream read everything."""
+        for which in range(len(self._streams)):
+            self.deliver(which, 1_000)
+
     def sweep(self) -> None:
         """What is done all the time beside."""
         with self.database.read() as connection:
@@ -343,8 +353,7 @@ class Leader:
         self.reconcile()
         for _ in range(3):
             _again_later(self.sweep)
-            for which in range(len(self._streams)):
-                self.deliver(which, 1_000)
+            self.read()
             self.write()
             self.list_all()
 
@@ -449,6 +458,8 @@ class Site:
         self.url = f"sqlite:///{folder / DATABASE}"
         self.repository = Repository(folder / REPOSITORY, (folder / REPOSITORY).as_uri())
         self.traps: list[Trap] = []
+        # Somebody takes so many pushes back before they are read back.
+        self.taken_back = 0
         self.met: list[tuple[str, str]] = []
         # What no drain should have met, and was tried again.
         self.unforeseen: list[str] = []
@@ -474,7 +485,8 @@ class Site:
     @contextlib.contextmanager
     def stood_in(self) -> Iterator[None]:
         """What is done in other processes and threads is done here, or not at all, until the end of the block."""
-        kept = failpoints.reach, draining.PATIENCE, leasing.HeldBranch._renew, remotes.Helpers
+        kept = failpoints.reach, draining.PATIENCE, leasing.HeldBranch._renew, remotes.Helpers, local.LocalHost._move
+        local.LocalHost._move = self._moved(kept[-1])  # type: ignore[method-assign]
         failpoints.reach, draining.PATIENCE = self._reach, 0.0
         # A lease lasts while nobody lets time pass, and somebody who is frozen renews nothing.
         leasing.HeldBranch._renew = lambda _self: None  # type: ignore[method-assign]
@@ -482,7 +494,23 @@ class Site:
         try:
             yield
         finally:
-            failpoints.reach, draining.PATIENCE, leasing.HeldBranch._renew, remotes.Helpers = kept  # type: ignore[misc]
+            (
+                failpoints.reach, draining.PATIENCE, leasing.HeldBranch._renew, remotes.Helpers,  # type: ignore[misc]
+                local.LocalHost._move,  # type: ignore[method-assign]
+            ) = kept  # fmt: skip
+
+    def _moved(self, move: Callable[..., None]) -> Callable[..., None]:
+        def moved(host: local.LocalHost, branch: str, *, commit: str, parent: str | None) -> None:
+            move(host, branch, commit=commit, parent=parent)
+            if self.taken_back:
+                self.taken_back -= 1
+                reference = host.repository.references[f"refs/heads/{branch}"]
+                if parent is None:
+                    reference.delete()
+                else:
+                    reference.set_target(parent)
+
+        return moved
 
     # What happens.
 

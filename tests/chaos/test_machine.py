@@ -86,6 +86,30 @@ class Machine(RuleBasedStateMachine):
         """Somebody takes the right to read a type away, or gives it back."""
         self.site.cluster.forbidden ^= {resource}
 
+    @rule(
+        deed=st.sampled_from(histories.TO_OBJECTS),
+        slot=st.integers(0, histories.OBJECTS - 1),
+        which=_few,
+        pages=st.integers(1, 3),
+    )
+    def change_while_it_is_listed(self, deed: histories.Deed, slot: int, which: int, pages: int) -> None:
+        """A change comes live between the list request and a page, or after the page of its object."""
+        self.site.lead(lambda leader: leader.ask(self.site.ref(which % histories.DESTINATIONS)))
+        self.site.lead(lambda leader: leader.sweep())
+        for _ in range(pages):
+            self.site.lead(lambda leader: leader.list(which))
+        self.site.player.play(histories.Step(deed, slot, which))
+        self.site.lead(lambda leader: leader.read())
+
+    @rule(strangers=st.booleans())
+    def restore(self, *, strangers: bool) -> None:
+        """The cluster is put back to a moment after which only strangers wrote, and all connections break."""
+        if strangers:
+            self.site.cluster.strangers_write()
+        else:
+            self.site.cluster.restore()
+            self.site.lead(lambda leader: leader.connect())
+
     @rule()
     def everything(self) -> None:
         self.site.everything()
@@ -112,6 +136,14 @@ class Machine(RuleBasedStateMachine):
             self.site.lead(lambda leader: leader.expire(slot))
         self.site.everything()
         self.site.traps.clear()
+
+    @rule(slot=st.integers(0, histories.OBJECTS - 1))
+    def take_back(self, slot: int) -> None:
+        """Somebody takes the next push back before it is read back."""
+        self.site.taken_back = 1
+        self.site.player.play(histories.Step("write", slot, 0))
+        self.site.everything()
+        self.site.taken_back = 0
 
     @rule(seconds=st.sampled_from([1.0, miniature.LEASES_END, miniature.ALL_WAITS_END]))
     def time_passes(self, seconds: float) -> None:

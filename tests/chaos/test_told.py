@@ -54,8 +54,7 @@ def seed(site: miniature.Site) -> None:
 
 def read_streams(site: miniature.Site) -> None:
     """Each stream hands over everything that it has yet to bring."""
-    for which in range(3):
-        site.lead(lambda leader, which=which: leader.deliver(which, 100))  # type: ignore[misc]
+    site.lead(lambda leader: leader.read())
 
 
 def check_at_rest(site: miniature.Site) -> None:
